@@ -1,0 +1,833 @@
+"""The task store: the life of a task in DynamoDB, and the only file that knows DynamoDB.
+
+A task is one item. Every arrow below is ONE conditional write that also appends the arrow's events,
+so that status and timeline cannot disagree. ``completed`` and ``error`` are final.
+
+    from         to           by        written only if                            events
+    (no item)    pending      API       no item has this id                        1
+    pending      processing   worker    still pending, its deadline not past       2
+    processing   processing   worker    my claim, event_seq as I left it           what the agent says
+    processing   completed    worker    my claim, event_seq as I left it           1
+    processing   error        worker    my claim, event_seq as I left it           1
+    pending      error        API       still pending: the worker did not start    1
+    pending      error        worker    still pending: it is misconfigured         1
+    either       error        readers   status and deadline as they were read      1
+
+botocore resends a write whose answer was lost, and then sees its own write refuse it. So every
+conditional write asks for the item that refused it (ReturnValuesOnConditionCheckFailure=ALL_OLD),
+and what is found there decides: a token of mine means that I was here already.
+
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Expressions.ConditionExpressions.html
+
+Times are UTC text of fixed width (``2025-10-31T12:00:00.000000Z``), so that the order of the text is
+the order of time. Not here: HTTP, the agent, and when to try a failed write again.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import functools
+import json
+import os
+import random
+import re
+import sys
+import time
+import uuid
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+Task = dict[str, Any]
+Event = dict[str, str]
+Answer = dict[str, Any]
+Key = dict[str, Any]
+
+DEFAULT_TABLE_NAME = "valro-tasks"
+INDEX_NAME = "owner-created_at-index"
+TABLE_DEFINITION: dict[str, Any] = {
+    "AttributeDefinitions": [
+        {"AttributeName": "id", "AttributeType": "S"},
+        {"AttributeName": "owner", "AttributeType": "S"},
+        {"AttributeName": "created_at", "AttributeType": "S"},
+    ],
+    "KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}],
+    "GlobalSecondaryIndexes": [
+        {
+            # Neither key ever changes and no other attribute is projected, so an update of a task
+            # never writes the index.
+            "IndexName": INDEX_NAME,
+            "KeySchema": [
+                {"AttributeName": "owner", "KeyType": "HASH"},
+                {"AttributeName": "created_at", "KeyType": "RANGE"},
+            ],
+            "Projection": {"ProjectionType": "KEYS_ONLY"},
+        }
+    ],
+    "BillingMode": "PAY_PER_REQUEST",
+}
+
+# The worker's asynchronous settings. The deadlines below hold only while Lambda is told the same,
+# which create-infrastructure.sh does; a test compares the two.
+MAXIMUM_EVENT_AGE_SECONDS = 900
+MAXIMUM_RETRY_ATTEMPTS = 2
+DEADLINE_MARGIN_SECONDS = 60
+PENDING_SECONDS = MAXIMUM_EVENT_AGE_SECONDS + DEADLINE_MARGIN_SECONDS
+
+PUBLIC_OWNER = "public"
+DISPATCH_FAILED = "dispatch_failed"
+FINAL_STATUSES = frozenset({"completed", "error"})
+MAX_DESCRIPTION_CHARACTERS = 4_000
+
+# Together these keep the largest possible item under DynamoDB's 400 KB.
+MAX_EVENT_CHARACTERS = 1_000
+MAX_ERROR_CHARACTERS = 2_000
+MAX_AGENT_EVENTS = 200
+MAX_AGENT_EVENT_BYTES = 64_000
+EVENT_OVERHEAD_BYTES = 64  # keys, timestamp, type and DynamoDB's bookkeeping of one event
+MAX_INLINE_ANSWER_BYTES = 300_000
+CHUNK_BYTES = 350_000
+# A transaction carries 4 MB, a Lambda response 6 MB. What is over them is cut, and said.
+MAX_ANSWER_BYTES = 3_500_000
+MAX_ANSWER_RESPONSE_BYTES = 5_500_000
+ANSWER_PARTS = ("agent_response", "quotes", "vendors")  # in the order in which they are cut
+
+BATCH_GET_KEYS = 100
+BATCH_GET_ATTEMPTS = 8
+
+# Two attempts of 1 s + 3 s and a backoff of at most 1 s are 9 s, so the three calls of a POST whose
+# worker cannot be started end within the API's 30 s even if every one of them hangs.
+CLIENT_CONFIG = Config(
+    connect_timeout=1, read_timeout=3, retries={"mode": "standard", "total_max_attempts": 2}
+)
+
+# Conditions, each with the reason why it is enough.
+# An id is used once: whoever comes second learns whose it is from the item that refused it.
+IS_NEW = "attribute_not_exists(#id)"
+# One worker wins. A pending task past its deadline may be shown as given up at any moment, so its
+# agent must not be started any more.
+IS_CLAIMABLE = "#status = :pending AND #deadline > :now"
+# Only the holder of the claim appends to a running task, so event_seq (how many events there are)
+# tells it exactly which of its lines arrived when an answer was lost.
+IS_MINE = "#status = :processing AND #claim = :claim AND #event_seq = :seq"
+# Nobody has claimed it, so nobody ever will: the agent was not started.
+IS_PENDING = "#status = :pending"
+# What was judged overdue is still what is there.
+IS_AS_READ = "#status = :as_read AND #deadline = :deadline_as_read"
+
+# What a list shows of a task. agent_response can be hundreds of kilobytes and is left out.
+LISTED_ATTRIBUTES = (
+    "id,description,status,vendors,quotes,emails_sent,events,created_at,updated_at,error_message,"
+    "agent_response_truncated,owner,deadline,event_seq,chunks"
+).split(",")
+
+PENDING_EXPIRED = (
+    "The task was not started within 16 minutes and was given up. "
+    "The agent was not started, so no vendor was contacted. Please submit the task again."
+)
+PROCESSING_EXPIRED = (
+    "The worker stopped without reporting an outcome. The agent may already have contacted vendors."
+)
+
+
+class StoreError(Exception):
+    """Anything the store refuses, as opposed to what DynamoDB fails at."""
+
+
+class InvalidDescription(StoreError):
+    """A description that no task can have; the message is fit for the person who wrote it."""
+
+
+class InvalidCursor(StoreError):
+    """A cursor that no page of this store ended with."""
+
+
+class TaskNotFound(StoreError):
+    """No task has this id, or none that this owner may see."""
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(f"Task {task_id} not found")
+        self.task_id = task_id
+
+
+class TaskNotClaimable(StoreError):
+    """Somebody else has the task, or it has ended; ``task`` is what was found."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(f"Task {task['id']} is {task.get('status')}")
+        self.task = task
+
+
+class ClaimLost(StoreError):
+    """The task ended without this worker; ``task`` is what was found, None if it is gone."""
+
+    def __init__(self, task_id: str, task: Task | None) -> None:
+        super().__init__(f"Task {task_id} is {task.get('status') if task else 'gone'}")
+        self.task = task
+
+
+class StoreBusy(StoreError):
+    """DynamoDB left keys of a batch unread, time after time."""
+
+
+@dataclass
+class Claim:
+    """A worker's hold on a task, and the lines of its timeline that are still to be written."""
+
+    task: Task
+    token: str
+    event_seq: int
+    last_ts: str
+    unwritten: list[Event] = field(default_factory=list)
+    noted: int = 0
+    noted_bytes: int = 0
+
+    def line(self, ts: str, message: str, kind: str = "info") -> Event:
+        """Makes the timeline's next line; a clock that was set back does not turn it round."""
+        self.last_ts = max(ts, self.last_ts)
+        return make_event(self.last_ts, message, kind)
+
+    def note(self, ts: str, message: str) -> None:
+        """Adds what the agent says, up to 200 lines and 64 KB, then one line that says so."""
+        if self.noted > MAX_AGENT_EVENTS:
+            return
+        event = self.line(ts, message)
+        size = len(event["message"].encode()) + EVENT_OVERHEAD_BYTES
+        self.noted += 1
+        self.noted_bytes += size
+        if self.noted > MAX_AGENT_EVENTS or self.noted_bytes > MAX_AGENT_EVENT_BYTES:
+            self.noted = MAX_AGENT_EVENTS + 1
+            event = self.line(ts, "further progress not recorded")
+        self.unwritten.append(event)
+
+    def settle(self, written: int) -> None:
+        """Takes note that DynamoDB has the first ``written`` of the unwritten lines."""
+        del self.unwritten[:written]
+        self.event_seq += written
+
+
+class TaskStore:
+    """The tasks of one table.
+
+    ``client`` is a botocore DynamoDB client. ``clock`` gives epoch seconds. botocore's errors pass
+    through unchanged, but for the refused conditions that the module's table lists.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        table_name: str = DEFAULT_TABLE_NAME,
+        *,
+        ttl_days: int = 0,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.client = client
+        self.table_name = table_name
+        self.ttl_days = ttl_days
+        self.clock = clock
+        self.sleep = sleep
+
+    # --- the arrows -------------------------------------------------------------------------------
+
+    def create_task(
+        self,
+        task_id: str,
+        description: str,
+        owner: str = PUBLIC_OWNER,
+        fingerprint: str | None = None,
+    ) -> tuple[Task, bool]:
+        """Writes a pending task; returns it and True, or the task that had the id and False.
+
+        ``fingerprint`` is kept with the task for whoever compares a repeated request with it.
+        """
+        now = self.clock()
+        task: Task = {
+            "id": task_id,
+            "owner": owner,
+            "description": clean_description(description),
+            "status": "pending",
+            "events": [make_event(timestamp(now), "Task created")],
+            "event_seq": 1,
+            "created_at": timestamp(now),
+            "updated_at": timestamp(now),
+            "deadline": timestamp(now + PENDING_SECONDS),
+            "creation_token": uuid.uuid4().hex,
+        }
+        if fingerprint is not None:
+            task["fingerprint"] = fingerprint
+        if self.ttl_days:
+            task["expires_at"] = int(now) + self.ttl_days * 86_400
+        try:
+            self.client.put_item(
+                TableName=self.table_name,
+                Item=_to_item(task),
+                ConditionExpression=IS_NEW,
+                ExpressionAttributeNames=_names(IS_NEW),
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            )
+        except ClientError as error:
+            existing = _refused_by(error)
+            if existing is None:
+                raise
+            if existing.get("creation_token") != task["creation_token"]:
+                return self._repaired(existing), False
+        return task, True
+
+    def claim_task(
+        self, task_id: str, token: str, function_end: float, created_at: str = ""
+    ) -> Claim:
+        """Takes a pending task for one worker; raises TaskNotClaimable or TaskNotFound.
+
+        ``token`` is fresh for every invocation of the worker: the same event may be delivered twice
+        while both live, so nothing in the event can tell two workers apart. ``function_end`` is when
+        Lambda would kill this one, in epoch seconds.
+        """
+        # The API made created_at by its own clock; the timeline must not run backwards.
+        now = max(timestamp(self.clock()), created_at)
+        attributes = {
+            "status": "processing",
+            "claim": token,
+            "deadline": timestamp(function_end + DEADLINE_MARGIN_SECONDS),
+        }
+        events = [
+            make_event(now, "Worker Lambda invoked - processing started"),
+            make_event(now, "Agent processing started"),
+        ]
+        condition_values = {":pending": "pending", ":now": timestamp(self.clock())}
+        update = _update(attributes, events, IS_CLAIMABLE, condition_values)
+        try:
+            task = self._write(task_id, update)
+        except ClientError as error:
+            task = _refused_by(error)
+            if task is None:
+                raise
+            if not task:
+                raise TaskNotFound(task_id) from error
+            if task.get("claim") != token or task["status"] != "processing":
+                raise TaskNotClaimable(task) from error
+        return Claim(task, token, event_seq=task["event_seq"], last_ts=task["updated_at"])
+
+    def record_progress(self, claim: Claim) -> None:
+        """Appends the claim's unwritten lines; raises ClaimLost if the task has ended."""
+        self._append(claim, {}, [])
+
+    def complete_task(self, claim: Claim, answer: Answer) -> None:
+        """Writes the agent's answer, whole if it fits, and ends the task as completed.
+
+        ``answer`` has agent_response, vendors, quotes and emails_sent. Raises ClaimLost if the task
+        has ended without this worker.
+        """
+        self._finish(claim, {"status": "completed"}, answer)
+
+    def fail_task(self, claim: Claim, error_message: str, answer: Answer | None = None) -> None:
+        """Ends the task as error, with what the agent had answered before it failed, if anything.
+
+        Raises ClaimLost if the task has ended without this worker.
+        """
+        attributes = {"status": "error", "error_message": error_message[:MAX_ERROR_CHARACTERS]}
+        self._finish(claim, attributes, answer or {})
+
+    def fail_pending_task(
+        self, task_id: str, prefix: str, error_message: str, error_code: str, created_at: str = ""
+    ) -> Task:
+        """Ends a task that nobody has claimed; returns the task as it is now, failed or not.
+
+        Raises TaskNotFound. ``error_code`` stays inside: it tells a repeated request why.
+        """
+        now = max(timestamp(self.clock()), created_at)
+        attributes = {
+            "status": "error",
+            "error_code": error_code,
+            "error_message": error_message[:MAX_ERROR_CHARACTERS],
+        }
+        events = [make_event(now, f"{prefix}: {error_message}", "error")]
+        update = _update(attributes, events, IS_PENDING, {":pending": "pending"})
+        try:
+            return self._write(task_id, update)
+        except ClientError as error:
+            task = _refused_by(error)
+            if task is None:
+                raise
+            if not task:
+                raise TaskNotFound(task_id) from error
+            return task
+
+    # --- reads, which repair ----------------------------------------------------------------------
+
+    def get_task(self, task_id: str, owner: str) -> Task:
+        """Reads one task, consistently; raises TaskNotFound, for another owner's task too.
+
+        An answer kept in chunks is not read yet: ``with_answer`` does that.
+        """
+        if not is_task_id(task_id):
+            raise TaskNotFound(task_id)
+        item = self.client.get_item(
+            TableName=self.table_name, Key={"id": {"S": task_id}}, ConsistentRead=True
+        ).get("Item")
+        task = _from_item(item) if item else None
+        if task is None or task["owner"] != owner:
+            raise TaskNotFound(task_id)
+        return self._repaired(task)
+
+    def with_answer(self, task: Task) -> Task:
+        """Reads the answer of a task that keeps it in chunks; raises TaskNotFound if it is gone."""
+        if not task.get("chunks"):
+            return task
+        ids = [_chunk_id(task["id"], number) for number in range(task["chunks"])]
+        found = self._batch_get(ids)
+        if len(found) < len(ids):
+            # The chunks were written with the task, all or nothing: only their TTL removes them.
+            raise TaskNotFound(task["id"])
+        text = b"".join(found[chunk_id]["chunk"] for chunk_id in ids)
+        return task | json.loads(text)
+
+    def list_tasks(
+        self, owner: str, limit: int, cursor: str | None = None
+    ) -> tuple[list[Task], str | None]:
+        """Reads a page of an owner's tasks, newest first, and the cursor of the next page if any."""
+        after = decode_cursor(cursor) if cursor else None
+        try:
+            keys, more = self._query_page(owner, limit, after)
+        except ClientError as error:
+            if not _is_index_unusable(error):
+                raise
+            tasks, more = self._scan_page(owner, limit, after)
+        else:
+            found = self._batch_get([key["id"] for key in keys], LISTED_ATTRIBUTES)
+            # The index lags by moments: a task may have been deleted since.
+            tasks = [found[key["id"]] for key in keys if key["id"] in found]
+        return [self._repaired(task) for task in tasks], more
+
+    # --- private ----------------------------------------------------------------------------------
+
+    def _write(self, task_id: str, update: dict[str, Any]) -> Task:
+        response = self.client.update_item(
+            TableName=self.table_name,
+            Key={"id": {"S": task_id}},
+            ReturnValues="ALL_NEW",
+            ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            **update,
+        )
+        return _from_item(response["Attributes"])
+
+    def _append(
+        self,
+        claim: Claim,
+        attributes: dict[str, Any],
+        last_events: list[Event],
+        chunks: Sequence[dict[str, Any]] = (),
+    ) -> None:
+        """Writes the unwritten lines, ``last_events`` and ``attributes`` at once, on my claim.
+
+        An earlier write whose answer was lost may have arrived. Then event_seq has moved by the
+        lines it carried: they are taken off and the rest is written.
+
+            mine, processing, event_seq + n   n lines had arrived: go on with the others
+            mine, the status I was writing    it had all arrived
+            anything else                     the task has ended without me: ClaimLost
+        """
+        while True:
+            carried = len(claim.unwritten)
+            events = claim.unwritten[:carried] + last_events
+            if not events:
+                return
+            condition_values = {
+                ":processing": "processing",
+                ":claim": claim.token,
+                ":seq": claim.event_seq,
+            }
+            update = _update(attributes, events, IS_MINE, condition_values)
+            try:
+                self._write_with_chunks(claim.task["id"], update, chunks)
+            except ClientError as error:
+                found = _refused_by(error)
+                if found is None:
+                    raise
+                if not found or found.get("claim") != claim.token:
+                    raise ClaimLost(claim.task["id"], found or None) from error
+                if found["status"] == attributes.get("status"):
+                    return
+                arrived = found["event_seq"] - claim.event_seq
+                if found["status"] != "processing" or not 0 < arrived <= carried:
+                    raise ClaimLost(claim.task["id"], found) from error
+                claim.settle(arrived)
+            else:
+                claim.settle(carried)
+                return
+
+    def _write_with_chunks(
+        self, task_id: str, update: dict[str, Any], chunks: Sequence[dict[str, Any]]
+    ) -> None:
+        target = {"TableName": self.table_name, "Key": {"id": {"S": task_id}}}
+        refusal = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+        if not chunks:
+            self.client.update_item(**target, **refusal, **update)
+            return
+        puts = [{"Put": {"TableName": self.table_name, "Item": chunk}} for chunk in chunks]
+        self.client.transact_write_items(
+            TransactItems=[{"Update": {**target, **refusal, **update}}, *puts]
+        )
+
+    def _finish(self, claim: Claim, attributes: dict[str, Any], answer: Answer) -> None:
+        parts, cut = fit_answer({name: answer[name] for name in ANSWER_PARTS if name in answer})
+        now = timestamp(self.clock())
+        last_events = []
+        if cut:
+            attributes |= {"agent_response_truncated": True}
+            message = f"The agent's answer was too long: {cut:,} bytes of it were cut"
+            last_events.append(claim.line(now, message))
+        if attributes["status"] == "completed":
+            last_events.append(claim.line(now, "Agent completed task successfully", "success"))
+        else:
+            message = f"Agent error: {attributes['error_message']}"
+            last_events.append(claim.line(now, message, "error"))
+        attributes |= {"emails_sent": answer.get("emails_sent", 0)}
+        texts = {
+            name: part if isinstance(part, str) else _dumps(part) for name, part in parts.items()
+        }
+        if sum(len(text.encode()) for text in texts.values()) <= MAX_INLINE_ANSWER_BYTES:
+            self._append(claim, attributes | texts, last_events)
+        else:
+            chunks = list(_chunk_items(claim.task, _dumps(parts).encode()))
+            self._append(claim, attributes | {"chunks": len(chunks)}, last_events, chunks)
+
+    def _repaired(self, task: Task) -> Task:
+        """Ends a task whose deadline is past; whoever reads it first does so, once."""
+        deadline = task.get("deadline")
+        now = timestamp(self.clock())
+        if task.get("status") in FINAL_STATUSES or not deadline or now <= deadline:
+            return task
+        message = PENDING_EXPIRED if task["status"] == "pending" else PROCESSING_EXPIRED
+        attributes = {"status": "error", "error_message": message}
+        # A reader's clock may be behind the worker's; the timeline must not run backwards.
+        events = [make_event(max(now, task["updated_at"]), message, "error")]
+        values = {":as_read": task["status"], ":deadline_as_read": deadline}
+        # Without the claim, a worker that comes back late sees that the end was not its own.
+        update = _update(attributes, events, IS_AS_READ, values, remove="claim")
+        try:
+            repaired = self._write(task["id"], update)
+        except ClientError as error:
+            found = _refused_by(error)
+            if found is None:
+                raise
+            if not found:
+                raise TaskNotFound(task["id"]) from error
+            return found
+        log("WARNING", "task expired", outcome="expired", task_id=task["id"], was=task["status"])
+        return repaired
+
+    def _query_page(
+        self, owner: str, limit: int, after: Key | None
+    ) -> tuple[list[Key], str | None]:
+        start = {"ExclusiveStartKey": _to_item(after | {"owner": owner})} if after else {}
+        page = self.client.query(
+            TableName=self.table_name,
+            IndexName=INDEX_NAME,
+            KeyConditionExpression="#owner = :owner",
+            ExpressionAttributeNames={"#owner": "owner"},
+            ExpressionAttributeValues={":owner": {"S": owner}},
+            ScanIndexForward=False,
+            # One more than the page holds tells whether there is another page.
+            Limit=limit + 1,
+            **start,
+        )
+        keys = [_from_item(item) for item in page["Items"]]
+        return keys[:limit], encode_cursor(keys[limit - 1]) if len(keys) > limit else None
+
+    def _scan_page(
+        self, owner: str, limit: int, after: Key | None
+    ) -> tuple[list[Task], str | None]:
+        """Lists a table that has no usable index, by reading all of it: the one Scan there is."""
+        names = _names(" ".join(f"#{name}" for name in LISTED_ATTRIBUTES))
+        request = {
+            "TableName": self.table_name,
+            "ProjectionExpression": ",".join(names),
+            "FilterExpression": "attribute_exists(#status)",  # a chunk has none
+            "ExpressionAttributeNames": names,
+        }
+        tasks: list[Task] = []
+        while True:
+            page = self.client.scan(**request)
+            tasks += map(_from_item, page["Items"])
+            if "LastEvaluatedKey" not in page:
+                break
+            request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+        mine = sorted((task for task in tasks if task["owner"] == owner), key=_age_key)
+        if after:
+            mine = mine[: bisect_left(mine, _age_key(after), key=_age_key)]
+        newest = mine[-limit:][::-1]
+        return newest, encode_cursor(newest[-1]) if len(mine) > limit else None
+
+    def _batch_get(self, ids: Sequence[str], attributes: Sequence[str] = ()) -> dict[str, Task]:
+        """Reads items by id, consistently, asking again for what DynamoDB leaves unprocessed."""
+        projection: dict[str, Any] = {}
+        if attributes:
+            names = _names(" ".join(f"#{name}" for name in attributes))
+            projection = {
+                "ProjectionExpression": ",".join(names),
+                "ExpressionAttributeNames": names,
+            }
+        found: dict[str, Task] = {}
+        missing = [{"id": {"S": task_id}} for task_id in ids]
+        for attempt in range(BATCH_GET_ATTEMPTS):
+            if not missing:
+                return found
+            if attempt:
+                self.sleep(random.uniform(0, 0.05 * 2**attempt))
+            asked, missing = missing[:BATCH_GET_KEYS], missing[BATCH_GET_KEYS:]
+            request = {self.table_name: {"Keys": asked, "ConsistentRead": True} | projection}
+            page = self.client.batch_get_item(RequestItems=request)
+            for item in page["Responses"].get(self.table_name, []):
+                task = _from_item(item)
+                found[task["id"]] = task
+            missing += page.get("UnprocessedKeys", {}).get(self.table_name, {}).get("Keys", [])
+        if missing:
+            raise StoreBusy(f"{len(missing)} of {len(ids)} items were left unprocessed")
+        return found
+
+
+# --- what both functions share --------------------------------------------------------------------
+
+
+@functools.cache
+def aws_session() -> botocore.session.Session:
+    """The process's one botocore session; what it loads is loaded once."""
+    return botocore.session.get_session()
+
+
+def aws_client(service: str) -> Any:
+    """A botocore client for ``service`` in this function's region, with bounded time."""
+    region = os.environ.get("AWS_REGION", "us-east-1")
+    return aws_session().create_client(service, region_name=region, config=CLIENT_CONFIG)
+
+
+@functools.cache
+def task_store() -> TaskStore:
+    """The store that the environment names: DYNAMODB_TABLE_NAME, TASK_TTL_DAYS."""
+    return TaskStore(
+        aws_client("dynamodb"),
+        os.environ.get("DYNAMODB_TABLE_NAME") or DEFAULT_TABLE_NAME,
+        ttl_days=int(os.environ.get("TASK_TTL_DAYS") or 0),
+    )
+
+
+def log(level: str, message: str, **fields: Any) -> None:
+    """Writes one JSON line to the function's log; whatever ``fields`` hold is data, never format."""
+    line = json.dumps({"level": level, "message": message, **fields}, default=str)
+    print(line, file=sys.stderr, flush=True)
+
+
+def timestamp(epoch: float) -> str:
+    """Epoch seconds as RFC 3339 text in UTC, always 27 characters."""
+    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def epoch(ts: str) -> float:
+    """The reverse of ``timestamp``; a text without an offset is taken as UTC."""
+    moment = datetime.fromisoformat(ts)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def make_event(ts: str, message: str, kind: str = "info") -> Event:
+    """One line of a timeline, cut to 1,000 characters."""
+    return {"ts": ts, "message": message[:MAX_EVENT_CHARACTERS], "type": kind}
+
+
+def is_task_id(task_id: object) -> bool:
+    """Whether a task can have this id: a chunk's has a ``#``, an agent's session no other sign."""
+    return isinstance(task_id, str) and bool(
+        re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", task_id)
+    )
+
+
+def clean_description(description: object) -> str:
+    """The description trimmed; raises InvalidDescription with a sentence for who wrote it."""
+    if not isinstance(description, str):
+        raise InvalidDescription("'description' must be a string")
+    trimmed = description.strip()
+    if not trimmed:
+        raise InvalidDescription("'description' must not be blank")
+    if len(trimmed) > MAX_DESCRIPTION_CHARACTERS:
+        raise InvalidDescription(
+            f"'description' must be at most {MAX_DESCRIPTION_CHARACTERS:,} characters, "
+            f"not {len(trimmed):,}"
+        )
+    if re.search("[\ud800-\udfff]", trimmed):
+        raise InvalidDescription("'description' must be text: it holds half of a surrogate pair")
+    return trimmed
+
+
+def encode_cursor(task: Key) -> str:
+    """The place right after ``task`` in its owner's list, opaque to clients."""
+    text = _dumps([task["created_at"], task["id"]])
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str) -> Key:
+    """The reverse of ``encode_cursor``; names no owner, so it reaches nobody else's tasks."""
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        created_at, task_id = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+    except (binascii.Error, ValueError, TypeError, RecursionError) as error:
+        raise InvalidCursor("'cursor' is not one that this API gave") from error
+    if not (isinstance(created_at, str) and re.fullmatch(r"[0-9TZ:.+-]{1,40}", created_at)) or (
+        not is_task_id(task_id)
+    ):
+        raise InvalidCursor("'cursor' is not one that this API gave")
+    return {"created_at": created_at, "id": task_id}
+
+
+def fit_answer(answer: Answer) -> tuple[Answer, int]:
+    """Cuts an answer to what DynamoDB and a Lambda response can carry; returns the bytes cut too.
+
+    Its parts are cut in their order, each from its end.
+    """
+
+    def fits(candidate: Answer) -> bool:
+        text = _dumps(candidate)
+        if len(text.encode()) > MAX_ANSWER_BYTES:
+            return False
+        # Lambda's JSON holds the response's JSON as a string, and Python 3.11's runtime escapes
+        # every character that is not ASCII.
+        return len(json.dumps(text)) <= MAX_ANSWER_RESPONSE_BYTES
+
+    whole = len(_dumps(answer).encode())
+    for name in answer:
+        if fits(answer):
+            break
+        value = answer[name]
+        low, high = 0, min(len(value), MAX_ANSWER_BYTES)
+        while low < high:
+            middle = (low + high + 1) // 2
+            if fits(answer | {name: value[:middle]}):
+                low = middle
+            else:
+                high = middle - 1
+        answer = answer | {name: value[:low]}
+    return answer, whole - len(_dumps(answer).encode())
+
+
+# --- DynamoDB's form of things --------------------------------------------------------------------
+
+
+def _update(
+    attributes: dict[str, Any],
+    events: list[Event],
+    condition: str,
+    condition_values: dict[str, Any],
+    remove: str = "",
+) -> dict[str, Any]:
+    """The UpdateItem arguments that set ``attributes`` and append ``events`` on a condition."""
+    attributes = attributes | {"updated_at": events[-1]["ts"]}
+    sets = [f"#{name} = :{name}" for name in attributes]
+    sets.append("#events = list_append(#events, :events)")
+    sets.append("#event_seq = #event_seq + :event_count")
+    expression = f"SET {', '.join(sets)}" + (f" REMOVE #{remove}" if remove else "")
+    values = {f":{name}": value for name, value in attributes.items()}
+    values |= {":events": events, ":event_count": len(events)} | condition_values
+    return {
+        "UpdateExpression": expression,
+        "ConditionExpression": condition,
+        "ExpressionAttributeNames": _names(expression + condition),
+        "ExpressionAttributeValues": _to_item(values),
+    }
+
+
+def _names(expression: str) -> dict[str, str]:
+    """The attribute names that an expression uses; all are placeholders, many are reserved words."""
+    return {name: name[1:] for name in re.findall(r"#\w+", expression)}
+
+
+def _refused_by(error: ClientError) -> Task | None:
+    """The item that refused a condition, {} if there is none; None if this is another error."""
+    response: dict[str, Any] = error.response
+    if response["Error"]["Code"] == "TransactionCanceledException":
+        # The task's update comes first; the chunks have no condition.
+        response = response.get("CancellationReasons", [{}])[0]
+        code = response.get("Code")
+    else:
+        code = response["Error"]["Code"].removesuffix("Exception")
+    if code != "ConditionalCheckFailed":
+        return None
+    return _from_item(response["Item"]) if response.get("Item") else {}
+
+
+def _is_index_unusable(error: ClientError) -> bool:
+    """Whether a Query failed because the table lacks the index or is still filling it."""
+    text = error.response["Error"]
+    return text["Code"] == "ValidationException" and "index" in text.get("Message", "").lower()
+
+
+def _chunk_id(task_id: str, number: int) -> str:
+    return f"{task_id}#{number}"
+
+
+def _chunk_items(task: Task, answer: bytes) -> Iterator[dict[str, Any]]:
+    for number, start in enumerate(range(0, len(answer), CHUNK_BYTES)):
+        chunk = {"id": _chunk_id(task["id"], number), "chunk": answer[start : start + CHUNK_BYTES]}
+        yield _to_item(
+            chunk | {"expires_at": task["expires_at"]} if "expires_at" in task else chunk
+        )
+
+
+def _age_key(task: Key) -> tuple[str, str]:
+    return task.get("created_at") or "", task["id"]
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _to_item(attributes: dict[str, Any]) -> dict[str, Any]:
+    return {name: _typed(value) for name, value in attributes.items()}
+
+
+def _typed(value: Any) -> dict[str, Any]:
+    match value:
+        case str():
+            return {"S": value}
+        case bool():
+            return {"BOOL": value}
+        case int():
+            return {"N": str(value)}
+        case bytes():
+            return {"B": value}
+        case list():
+            return {"L": [_typed(element) for element in value]}
+        case dict():
+            return {"M": _to_item(value)}
+    raise TypeError(f"No DynamoDB form for {type(value).__name__}")
+
+
+def _from_item(item: dict[str, Any]) -> Task:
+    """An item as a task. Items made before owners, and vendors kept as native lists, are read too."""
+    task = {name: _plain(value) for name, value in item.items()}
+    task.setdefault("owner", PUBLIC_OWNER)
+    for name in ("vendors", "quotes"):
+        if isinstance(task.get(name), str):
+            task[name] = json.loads(task[name])
+    return task
+
+
+def _plain(value: dict[str, Any]) -> Any:
+    ((kind, content),) = value.items()
+    match kind:
+        case "N":
+            return int(content) if re.fullmatch(r"-?\d+", content) else float(content)
+        case "L":
+            return [_plain(element) for element in content]
+        case "M":
+            return {name: _plain(element) for name, element in content.items()}
+        case "NULL":
+            return None
+        case "NS":
+            return [_plain({"N": number}) for number in content]
+    return content
