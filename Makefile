@@ -1,0 +1,78 @@
+# What a developer types. `make` alone says what there is.
+# Everything is installed into .venv; nothing outside this folder changes.
+
+PYTHON ?= python3
+ONCE ?=
+PYTEST_ARGS ?=
+
+BIN := .venv/bin
+INSTALLED := .venv/installed
+SHELL_SCRIPTS = $(wildcard *.sh .ci/*)
+# What ends the word "yes" in make: ONCE=1 is yes; ONCE=, ONCE=0 and no ONCE are no.
+RUN_ARGS = $(if $(filter-out 0 no false,$(ONCE)),--once)
+# Every optional check of shellcheck, less two that are matters of taste:
+# require-variable-braces ("$x" is clear) and check-set-e-suppressed (`if f; then` is meant).
+SHELLCHECK_OPTIONS = --external-sources --enable=all \
+	--exclude=SC2250,SC2310,SC2311,SC2312
+SHFMT_OPTIONS = --indent 2 --case-indent --binary-next-line
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format clean install
+
+help: ## Say what there is
+	@echo "make run          run a task end to end on a local AWS, then serve until Ctrl-C"
+	@echo "make run ONCE=1   the same, but stop after the task"
+	@echo "make test         run all tests (several minutes)"
+	@echo "make check        format, lint, types, scripts and the fast tests (under a minute)"
+	@echo "make format       rewrite Python and shell files in the project's format"
+	@echo "make clean        remove what was built and installed"
+	@echo
+	@echo "make PYTHON=python3.12 run     use this Python (3.11 or newer) for .venv"
+	@echo "make test PYTEST_ARGS='-k api' pass arguments to pytest"
+	@echo
+	@echo "./deploy.sh builds the zips, ./create-infrastructure.sh deploys them to AWS."
+
+run: $(INSTALLED) ## A task end to end on a local AWS
+	@$(BIN)/python -m local $(RUN_ARGS)
+
+test: $(INSTALLED) ## The whole suite
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(INSTALLED) ## Format, lint, types, scripts, fast tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/shellcheck $(SHELLCHECK_OPTIONS) $(SHELL_SCRIPTS)
+	$(BIN)/shfmt $(SHFMT_OPTIONS) --diff $(SHELL_SCRIPTS)
+	$(BIN)/python -m pytest -q -m "not e2e" $(PYTEST_ARGS)
+
+format: $(INSTALLED) ## The project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/shfmt $(SHFMT_OPTIONS) --write $(SHELL_SCRIPTS)
+
+clean: ## Remove what was built and installed
+	rm -rf .venv build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -f valro-api-lambda.zip valro-worker-lambda.zip
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+install: $(INSTALLED) ## Only set up .venv
+
+# The stamp is written last, so that an interrupted installation is taken up again.
+$(INSTALLED): requirements-dev.txt
+	@command -v "$(PYTHON)" >/dev/null || { \
+		echo "There is no '$(PYTHON)' here. Install Python 3.11 or newer," \
+			"or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "'$(PYTHON)' is $$("$(PYTHON)" --version 2>&1); Python 3.11 or newer is needed." \
+			"Install one and name it: make PYTHON=python3.12" >&2; exit 1; }
+	@echo "Setting up .venv with what requirements-dev.txt lists;" \
+		"the first time this takes about a minute."
+	@"$(PYTHON)" -m venv .venv || { \
+		echo "Python could not make a virtual environment." \
+			"On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt || { \
+		echo "pip could not install requirements-dev.txt: the lines above say why." \
+			"If it is the network, try again: what was fetched is kept." >&2; exit 1; }
+	@touch $@
+	@echo ".venv is ready."
