@@ -1,0 +1,11 @@
+"""The whole backend on this machine: `python -m local`.
+
+    vendors.py   the sample agent's catalogue, how it reads a prompt, what it answers
+    agent.py     the sample agent, a real AgentCore agent
+    faults.py    how it goes wrong when its prompt says so
+    runtime.py   the stand-in for AgentCore Runtime that serves it
+    aws.py       MiniStack, the agent and the two scripts, started and stopped
+    console.py   what a person sees
+
+Nothing here is in a zip, and nothing in a zip knows of this package.
+"""

@@ -1,0 +1,47 @@
+"""The sample agent: a real AgentCore agent, with a catalogue in the place of a model.
+
+It reads a service, a city and a budget out of the prompt, "e-mails" the vendors that fit (a record,
+no mail leaves) and answers with vendors, quotes and e-mails. The same prompt gives the same answer,
+timestamps aside.
+
+Payload: {"prompt": "Find me a landscaper in Charlotte under $300", "task_id": "…"}.
+It streams {"message": "…"} for progress, pieces of text, and the answer object last.
+A prompt with words like "[agent: fail]" makes it misbehave: see faults.py.
+"""
+
+import asyncio
+import os
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+from bedrock_agentcore import BedrockAgentCoreApp, RequestContext
+
+from local import faults
+from local.vendors import build_answer, progress_lines
+
+PACE_VARIABLE = "VALRO_SAMPLE_AGENT_PACE"
+"""The environment variable that says how many seconds a step takes; none by default."""
+
+app = BedrockAgentCoreApp()
+
+
+@app.entrypoint
+async def invoke(payload: dict[str, Any], context: RequestContext) -> Any:
+    """Answers one prompt with a stream, or with what the prompt tells it to do instead."""
+    prompt = payload.get("prompt")
+    if not isinstance(prompt, str) or not prompt.strip():
+        return {"error": 'The payload needs a "prompt".'}
+    wish = faults.read_wish(prompt, context.session_id or "")
+    return wish.grant() if wish else converse(prompt)
+
+
+async def converse(prompt: str) -> AsyncIterator[Any]:
+    """Streams progress, the response in pieces, and the answer object."""
+    answer = build_answer(prompt)
+    for line in progress_lines(prompt, answer):
+        yield {"message": line}
+        await asyncio.sleep(float(os.environ.get(PACE_VARIABLE, "0")))
+    for sentence in re.findall(r".+?[.!?](?: |$)", answer["response"]):
+        yield sentence
+    yield answer

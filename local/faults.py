@@ -1,0 +1,204 @@
+"""How the sample agent goes wrong when its prompt says so, for tests and demonstrations.
+
+"Find me a painter in Austin [agent: cut]" makes it close the connection in the middle of an event.
+BEHAVIOURS lists what may stand there.
+"""
+
+import asyncio
+import json
+import random
+import re
+import string
+import threading
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.responses import Response, StreamingResponse
+
+from local.vendors import build_answer, progress_lines
+
+BEHAVIOURS = {
+    "fail": "raises before anything is done",
+    "fail-midway": "raises in the middle of its stream",
+    "error": 'answers {"error": "…"}',
+    "stall SECONDS": "says nothing for so long (300), unless its session is stopped",
+    "cut": "closes the connection in the middle of an event",
+    "json": "answers in plain JSON, not as a stream",
+    "text": "answers in plain JSON with a bare string",
+    "pieces": "streams text only, without an answer object",
+    "quiet": "streams the answer object only, without progress",
+    "odd": "answers with floats, deep nesting, empty strings, emoji and U+2028",
+    "huge BYTES": "answers with that much random text (1048576)",
+    "invalid-json": "answers with JSON that ends too early",
+    "invalid-utf8": "streams bytes that are not UTF-8",
+    "empty": "answers with an empty body",
+    "strands": "streams raw Strands events, as an agent that passes them on does",
+    "throttle TIMES": "is refused by the runtime with 429 so often (1), then answers",
+    "conflict TIMES": "is refused by the runtime with 409 so often (1), then answers",
+}
+"""What may stand in a prompt as `[agent: …]`, and what happens then."""
+
+# Deeper than the 32 levels that DynamoDB takes.
+ODD_DEPTH = 40
+
+# Set when a session is stopped or its caller is gone; the runtime keeps it up to date.
+stopped_sessions: dict[str, threading.Event] = {}
+
+
+class SampleAgentError(Exception):
+    """A failure that the prompt asked for."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a prompt asks to go wrong."""
+
+    behaviour: str
+    number: float | None
+    prompt: str
+    session: str
+
+    def grant(self) -> Any:
+        """Returns what the agent's entrypoint is to return; raises if that is the wish."""
+        return _ANSWERS[self.behaviour](self)
+
+
+def read_behaviour(prompt: str) -> tuple[str, float | None]:
+    """Returns the behaviour that the prompt names, and its number; ("", None) for none."""
+    found = re.search(r"\[agent: *([a-z0-9-]+) *([\d.]+)? *\]", prompt)
+    return (found[1], float(found[2]) if found[2] else None) if found else ("", None)
+
+
+def read_wish(prompt: str, session: str) -> Wish | None:
+    """Returns what the agent itself is to do differently, None if nothing."""
+    behaviour, number = read_behaviour(prompt)
+    return Wish(behaviour, number, prompt, session) if behaviour in _ANSWERS else None
+
+
+def random_text(size: int) -> str:
+    """Returns text of that many bytes that does not compress; the same for the same size."""
+    letters = string.ascii_letters + string.digits + " .,-"
+    return "".join(random.Random(size).choices(letters, k=size))
+
+
+def odd_answer() -> dict[str, Any]:
+    """Returns an answer of values that stores and encoders get wrong."""
+    nested: Any = "the bottom"
+    for level in range(ODD_DEPTH):
+        nested = {"level": level, "in": [nested]}
+    vendor = {
+        "name": "Ünïcode & Söhne 🌳",
+        "email": "odd@example.com",
+        "phone": "",
+        "price": 199.99,
+        "rating": 0.1,
+        "big": 12345678901234567890123456789012345678901234567890,
+        "tiny": 1e-300,
+        "huge": 1e300,
+        "none": None,
+        "flag": True,
+        "empty": [{}, [], ""],
+        "nested": nested,
+    }
+    return {
+        "response": 'A line\u2028separated, a par\u2029agraph, a 👩‍🌾, a tab\t and a "quote".',
+        "vendors": [vendor],
+        "quotes": [{"vendor": vendor["name"], "price": 199.99, "note": ""}],
+        "emails": [],
+        "emails_sent": 0,
+    }
+
+
+def _fail(_: Wish) -> Any:
+    raise SampleAgentError("The sample agent was told to fail.")
+
+
+async def _fail_midway(wish: Wish) -> AsyncIterator[Any]:
+    for line in progress_lines(wish.prompt, build_answer(wish.prompt))[:2]:
+        yield {"message": line}
+    raise SampleAgentError("The sample agent was told to fail in mid-stream.")
+
+
+async def _stall(wish: Wish) -> AsyncIterator[Any]:
+    """Streams one line of progress, then nothing until the time is up or the session ends."""
+    stopped = stopped_sessions.setdefault(wish.session, threading.Event())
+    yield {"message": "Waiting for a vendor to answer"}
+    loop = asyncio.get_running_loop()
+    end = loop.time() + (300 if wish.number is None else wish.number)
+    while loop.time() < end and not stopped.is_set():
+        # An asyncio.Event would not do: who stops the session is in another event loop.
+        await asyncio.sleep(0.05)  # noqa: ASYNC110
+    yield build_answer(wish.prompt)
+
+
+async def _cut() -> AsyncIterator[bytes]:
+    """Sends one event whole and half of the next; the server then drops the connection."""
+    yield b'data: {"message": "Looking for vendors"}\n\n'
+    yield b'data: {"response": "I have cont'
+    # The server must have written these bytes before it learns of the failure.
+    await asyncio.sleep(0.05)
+    raise SampleAgentError("The sample agent was told to cut its stream.")
+
+
+async def _pieces(prompt: str) -> AsyncIterator[Any]:
+    for word in re.findall(r"\S+\s*", build_answer(prompt)["response"]):
+        yield word
+
+
+async def _only(answer: dict[str, Any]) -> AsyncIterator[Any]:
+    yield answer
+
+
+async def _strands(prompt: str) -> AsyncIterator[Any]:
+    """Streams what a Strands agent yields, as the SDK sends it on.
+
+    What is not JSON there arrives as a JSON string that holds a Python repr, and every piece of
+    text arrives twice: once as an event and once as such a repr.
+    """
+    where = "<strands.agent.agent.Agent object at 0x7f3a5c1d2e50>"
+    text = build_answer(prompt)["response"]
+    tool = {"name": "getVendors", "toolUseId": "tooluse_1"}
+    yield {"init_event_loop": True}
+    yield {"start": True}
+    yield {"event": {"messageStart": {"role": "assistant"}}}
+    yield {"event": {"contentBlockStart": {"start": {"toolUse": tool}}}}
+    yield {"event": {"contentBlockDelta": {"delta": {"toolUse": {"input": '{"city": "Charl'}}}}}
+    yield f"{{'type': 'tool_use_stream', 'current_tool_use': {tool!r}, 'agent': {where}}}"
+    yield {"event": {"contentBlockStop": {}}}
+    yield {"event": {"messageStop": {"stopReason": "tool_use"}}}
+    yield {"message": {"role": "assistant", "content": [{"toolUse": {**tool, "input": {}}}]}}
+    result = {"toolUseId": "tooluse_1", "status": "success", "content": [{"text": "3 vendors"}]}
+    yield {"message": {"role": "user", "content": [{"toolResult": result}]}}
+    yield {"event": {"messageStart": {"role": "assistant"}}}
+    for piece in re.findall(r"\S+\s*", text):
+        yield {"event": {"contentBlockDelta": {"delta": {"text": piece}}}}
+        yield f"{{'data': {piece!r}, 'delta': {{'text': {piece!r}}}, 'agent': {where}}}"
+    yield {"event": {"contentBlockStop": {}}}
+    yield {"event": {"messageStop": {"stopReason": "end_turn"}}}
+    yield {"event": {"metadata": {"usage": {"inputTokens": 120, "outputTokens": 60}}}}
+    message = {"role": "assistant", "content": [{"text": text}]}
+    yield {"message": message}
+    yield f"{{'result': AgentResult(stop_reason='end_turn', message={message!r}, state={{}})}}"
+
+
+_STREAM = "text/event-stream"
+_ANSWERS: dict[str, Callable[[Wish], Any]] = {
+    "fail": _fail,
+    "fail-midway": _fail_midway,
+    "error": lambda _: {"error": "The vendor directory is closed today."},
+    "stall": _stall,
+    "cut": lambda _: StreamingResponse(_cut(), media_type=_STREAM),
+    "json": lambda wish: build_answer(wish.prompt),
+    "text": lambda wish: build_answer(wish.prompt)["response"],
+    "pieces": lambda wish: _pieces(wish.prompt),
+    "quiet": lambda wish: _only(build_answer(wish.prompt)),
+    "odd": lambda _: _only(odd_answer()),
+    "huge": lambda wish: _only({"response": random_text(int(wish.number or 1024 * 1024))}),
+    "invalid-json": lambda wish: Response(
+        json.dumps(build_answer(wish.prompt))[:-20], media_type="application/json"
+    ),
+    "invalid-utf8": lambda _: Response(b'data: {"response": "caf\xe9"}\n\n', media_type=_STREAM),
+    "empty": lambda _: Response(b"", media_type="application/json"),
+    "strands": lambda wish: _strands(wish.prompt),
+}
