@@ -129,7 +129,7 @@ LISTED_ATTRIBUTES = (
 ).split(",")
 
 PENDING_EXPIRED = (
-    "The task was not started within 16 minutes and was given up. "
+    f"The task was not started within {PENDING_SECONDS // 60} minutes and was given up. "
     "The agent was not started, so no vendor was contacted. Please submit the task again."
 )
 PROCESSING_EXPIRED = (
@@ -306,13 +306,14 @@ class TaskStore:
         try:
             task = self._write(task_id, update)
         except ClientError as error:
-            task = _refused_by(error)
-            if task is None:
+            found = _refused_by(error)
+            if found is None:
                 raise
-            if not task:
+            if not found:
                 raise TaskNotFound(task_id) from error
-            if task.get("claim") != token or task["status"] != "processing":
-                raise TaskNotClaimable(task) from error
+            if found.get("claim") != token or found["status"] != "processing":
+                raise TaskNotClaimable(found) from error
+            task = found
         return Claim(task, token, event_seq=task["event_seq"], last_ts=task["updated_at"])
 
     def record_progress(self, claim: Claim) -> None:
@@ -387,7 +388,8 @@ class TaskStore:
             # The chunks were written with the task, all or nothing: only their TTL removes them.
             raise TaskNotFound(task["id"])
         text = b"".join(found[chunk_id]["chunk"] for chunk_id in ids)
-        return task | json.loads(text)
+        answer: Answer = json.loads(text)
+        return task | answer
 
     def list_tasks(
         self, owner: str, limit: int, cursor: str | None = None

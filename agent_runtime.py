@@ -1,0 +1,554 @@
+"""The agent call: a prompt in, progress and an answer out, and the agent started at most once.
+
+An agent on Amazon Bedrock AgentCore Runtime e-mails real people, so a call is repeated only after
+an error that proves that the agent did not start. Everything else ends the run, and the error says
+whether the agent may have acted:
+
+    what came back                                   again?   may have acted
+    ThrottlingException, RetryableConflictException,
+    ServiceQuotaExceededException                    yes      no
+    no connection was made                           yes      no
+    any other 4xx (no access, no such agent)         no       no
+    424 RuntimeClientError: the agent failed         no       yes
+    5xx                                              no       yes
+    a connection lost, a stall, a stream cut         no       yes, and may still be running
+    an answer that says ``error``, or is unreadable  no       yes
+
+    https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/runtime-invoke-agent.html
+
+Not here: where progress and answer are kept.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import math
+import random
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    HTTPClientError,
+    ProxyConnectionError,
+    ReadTimeoutError,
+)
+from urllib3.exceptions import HTTPError
+from urllib3.exceptions import ReadTimeoutError as StreamReadTimeout
+
+Json = Any
+
+# The only errors after which the agent is surely not running, and may run a moment later.
+NOT_STARTED_CODES = frozenset(
+    {"ThrottlingException", "RetryableConflictException", "ServiceQuotaExceededException"}
+)
+NOT_CONNECTED = (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError)
+AGENT_FAILED_CODE = "RuntimeClientError"
+
+# An agent started late would be cut off in the middle of its work, so the first half of the time is
+# for starting and at least the second half for running.
+STARTING_SHARE = 0.5
+BACKOFF_SECONDS = 1.0
+MAX_BACKOFF_SECONDS = 20.0
+CONNECT_SECONDS = 5.0
+STOP_SECONDS = 2.0
+
+READ_BYTES = 65_536
+MAX_BYTES = 32 * 1024 * 1024  # of one frame, or of all text together; a worker has 1024 MB
+MAX_DEPTH = 500  # of nesting; Python's own JSON stops at about 1,000
+SESSION_ID_CHARACTERS = 33  # AgentCore takes 33 to 256
+
+TEXT_KEYS = ("response", "result", "output", "message")
+ANSWER_KEYS = frozenset(
+    {"response", "result", "output", "vendors", "quotes", "emails", "emails_sent"}
+)
+
+NOT_STARTED = "The agent was not started, so no vendor was contacted."
+MAY_HAVE_ACTED = "The agent may already have contacted vendors."
+
+RUNTIME_ARN = re.compile(
+    r"arn:aws[a-z-]*:bedrock-agentcore:(?P<region>[a-z0-9-]+):\d{12}:runtime/[A-Za-z0-9_-]+"
+)
+
+
+@dataclass
+class Answer:
+    """What the agent answered, in the shape that a task keeps."""
+
+    agent_response: str
+    vendors: list[Json] = field(default_factory=list)
+    quotes: list[Json] = field(default_factory=list)
+    emails_sent: int = 0
+    unmatched_emails: list[Json] = field(default_factory=list)
+
+
+class AgentError(Exception):
+    """The run failed; the message is fit for the person whose task it is.
+
+    ``detail`` is for the operator's log only. ``still_running``: the agent may be at work, so its
+    session ought to be stopped. ``partial`` is what it had answered by then, if anything, and
+    ``raw`` an answer that could not be read.
+    """
+
+    still_running = False
+
+    def __init__(
+        self, what: str, detail: str = "", partial: Answer | None = None, raw: str = ""
+    ) -> None:
+        super().__init__(f"{what} {self.consequence}")
+        self.detail = detail
+        self.partial = partial
+        self.raw = raw
+
+    consequence = MAY_HAVE_ACTED
+
+
+class AgentNotStarted(AgentError):
+    """Nothing reached the agent."""
+
+    consequence = NOT_STARTED
+
+
+class AgentFailed(AgentError):
+    """The agent ran and failed, or its answer cannot be used."""
+
+
+class AgentLost(AgentError):
+    """Contact was lost, or given up, with an agent that may still be running."""
+
+    still_running = True
+
+
+class InvalidAnswer(Exception):
+    """Text that is not an answer; the message says why, in a few words."""
+
+
+class InvalidArn(ValueError):
+    """AGENT_RUNTIME_ARN is not the ARN of an AgentCore Runtime."""
+
+
+class AgentRuntime:
+    """One agent, by its ARN; ``qualifier`` names an endpoint of it, DEFAULT when None."""
+
+    def __init__(
+        self,
+        session: botocore.session.Session,
+        arn: str,
+        qualifier: str | None = None,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        match = RUNTIME_ARN.fullmatch(arn)
+        if match is None:
+            raise InvalidArn("AGENT_RUNTIME_ARN is not the ARN of an AgentCore Runtime")
+        self.session = session
+        self.region = match["region"]  # the agent's, which need not be the function's
+        self.target = {"agentRuntimeArn": arn} | ({"qualifier": qualifier} if qualifier else {})
+        self.monotonic = monotonic
+        self.sleep = sleep
+        self.jitter = jitter
+
+    def run(
+        self, task_id: str, prompt: str, seconds: float, on_progress: Callable[[str], None]
+    ) -> Answer:
+        """Runs the agent once, for ``seconds`` at most; raises AgentError.
+
+        ``on_progress`` gets each thing that the agent says it is doing, as it arrives.
+        """
+        end = self.monotonic() + seconds
+        response = self._start(task_id, prompt, end)
+        content_type = (response.get("contentType") or "").lower()
+        reader: EventStream | WholeAnswer
+        if content_type.startswith("text/event-stream"):
+            reader = EventStream(on_progress)
+        else:
+            reader = WholeAnswer(is_text=content_type.startswith("text/"))
+        with closing(response["response"]) as body:
+            try:
+                for data in self._arriving(body, end):
+                    reader.feed(data)
+            except (HTTPError, OSError) as error:
+                # OSError: our own TimeoutError, and what a socket raises under urllib3.
+                if isinstance(error, StreamReadTimeout | TimeoutError):
+                    what = "The agent did not finish in time."
+                else:
+                    what = "The connection to the agent was lost."
+                raise AgentLost(what, repr(error), reader.partial(), reader.raw()) from error
+        return reader.finish()
+
+    def stop(self, task_id: str) -> None:
+        """Asks AgentCore to end the task's session, once; botocore's errors pass through."""
+        client = self._client(STOP_SECONDS, STOP_SECONDS)
+        client.stop_runtime_session(runtimeSessionId=session_id(task_id), **self.target)
+
+    def _start(self, task_id: str, prompt: str, end: float) -> dict[str, Any]:
+        """Calls the agent until it starts; returns botocore's response, its body unread."""
+        payload = json.dumps({"prompt": prompt, "task_id": task_id}).encode()
+        last_start = end - (end - self.monotonic()) * STARTING_SHARE
+        attempt = 0
+        while True:
+            left = max(end - self.monotonic(), 0.001)
+            client = self._client(min(CONNECT_SECONDS, left), left)
+            try:
+                return client.invoke_agent_runtime(  # type: ignore[no-any-return]
+                    runtimeSessionId=session_id(task_id), payload=payload, **self.target
+                )
+            except (BotoCoreError, ClientError) as error:
+                if not _proves_not_started(error):
+                    raise _agent_error(error) from error
+                wait = self.jitter() * min(MAX_BACKOFF_SECONDS, BACKOFF_SECONDS * 2**attempt)
+                attempt += 1
+                if self.monotonic() + wait >= last_start:
+                    what = "The agent was too busy, or out of reach, for too long."
+                    raise AgentNotStarted(what, repr(error)) from error
+                self.sleep(wait)
+
+    def _client(self, connect_timeout: float, read_timeout: float) -> Any:
+        """A client that sends a call once; made per call, since its time is what is left."""
+        config = Config(
+            connect_timeout=connect_timeout,
+            read_timeout=read_timeout,
+            # Not max_attempts: 1, with which botocore still sends a call twice.
+            retries={"total_max_attempts": 1},
+        )
+        return self.session.create_client(
+            "bedrock-agentcore", region_name=self.region, config=config
+        )
+
+    def _arriving(self, body: Any, end: float) -> Iterator[bytes]:
+        """Yields what has arrived, as soon as it has; raises TimeoutError at ``end``.
+
+        StreamingBody.read(n) and iter_lines() wait until n bytes are there, and lose them all if
+        the stream stalls or breaks before. Only the urllib3 response under it can read what is
+        there, so this is the one place that reaches for it.
+        """
+        raw = body._raw_stream  # noqa: SLF001
+        while not raw.closed:
+            left = end - self.monotonic()
+            if left <= 0:
+                raise TimeoutError("the time for the agent is over")
+            # The client's read timeout bounds each gap; this bounds the whole.
+            body.set_socket_timeout(left)
+            if data := raw.read1(READ_BYTES):
+                yield data
+
+
+class EventStream:
+    """Reads an agent's event stream, in whatever pieces its bytes arrive.
+
+    The SDK sends lines ``data: <json>`` with no event names, ids or end mark. ``message`` texts are
+    progress. The response is, in this order: the answer object's, the last whole turn of a Strands
+    agent, the pieces of text put together.
+    """
+
+    def __init__(self, on_progress: Callable[[str], None]) -> None:
+        self.on_progress = on_progress
+        self.buffer = bytearray()
+        self.pieces: list[str] = []
+        self.turn: str | None = None
+        self.answer: dict[str, Json] = {}
+        self.unreadable: InvalidAnswer | None = None
+        self.size = 0
+
+    def feed(self, data: bytes) -> None:
+        """Reads the lines that ``data`` completes; raises AgentFailed if one says ``error``."""
+        # Not splitlines(): U+2028 and others may stand inside a line, unescaped.
+        self.buffer += data
+        if b"\n" in data:
+            *lines, self.buffer = self.buffer.split(b"\n")
+            for line in lines:
+                self._line(bytes(line))
+        if len(self.buffer) > MAX_BYTES:
+            raise AgentLost("The agent's answer is too long.", partial=self.partial())
+
+    def finish(self) -> Answer:
+        """The answer, once the stream has ended; raises AgentFailed if there is none."""
+        self._line(bytes(self.buffer))
+        if self.unreadable:
+            what = "The agent's answer cannot be read."
+            raise AgentFailed(what, str(self.unreadable), self.partial())
+        answer = self._gathered()
+        if answer is None:
+            raise AgentFailed("The agent ended without an answer.")
+        return answer
+
+    def partial(self) -> Answer | None:
+        """What there is of an answer so far, for a run that failed."""
+        try:
+            return self._gathered()
+        except AgentFailed:
+            return None
+
+    def raw(self) -> str:
+        """What of the stream no frame holds: the line in which it ended."""
+        return self.buffer.decode(errors="replace")
+
+    def _gathered(self) -> Answer | None:
+        text = self.turn if self.turn is not None else "".join(self.pieces)
+        if not self.answer:
+            return Answer(text) if text else None
+        try:
+            return make_answer(self.answer, text)
+        except InvalidAnswer as error:
+            what = "The agent's answer cannot be read."
+            raise AgentFailed(what, str(error), raw=repr(self.answer)) from error
+
+    def _line(self, line: bytes) -> None:
+        if not line.startswith(b"data:"):
+            return
+        try:
+            self._frame(parse(line[5:]))
+        except InvalidAnswer as error:
+            # One frame may be noise and the agent at work: hear it out, then say so.
+            self.unreadable = error
+
+    def _frame(self, frame: Json) -> None:
+        match frame:
+            case str():
+                if not is_python_repr(frame):
+                    self._piece(frame)
+            case {"error": error} if error:
+                raise AgentFailed(error_text(frame), repr(frame), self.partial())
+            case dict() if ANSWER_KEYS & frame.keys():
+                self.answer |= frame
+            case {"event": {"contentBlockDelta": {"delta": {"text": str(text)}}}}:
+                self._piece(text)
+            case {"event": {"contentBlockStart": {"start": {"toolUse": {"name": str(name)}}}}}:
+                self._progress(f"Using {name}")
+            case {"message": {"role": role, "content": list() as content}}:
+                text = text_of(content)
+                if role == "assistant" and text:
+                    self.turn = text
+                    self._grow(len(text))
+            case {"data": str(text)}:
+                self._piece(text)
+            case {"message": str(message)}:
+                self._progress(message)
+
+    def _piece(self, text: str) -> None:
+        self.pieces.append(text)
+        self._grow(len(text))
+
+    def _progress(self, message: str) -> None:
+        if message.strip():
+            self.on_progress(message.strip())
+
+    def _grow(self, size: int) -> None:
+        self.size += size
+        if self.size > MAX_BYTES:
+            raise AgentLost("The agent's answer is too long.", partial=self.partial())
+
+
+class WholeAnswer:
+    """Reads an answer that comes in one piece: JSON, or plain text if its content type says so."""
+
+    def __init__(self, *, is_text: bool = False) -> None:
+        self.is_text = is_text
+        self.body = bytearray()
+
+    def feed(self, data: bytes) -> None:
+        """Adds what has arrived."""
+        self.body += data
+        if len(self.body) > MAX_BYTES:
+            raise AgentLost("The agent's answer is too long.", raw=self.raw())
+
+    def finish(self) -> Answer:
+        """The answer, once all of it is there; raises AgentFailed if it is none."""
+        if not self.body.strip():
+            raise AgentFailed("The agent ended without an answer.")
+        try:
+            return self._read(parse(self.body))
+        except InvalidAnswer as error:
+            if self.is_text:
+                return Answer(_mended(self.raw()))
+            what = "The agent's answer cannot be read."
+            raise AgentFailed(what, str(error), raw=self.raw()) from error
+
+    def partial(self) -> None:
+        """Half a document is no answer."""
+
+    def raw(self) -> str:
+        """All that has arrived, readable or not."""
+        return self.body.decode(errors="replace")
+
+    def _read(self, value: Json) -> Answer:
+        match value:
+            case {"error": error} if error:
+                raise AgentFailed(error_text(value), repr(value))
+            case None | [] | {} if not value:
+                raise AgentFailed("The agent ended without an answer.", repr(value))
+            case dict():
+                return make_answer(value, "")
+        return make_answer({"response": value}, "")
+
+
+def make_answer(value: dict[str, Json], text: str) -> Answer:
+    """Puts an answer object into a task's shape; ``text`` is the response if it names none.
+
+    Each vendor gets the e-mails whose recipient it is; the others are ``unmatched_emails``.
+    """
+    named = next((value[key] for key in TEXT_KEYS if value.get(key) is not None), None)
+    if named is not None:
+        text = text_of(named)
+    elif not text and not ANSWER_KEYS & value.keys():
+        text = json.dumps(value, ensure_ascii=False)
+    vendors = [_as_object(vendor, "name") for vendor in _as_list(value.get("vendors"))]
+    emails = _as_list(value.get("emails"))
+    unmatched = _give_emails(vendors, emails)
+    return Answer(
+        agent_response=text,
+        vendors=vendors,
+        quotes=[_as_object(quote, "text") for quote in _as_list(value.get("quotes"))],
+        emails_sent=_count(value.get("emails_sent"), len(emails)),
+        unmatched_emails=unmatched,
+    )
+
+
+def parse(text: bytes | bytearray) -> Json:
+    """Reads JSON that a browser can read too; raises InvalidAnswer.
+
+    Halves of surrogate pairs become U+FFFD. NaN, infinities and nesting over 500 are refused.
+    """
+    try:
+        return _clean(json.loads(text.decode(errors="strict")), MAX_DEPTH)
+    except (ValueError, RecursionError) as error:
+        raise InvalidAnswer(f"not JSON: {error}") from error
+
+
+def text_of(value: Json) -> str:
+    """The text in a response: itself, a Strands message's or its content blocks', else as JSON."""
+    if isinstance(value, str):
+        return value
+    blocks = value.get("content") if isinstance(value, dict) else value
+    if isinstance(blocks, str):
+        return blocks
+    if isinstance(blocks, list) and all(isinstance(block, dict) for block in blocks):
+        texts = [block["text"] for block in blocks if isinstance(block.get("text"), str)]
+        if texts or "role" in value:
+            return "".join(texts)
+    return json.dumps(value, ensure_ascii=False)
+
+
+def error_text(answer: dict[str, Json]) -> str:
+    """What an agent says of its failure, without the ARNs and accounts of AWS's own messages."""
+    error = answer["error"]
+    if isinstance(error, dict):
+        error = error.get("message")
+    candidates = (error, answer.get("message"), "The agent reported a failure.")
+    said = next(text for text in candidates if isinstance(text, str) and text.strip())
+    text = " ".join(said.split())[:1_500]
+    text = re.sub(r"arn:aws[^\s\"'<>]*", "(an AWS resource)", text)
+    text = re.sub(r"(?<!\d)\d{12}(?!\d)", "(an AWS account)", text)
+    return text if text.endswith((".", "!", "?")) else text + "."
+
+
+def is_python_repr(text: str) -> bool:
+    """Whether a frame is the SDK's repr of a dict that is no JSON: never for a person to see."""
+    if not text.startswith("{'"):
+        return False
+    try:
+        return isinstance(ast.literal_eval(text), dict)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return True
+
+
+def session_id(task_id: str) -> str:
+    """The runtime session of a task, the same every time: AgentCore takes 33 to 256 characters."""
+    if len(task_id) >= SESSION_ID_CHARACTERS:
+        return task_id
+    return f"{task_id}-{hashlib.sha256(task_id.encode()).hexdigest()}"
+
+
+def _proves_not_started(error: Exception) -> bool:
+    if isinstance(error, ClientError):
+        return error.response["Error"]["Code"] in NOT_STARTED_CODES
+    return isinstance(error, NOT_CONNECTED)
+
+
+def _agent_error(error: BotoCoreError | ClientError) -> AgentError:
+    """An error of the call itself in words; botocore's own text names ARNs and goes to the log."""
+    detail = repr(error)
+    if isinstance(error, ClientError):
+        code = error.response["Error"]["Code"]
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
+        if code == AGENT_FAILED_CODE:
+            return AgentFailed("The agent failed.", detail)
+        if status < 500:
+            return AgentNotStarted(f"The agent could not be called ({code}).", detail)
+        return AgentLost(f"The agent's service failed ({code}).", detail)
+    if isinstance(error, ReadTimeoutError):
+        return AgentLost("The agent did not finish in time.", detail)
+    if isinstance(error, HTTPClientError):
+        return AgentLost("The connection to the agent was lost.", detail)
+    return AgentNotStarted(f"The agent could not be called ({type(error).__name__}).", detail)
+
+
+def _clean(value: Json, depth: int) -> Json:
+    if isinstance(value, str):
+        return _mended(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("NaN and infinite numbers are not JSON")
+    if isinstance(value, (dict, list)) and not depth:
+        raise ValueError("it is nested too deeply")
+    if isinstance(value, list):
+        for index, element in enumerate(value):
+            value[index] = _clean(element, depth - 1)
+    elif isinstance(value, dict):
+        for key in list(value):
+            element = _clean(value.pop(key), depth - 1)
+            value[_mended(key)] = element
+    return value
+
+
+def _mended(text: str) -> str:
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _as_list(value: Json) -> list[Json]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def _as_object(value: Json, key: str) -> dict[str, Json]:
+    return value if isinstance(value, dict) else {key: value}
+
+
+def _give_emails(vendors: list[dict[str, Json]], emails: list[Json]) -> list[Json]:
+    """Adds to each vendor the e-mails sent to it; returns those that were sent to none."""
+    addresses = set()
+    for vendor in vendors:
+        address = _address(vendor.get("email"))
+        mine = [email for email in emails if address and _recipient(email) == address]
+        vendor["emails"] = [*_as_list(vendor.get("emails")), *mine]
+        addresses.add(address)
+    return [email for email in emails if _recipient(email) not in addresses - {""}]
+
+
+def _recipient(email: Json) -> str:
+    return _address(email.get("recipient")) if isinstance(email, dict) else ""
+
+
+def _address(value: Json) -> str:
+    return value.strip().casefold() if isinstance(value, str) else ""
+
+
+def _count(value: Json, otherwise: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return otherwise
+    return int(value) if 0 <= value < 1_000_000_000 else otherwise
