@@ -17,11 +17,8 @@ from typing import Any
 
 from bedrock_agentcore import BedrockAgentCoreApp, RequestContext
 
-from local import faults
+from local import PACE_VARIABLE, faults
 from local.vendors import build_answer, progress_lines
-
-PACE_VARIABLE = "VALRO_SAMPLE_AGENT_PACE"
-"""The environment variable that says how many seconds a step takes; none by default."""
 
 app = BedrockAgentCoreApp()
 

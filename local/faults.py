@@ -126,9 +126,9 @@ async def _stall(wish: Wish) -> AsyncIterator[Any]:
     yield {"message": "Waiting for a vendor to answer"}
     loop = asyncio.get_running_loop()
     end = loop.time() + (300 if wish.number is None else wish.number)
-    while loop.time() < end and not stopped.is_set():
-        # An asyncio.Event would not do: who stops the session is in another event loop.
-        await asyncio.sleep(0.05)  # noqa: ASYNC110
+    # An asyncio.Event would not do: who stops the session is in another event loop.
+    while loop.time() < end and not stopped.is_set():  # noqa: ASYNC110
+        await asyncio.sleep(0.05)
     yield build_answer(wish.prompt)
 
 

@@ -8,13 +8,12 @@ It answers what botocore sends for InvokeAgentRuntime and StopRuntimeSession:
     GET  /ping                                -> the agent's health
 
 As on AWS, a failure of the agent's own (HTTP 500) is 424 RuntimeClientError to the caller.
-Run by `python -m local.runtime`, which prints the port once it listens.
+`python -m local.runtime --port 8080` runs it on its own.
 """
 
 import argparse
 import contextlib
 import json
-import os
 import socket
 import threading
 from collections import Counter
@@ -49,6 +48,7 @@ class Runtime:
         self._refused: Counter[str] = Counter()
         self._sessions: dict[str, str] = {}
         self._stopped: list[str] = []
+        self._running: list[str] = []
 
     async def invoke(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one InvokeAgentRuntime call."""
@@ -77,7 +77,11 @@ class Runtime:
             return message
 
         inner = {**scope, "path": "/invocations", "raw_path": b"/invocations", "root_path": ""}
-        await self._app(inner, receive_again, answer.send)
+        self._running.append(task_id)
+        try:
+            await self._app(inner, receive_again, answer.send)
+        finally:
+            self._running.remove(task_id)
 
     async def stop(self, request: Request) -> JSONResponse:
         """Serves one StopRuntimeSession call: 404 for a session that never was."""
@@ -90,13 +94,17 @@ class Runtime:
         return JSONResponse({}, headers={SESSION_HEADER: session})
 
     async def report(self, _: Request) -> JSONResponse:
-        """Tells what was asked of the runtime: counts by task, sessions, and who was stopped."""
+        """Tells what was asked of the runtime: counts and sessions by task, and who was stopped.
+
+        "reached" counts the runs that the agent began, "refused" those that it never saw.
+        """
         return JSONResponse(
             {
                 "reached": self._reached,
                 "refused": self._refused,
                 "sessions": self._sessions,
                 "stopped": self._stopped,
+                "running": self._running,
             }
         )
 
@@ -166,12 +174,13 @@ def build_server(app: Starlette = agent.app) -> Starlette:
 def main() -> None:
     """Serves the sample agent on 127.0.0.1 until SIGTERM."""
     parser = argparse.ArgumentParser(prog="python -m local.runtime", description=__doc__)
-    parser.add_argument("--port", type=int, default=0, help="0, the default, takes a free one")
-    parser.add_argument("--pace", type=float, default=0, help="seconds between steps")
+    parser.add_argument("--port", type=int, default=8080)
+    parser.add_argument("--socket", type=int, help="a listening socket to serve on instead")
     options = parser.parse_args()
-    os.environ[agent.PACE_VARIABLE] = str(options.pace)
-    listener = socket.create_server(("127.0.0.1", options.port), backlog=256)
-    print(json.dumps({"port": listener.getsockname()[1]}), flush=True)
+    if options.socket is None:
+        listener = socket.create_server(("127.0.0.1", options.port), backlog=256)
+    else:
+        listener = socket.socket(fileno=options.socket)
     config = uvicorn.Config(build_server(), log_level="warning", timeout_graceful_shutdown=1)
     with contextlib.suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listener])

@@ -1,0 +1,472 @@
+"""A local AWS with the backend deployed: MiniStack, the sample agent and the two scripts.
+
+    with deployed_stack() as stack:
+        stack.api.request("GET", "/tasks")
+
+Nothing here can reach a real account: every process gets an environment made for it, with dummy
+credentials, empty configuration files and the local endpoint. On the way out, whatever the reason,
+every process is gone (MiniStack's workers too, by their process group) and so is the temp folder.
+"""
+
+import contextlib
+import fcntl
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.parse
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from local import PACE_VARIABLE
+
+ROOT = Path(__file__).resolve().parent.parent
+REGION = "us-east-1"
+ACCOUNT = "000000000000"
+AGENT_RUNTIME_ARN = (
+    f"arn:aws:bedrock-agentcore:{REGION}:{ACCOUNT}:runtime/valro_sample_agent-LocalAgent"
+)
+READY_SECONDS = 30
+STOP_SECONDS = 5
+# How often a port that was free a moment ago may turn out to be taken.
+PORT_ATTEMPTS = 3
+
+# What a shell needs to find tools and talk to package indexes; never anything of AWS's.
+_INHERITED = re.compile(
+    r"PATH|HOME|LANG|LC_.*|USER|LOGNAME|TERM|PIP_.*|SSL_CERT_.*|REQUESTS_CA_BUNDLE"
+    r"|(?:https?|no|all)_proxy|VALRO_SDK_CACHE",
+    re.IGNORECASE,
+)
+
+
+class LocalError(Exception):
+    """The local AWS cannot be had; the message says what to do about it."""
+
+    def __init__(self, message: str, output: str = "") -> None:
+        super().__init__(message)
+        self.output = output  # what the failing program printed
+
+    def __str__(self) -> str:
+        return f"{self.args[0]}\n{self.output}".rstrip()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer, read whole."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    def json(self) -> Any:
+        """Returns the body as JSON."""
+        return json.loads(self.body)
+
+
+@dataclass(frozen=True)
+class Api:
+    """The deployed HTTP API, asked as its own host, so that paths are those of AWS."""
+
+    port: int
+    api_id: str
+
+    @property
+    def url(self) -> str:
+        """The API's address for curl and browsers.
+
+        Not http://ID.execute-api.localhost: many resolvers do not know names under localhost.
+        """
+        return f"http://127.0.0.1:{self.port}/_aws/execute-api/{self.api_id}"
+
+    @property
+    def host(self) -> str:
+        """The Host header by which the API is known, as it is on AWS."""
+        return f"{self.api_id}.execute-api.localhost:{self.port}"
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: bytes | str | dict[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = 60,
+    ) -> Answer:
+        """Sends one request; a dict goes as JSON, text and bytes go as they are."""
+        sent = {"Host": self.host, **(headers or {})}
+        if isinstance(body, dict):
+            body = json.dumps(body)
+            sent.setdefault("Content-Type", "application/json")
+        data = body.encode() if isinstance(body, str) else body
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        with contextlib.closing(connection):
+            connection.request(method, path, body=data, headers=sent)
+            response = connection.getresponse()
+            return Answer(response.status, response.headers, response.read())
+
+
+class Program:
+    """A child process in a process group of its own, ended with all its children."""
+
+    def __init__(self, name: str, log: Path) -> None:
+        self.name = name
+        self.log = log
+        self._process: subprocess.Popen[Any] | None = None
+
+    def start(
+        self,
+        command: list[str],
+        environment: Mapping[str, str],
+        folder: Path,
+        inherited: tuple[int, ...] = (),
+    ) -> None:
+        """Starts the program; what it prints goes to its log, `inherited` are open files."""
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                command,
+                env=dict(environment),
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=inherited,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        """The process id, which is the process group's too; 0 before the start."""
+        return self._process.pid if self._process else 0
+
+    def has_ended(self) -> bool:
+        """Tells whether the program is no longer running."""
+        return self._process is None or self._process.poll() is not None
+
+    def output(self) -> str:
+        """Returns the last lines that the program printed."""
+        text = self.log.read_text(errors="replace") if self.log.exists() else ""
+        return "\n".join(text.splitlines()[-40:])
+
+    def stop(self) -> None:
+        """Ends the group: asks first, then insists. Safe to call at any time, and twice."""
+        if self._process is None:
+            return
+        stop_group(self._process)
+
+
+class LocalStack:
+    """MiniStack and the sample agent, and what the scripts made there."""
+
+    def __init__(
+        self,
+        *,
+        port: int | None = None,
+        pace: float = 0,
+        authorization: bool = True,
+        function_environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Takes a port to serve on and the agent's seconds per step; starts nothing yet.
+
+        The functions inherit MiniStack's environment, and so function_environment: this is how
+        the worker finds the agent while scripts and zips know nothing of a local AWS.
+        """
+        self._asked_port = port
+        self._pace = pace
+        self._authorization = authorization
+        self._function_environment = dict(function_environment or {})
+        self.port = 0
+        self.agent_port = 0
+        self.folder = Path()
+        self.api: Api
+        self.deploy_output = ""
+        self._programs: list[Program] = []
+        self._script: subprocess.Popen[str] | None = None
+        self._closing = False
+        # Everything that makes a process or a folder runs in this pool. Signals interrupt only
+        # the main thread, so none can strike between making a thing and remembering it.
+        self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="local")
+        self._pending: list[Future[Any]] = []
+
+    @property
+    def endpoint(self) -> str:
+        """The address of every AWS service here."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def agent_endpoint(self) -> str:
+        """The address of the sample agent's runtime."""
+        return f"http://127.0.0.1:{self.agent_port}"
+
+    @property
+    def ministack_pid(self) -> int:
+        """The process id, and process group, of MiniStack and its function workers."""
+        return next((p.pid for p in self._programs if p.name == "MiniStack"), 0)
+
+    def start(self) -> None:
+        """Starts MiniStack and the agent, side by side, and returns when both answer."""
+        self._wait(self._submit(self._make_folder))
+        if self._asked_port is not None and not _is_free(self._asked_port):
+            raise LocalError(
+                f"Port {self._asked_port} is in use. Name another one with --port, "
+                "or leave --port out to take any free one."
+            )
+        # MiniStack is told the agent's port when it starts, so the agent inherits a bound socket.
+        with socket.create_server(("127.0.0.1", 0), backlog=256) as listener:
+            self.agent_port = listener.getsockname()[1]
+            self._wait(
+                self._submit(self._start_ministack), self._submit(self._start_agent, listener)
+            )
+
+    def deploy(
+        self, say: Callable[[str], None] | None = None, arguments: tuple[str, ...] = ()
+    ) -> str:
+        """Runs create-infrastructure.sh, which builds the zips when it must; returns the URL.
+
+        Each line that the script says is passed to `say` as it comes.
+        Raises LocalError with the script's output when the script fails.
+        """
+        return str(self._wait(self._submit(self._deploy, say, arguments)))
+
+    def environment(self) -> dict[str, str]:
+        """Returns the environment in which the scripts and the AWS CLI know only this AWS."""
+        kept = {name: value for name, value in os.environ.items() if _INHERITED.fullmatch(name)}
+        bin_folder = str(Path(sys.executable).parent)
+        return {
+            **kept,
+            "PATH": f"{bin_folder}{os.pathsep}{kept.get('PATH', os.defpath)}",
+            "PYTHON": sys.executable,
+            "TMPDIR": str(self.folder / "scripts"),
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_CONFIG_FILE": str(self.folder / "aws-config"),
+            "AWS_SHARED_CREDENTIALS_FILE": str(self.folder / "aws-credentials"),
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_PAGER": "",
+            "AGENT_RUNTIME_ARN": AGENT_RUNTIME_ARN,
+        }
+
+    def agent_report(self) -> dict[str, Any]:
+        """Returns what reached the agent's runtime: see runtime.Runtime.report."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.agent_port, timeout=10)
+        with contextlib.closing(connection):
+            connection.request("GET", "/invocations")
+            report: dict[str, Any] = json.loads(connection.getresponse().read())
+            return report
+
+    def stop(self) -> None:
+        """Ends every process and removes the temp folder; safe to call after any failure."""
+        self._closing = True
+        if self._script is not None:
+            stop_group(self._script)
+        for future in self._pending:
+            with contextlib.suppress(Exception):
+                future.result(timeout=READY_SECONDS)
+        stopping = [threading.Thread(target=program.stop) for program in self._programs]
+        for thread in stopping:
+            thread.start()
+        for thread in stopping:
+            thread.join()
+        self._pool.shutdown()
+        if self.folder != Path():
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _submit(self, function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
+        future = self._pool.submit(function, *arguments)
+        self._pending.append(future)
+        return future
+
+    def _wait(self, *futures: "Future[Any]") -> Any:
+        results = [future.result() for future in futures]
+        return results[0]
+
+    def _make_folder(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="valro-local-"))
+        for name in ("ministack", "agent", "scripts"):
+            (self.folder / name).mkdir()
+        for name in ("aws-config", "aws-credentials"):
+            (self.folder / name).touch()
+
+    def _start_ministack(self) -> None:
+        for attempt in range(1, PORT_ATTEMPTS + 1):
+            self.port = self._asked_port or _free_port()
+            folder = self.folder / "ministack"
+            program = Program("MiniStack", self.folder / "ministack.log")
+            self._programs.append(program)
+            program.start(
+                [sys.executable, "-m", "ministack"], self._ministack_environment(folder), folder
+            )
+            try:
+                self._await_answer(program, self.port, "/_ministack/ready")
+                return
+            except LocalError:
+                in_use = "already in use" in program.output() or "in use" in program.output()
+                if not in_use or self._asked_port or attempt == PORT_ATTEMPTS:
+                    raise
+                self._programs.remove(program)
+
+    def _ministack_environment(self, folder: Path) -> dict[str, str]:
+        return {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "LANG": "C.UTF-8",
+            "HOME": str(folder),
+            "TMPDIR": str(folder),
+            "BIND_HOST": "127.0.0.1",
+            "GATEWAY_PORT": str(self.port),
+            "AUTH": "true" if self._authorization else "false",
+            "LOG_LEVEL": "WARNING",
+            "AWS_ENDPOINT_URL_BEDROCK_AGENTCORE": self.agent_endpoint,
+            **self._function_environment,
+        }
+
+    def _start_agent(self, listener: socket.socket) -> None:
+        program = Program("the sample agent", self.folder / "agent.log")
+        self._programs.append(program)
+        environment = {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "LANG": "C.UTF-8",
+            "HOME": str(self.folder / "agent"),
+            "TMPDIR": str(self.folder / "agent"),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            PACE_VARIABLE: str(self._pace),
+        }
+        command = [sys.executable, "-m", "local.runtime", "--socket", str(listener.fileno())]
+        program.start(command, environment, ROOT, (listener.fileno(),))
+        self._await_answer(program, self.agent_port, "/ping")
+
+    def _await_answer(self, program: Program, port: int, path: str) -> None:
+        end = time.monotonic() + READY_SECONDS
+        while time.monotonic() < end and not self._closing:
+            if program.has_ended():
+                raise LocalError(f"{program.name} ended at once. It said:", program.output())
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+                with contextlib.closing(connection):
+                    connection.request("GET", path)
+                    if connection.getresponse().status == 200:
+                        return
+            time.sleep(0.05)
+        raise LocalError(
+            f"{program.name} did not answer within {READY_SECONDS} s. It said:", program.output()
+        )
+
+    def _deploy(self, say: Callable[[str], None] | None, arguments: tuple[str, ...]) -> str:
+        script = ROOT / "create-infrastructure.sh"
+        # Two stacks on one working copy (test workers, two terminals) build the zips in turn.
+        with (ROOT / "deploy.sh").open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if self._closing:
+                raise LocalError("Stopped before the deployment.")
+            # In a session of its own: a Ctrl-C on the terminal is ours to pass on.
+            self._script = subprocess.Popen(
+                [str(script), *arguments],
+                env=self.environment(),
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+            )
+            lines: list[str] = []
+            reader = threading.Thread(
+                target=_read_lines, args=(self._script.stderr, lines, say or _say_nothing)
+            )
+            reader.start()
+            assert self._script.stdout is not None  # noqa: S101  a pipe was asked for above
+            result = self._script.stdout.read()
+            status = self._script.wait()
+            reader.join()
+            self._script.stdout.close()
+        self.deploy_output = "\n".join(lines)
+        if status != 0:
+            raise LocalError(
+                f"{script.name} failed (exit {status}). Its own words say why:", self.deploy_output
+            )
+        url = urllib.parse.urlsplit(result.strip().splitlines()[-1] if result.strip() else "")
+        api_id = (url.hostname or "").split(".")[0]
+        if not re.fullmatch(r"[0-9a-z]+", api_id):
+            raise LocalError(f"{script.name} printed no API URL, but:", result)
+        self.api = Api(self.port, api_id)
+        return self.api.url
+
+
+@contextlib.contextmanager
+def local_stack(**options: Any) -> Iterator[LocalStack]:
+    """Gives a started LocalStack, without the backend; takes LocalStack's arguments."""
+    stack = LocalStack(**options)
+    try:
+        stack.start()
+        yield stack
+    finally:
+        stack.stop()
+
+
+@contextlib.contextmanager
+def deployed_stack(
+    say: Callable[[str], None] | None = None, **options: Any
+) -> Iterator[LocalStack]:
+    """Gives a LocalStack with the backend deployed by the project's own scripts."""
+    with local_stack(**options) as stack:
+        stack.deploy(say)
+        yield stack
+
+
+def stop_group(process: "subprocess.Popen[Any]") -> None:
+    """Ends a process group by its leader, which must have been started in its own session."""
+    _signal_group(process.pid, signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=STOP_SECONDS)
+    _signal_group(process.pid, signal.SIGKILL)
+    process.wait()
+    # The leader's children are the init process's now; wait until it has buried them.
+    end = time.monotonic() + STOP_SECONDS
+    while _signal_group(process.pid, 0) and time.monotonic() < end:
+        time.sleep(0.01)
+
+
+def _signal_group(group: int, number: int) -> bool:
+    """Sends a signal to a process group; tells whether there was anybody to send it to."""
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):  # macOS says the latter of zombies
+        return False
+    return True
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def _is_free(port: int) -> bool:
+    try:
+        with socket.create_server(("127.0.0.1", port)):
+            return True
+    except OSError:
+        return False
+
+
+def _read_lines(stream: IO[str], lines: list[str], say: Callable[[str], None]) -> None:
+    with stream:
+        for line in stream:
+            lines.append(line.rstrip("\n"))
+            say(lines[-1])
+
+
+def _say_nothing(_: str) -> None:
+    """Takes the place of a listener."""

@@ -1,0 +1,215 @@
+"""What the tests stand on: a fake AWS, a local one, and no way to a real one."""
+
+import functools
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, TypeVar
+
+import boto3
+import botocore.session
+import pytest
+from botocore.config import Config
+from moto import mock_aws
+
+import dynamodb_helpers
+from local.aws import REGION, LocalStack, local_stack
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+TABLE_NAME = "valro-tasks"
+
+T = TypeVar("T")
+
+_real_connect = socket.socket.connect
+
+
+@pytest.fixture(autouse=True)
+def no_real_aws(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Gives every test fake credentials and a region, and no connection but to this machine."""
+    nothing = tmp_path_factory.getbasetemp() / "no-such-file"
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_CONFIG_FILE": str(nothing),
+        "AWS_SHARED_CREDENTIALS_FILE": str(nothing),
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+    def connect(self: socket.socket, address: Any) -> None:
+        if self.family in {socket.AF_INET, socket.AF_INET6} and address[0] not in LOOPBACK:
+            pytest.fail(f"A test tried to reach {address[0]}: only this machine is allowed.")
+        _real_connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+
+
+@pytest.fixture
+def aws() -> Iterator[None]:
+    """Puts moto in the place of AWS."""
+    with mock_aws():
+        yield
+
+
+@pytest.fixture
+def dynamodb(aws: None) -> Any:
+    """A low-level DynamoDB client against moto."""
+    return botocore.session.Session().create_client("dynamodb", region_name=REGION)
+
+
+@pytest.fixture
+def table_name(dynamodb: Any) -> str:
+    """An empty table in moto, made from the project's own definition."""
+    dynamodb.create_table(TableName=TABLE_NAME, **dynamodb_helpers.TABLE_DEFINITION)
+    return TABLE_NAME
+
+
+class RecordingProxy:
+    """A proxy before DynamoDB that knows which calls carried which task."""
+
+    def __init__(self) -> None:
+        """Binds a free port; start() says where to send what comes."""
+        self.calls: list[tuple[str, str]] = []
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._make_handler())
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self.target_port = 0
+
+    @property
+    def url(self) -> str:
+        """The address to use in the place of DynamoDB's."""
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def writes_of(self, task_id: str) -> list[str]:
+        """Returns the names of the write operations that named this task, in order."""
+        reads = ("GetItem", "Query", "Scan", "BatchGetItem")
+        return [name for name, body in list(self.calls) if task_id in body and name not in reads]
+
+    def _make_handler(proxy) -> type[BaseHTTPRequestHandler]:  # noqa: N805  self is the handler
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                name = self.headers["X-Amz-Target"].partition(".")[2]
+                proxy.calls.append((name, body.decode("utf-8", "replace")))
+                connection = HTTPConnection("127.0.0.1", proxy.target_port, timeout=30)
+                connection.request("POST", self.path, body, dict(self.headers.items()))
+                response = connection.getresponse()
+                answer = response.read()
+                connection.close()
+                self.send_response(response.status)
+                for header, value in response.getheaders():
+                    if header.lower() not in {"transfer-encoding", "connection", "content-length"}:
+                        self.send_header(header, value)
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the base's name
+                pass
+
+        return Handler
+
+
+class Deployment:
+    """The deployed stack as tests use it: over HTTP, through AWS clients, and by what it did."""
+
+    def __init__(self, stack: LocalStack, proxy: RecordingProxy) -> None:
+        self.stack = stack
+        self.api = stack.api
+        self.writes_of = proxy.writes_of
+
+    @functools.cache  # noqa: B019  lives as long as the session
+    def client(self, service: str) -> Any:
+        """A boto3 client of MiniStack's root user."""
+        return boto3.client(
+            service,
+            region_name=REGION,
+            endpoint_url=self.stack.endpoint,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+            config=Config(retries={"total_max_attempts": 1}, read_timeout=60),
+        )
+
+    def create(self, description: str, **headers: str) -> str:
+        """Posts a task and returns its id."""
+        answer = self.api.request("POST", "/tasks", {"description": description}, headers)
+        assert answer.status == 202, answer.body
+        return str(answer.json()["id"])
+
+    def task(self, task_id: str) -> dict[str, Any]:
+        """Returns the task as a poller sees it now."""
+        answer = self.api.request("GET", f"/tasks/{task_id}")
+        assert answer.status == 200, answer.body
+        task: dict[str, Any] = answer.json()
+        return task
+
+    def finish(self, task_id: str, seconds: float = 30) -> dict[str, Any]:
+        """Polls until the task is final and returns it."""
+        return eventually(
+            lambda: self.task(task_id),
+            lambda task: task["status"] in {"completed", "error"},
+            seconds,
+        )
+
+    def run(self, description: str) -> dict[str, Any]:
+        """Posts a task, waits for its end and returns it."""
+        return self.finish(self.create(description))
+
+    def agent_runs(self, task_id: str) -> int:
+        """Counts how often the agent was reached for this task."""
+        return int(self.stack.agent_report()["reached"].get(task_id, 0))
+
+    def items(self) -> list[dict[str, Any]]:
+        """Returns everything that is in the table."""
+        pages = self.client("dynamodb").get_paginator("scan").paginate(TableName=TABLE_NAME)
+        return [item for page in pages for item in page["Items"]]
+
+
+def eventually(look: Callable[[], T], enough: Callable[[T], bool], seconds: float = 10) -> T:
+    """Looks until it is enough; fails with what was seen last when time is up."""
+    end = time.monotonic() + seconds
+    while True:
+        seen = look()
+        if enough(seen):
+            return seen
+        if time.monotonic() > end:
+            pytest.fail(f"Not within {seconds} s. Last seen: {seen!r}"[:4000])
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="session")
+def ministack() -> Iterator[LocalStack]:
+    """A bare local AWS with the sample agent beside it, for tests that deploy by themselves."""
+    with local_stack() as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Deployment]:
+    """The backend, deployed by the real scripts to a local AWS that enforces the policies."""
+    proxy = RecordingProxy()
+    proxy.start()
+    try:
+        environment = {"AWS_ENDPOINT_URL_DYNAMODB": proxy.url}
+        with local_stack(authorization=True, function_environment=environment) as local:
+            proxy.target_port = local.port
+            local.deploy()
+            yield Deployment(local, proxy)
+    finally:
+        proxy.stop()

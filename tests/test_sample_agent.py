@@ -1,0 +1,250 @@
+"""The sample agent behind its runtime, called as the worker calls it: by boto3, over HTTP."""
+
+import json
+import uuid
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError, ResponseStreamingError
+
+from local import faults
+from local.aws import AGENT_RUNTIME_ARN, REGION, LocalStack
+from local.vendors import CATALOGUE, CITIES, SERVICES, build_answer, read_prompt
+from tests.conftest import eventually
+
+pytestmark = pytest.mark.e2e
+
+PROMPT = "Find me a landscaper in Charlotte under $300"
+
+
+class Caller:
+    """A client of the agent's runtime, and what it heard."""
+
+    def __init__(self, stack: LocalStack) -> None:
+        self.stack = stack
+        self.client = boto3.client(
+            "bedrock-agentcore",
+            region_name=REGION,
+            endpoint_url=stack.agent_endpoint,
+            config=Config(retries={"total_max_attempts": 1}),
+        )
+
+    def invoke(self, prompt: str, task_id: str = "", session: str = "") -> dict[str, Any]:
+        answer: dict[str, Any] = self.client.invoke_agent_runtime(
+            agentRuntimeArn=AGENT_RUNTIME_ARN,
+            runtimeSessionId=session or str(uuid.uuid4()),
+            payload=json.dumps({"prompt": prompt, "task_id": task_id or str(uuid.uuid4())}),
+        )
+        return answer
+
+    def frames(self, prompt: str) -> list[Any]:
+        answer = self.invoke(prompt)
+        assert answer["contentType"].startswith("text/event-stream")
+        lines = answer["response"].read().split(b"\n")
+        return [json.loads(line.removeprefix(b"data: ")) for line in lines if line]
+
+    def body(self, prompt: str) -> Any:
+        answer = self.invoke(prompt)
+        assert answer["contentType"].startswith("application/json")
+        return json.loads(answer["response"].read())
+
+
+@pytest.fixture
+def caller(ministack: LocalStack) -> Caller:
+    return Caller(ministack)
+
+
+def test_a_stream_is_progress_then_text_then_the_answer(caller: Caller):
+    frames = caller.frames(PROMPT)
+
+    progress = [frame["message"] for frame in frames if set(frame) == {"message"}]
+    text = [frame for frame in frames if isinstance(frame, str)]
+    answer = frames[-1]
+    assert progress == [
+        "Looking for landscapers in Charlotte within $300",
+        "Found 3 landscapers within $300",
+        "E-mailed Green Fern Landscaping at green-fern-landscaping@example.com",
+        "E-mailed Queen City Lawn & Garden at queen-city-lawn-garden@example.com",
+        "E-mailed Dogwood Outdoor Care at dogwood-outdoor-care@example.com",
+        "Comparing quotes",
+    ]
+    assert "".join(text) == answer["response"]
+    assert len(progress) + len(text) + 1 == len(frames)
+
+
+def test_a_plain_answer_has_the_same_shape(caller: Caller):
+    answer = caller.body(f"{PROMPT} [agent: json]")
+
+    assert set(answer) == {"response", "vendors", "quotes", "emails", "emails_sent"}
+    assert answer["response"].startswith("I've contacted 3 landscapers in Charlotte by e-mail.")
+    assert [vendor["price"] for vendor in answer["vendors"]] == [240, 275.5, 195]
+    assert [quote["price"] for quote in answer["quotes"]] == [240, 275.5, 195]
+    assert answer["emails_sent"] == 3
+    recipients = [email["recipient"] for email in answer["emails"]]
+    assert recipients == [vendor["email"] for vendor in answer["vendors"]]
+    assert all(set(e) == {"recipient", "subject", "body", "timestamp"} for e in answer["emails"])
+
+
+def test_the_same_prompt_gives_the_same_answer_timestamps_aside():
+    first, second = build_answer(PROMPT), build_answer(PROMPT)
+    for answer in (first, second):
+        for email in answer["emails"]:
+            del email["timestamp"]
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    "prompt, service, city, budget",
+    [
+        (PROMPT, "landscaping", "Charlotte", 300),
+        ("somebody to PAINT my fence, austin, less than 1,200.50 dollars", "painting", "Austin", 1200.5),
+        ("Leaking pipe in Denver! $250 max", "plumbing", "Denver", 250),
+        ("rewiring in Raleigh", "electrical", "Raleigh", None),
+        ("Find me a painter", "painting", None, None),
+        ("a house cleaner in Boston, budget of $100", "cleaning", None, 100),
+        ("Tell me a joke", None, None, None),
+    ],
+)  # fmt: skip
+def test_service_city_and_budget_are_read_out_of_the_prompt(
+    prompt: str, service: str | None, city: str | None, budget: float | None
+):
+    request = read_prompt(prompt)
+    assert (request.service, request.city, request.budget) == (service, city, budget)
+
+
+@pytest.mark.parametrize(
+    "prompt, words",
+    [
+        ("Tell me a joke", "I could not tell which service you need."),
+        ("Find me a painter", "I could not tell which city you need painters in."),
+        ("A painter in Denver under $5", "I found no painter in Denver within $5"),
+    ],
+)
+def test_a_prompt_that_it_cannot_place_gets_help_and_no_email(prompt: str, words: str):
+    answer = build_answer(prompt)
+    assert answer["response"].startswith(words)
+    assert (answer["vendors"], answer["quotes"], answer["emails_sent"]) == ([], [], 0)
+
+
+def test_every_service_is_offered_in_every_city_by_vendors_that_cannot_be_real():
+    offered = {(vendor.service, vendor.city) for vendor in CATALOGUE}
+    assert offered == {(service, city) for service in SERVICES for city in CITIES}
+    assert len({vendor.email for vendor in CATALOGUE}) == len(CATALOGUE)
+    assert all(vendor.email.endswith("@example.com") for vendor in CATALOGUE)
+
+
+def test_a_failure_before_anything_is_a_runtime_client_error(caller: Caller):
+    with pytest.raises(ClientError) as failure:
+        caller.invoke(f"{PROMPT} [agent: fail]")
+    assert failure.value.response["Error"]["Code"] == "RuntimeClientError"
+    assert failure.value.response["ResponseMetadata"]["HTTPStatusCode"] == 424
+
+
+def test_a_failure_in_mid_stream_is_an_error_frame_with_status_200(caller: Caller):
+    *progress, error = caller.frames(f"{PROMPT} [agent: fail-midway]")
+    assert len(progress) == 2
+    assert error == {
+        "error": "The sample agent was told to fail in mid-stream.",
+        "error_type": "SampleAgentError",
+        "message": "An error occurred during streaming",
+    }
+
+
+def test_a_cut_stream_breaks_off_in_the_middle_of_an_event(caller: Caller):
+    stream = caller.invoke(f"{PROMPT} [agent: cut]")["response"]
+    whole, half = (
+        b'data: {"message": "Looking for vendors"}\n\n',
+        b'data: {"response": "I have cont',
+    )
+    assert stream.read(len(whole + half)) == whole + half
+    with pytest.raises(ResponseStreamingError):
+        stream.read(1)
+
+
+@pytest.mark.parametrize(
+    "behaviour, body",
+    [
+        ("text", json.dumps(build_answer(PROMPT)["response"]).encode()),
+        ("error", b'{"error": "The vendor directory is closed today."}'),
+        ("empty", b""),
+        ("invalid-utf8", b'data: {"response": "caf\xe9"}\n\n'),
+    ],
+)
+def test_it_answers_what_it_is_told_to(caller: Caller, behaviour: str, body: bytes):
+    assert caller.invoke(f"{PROMPT} [agent: {behaviour}]")["response"].read() == body
+
+
+def test_invalid_json_cannot_be_parsed(caller: Caller):
+    body = caller.invoke(f"{PROMPT} [agent: invalid-json]")["response"].read()
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(body)
+
+
+def test_a_huge_answer_is_as_huge_as_asked_for(caller: Caller):
+    (answer,) = caller.frames("[agent: huge 100000]")
+    assert answer == {"response": faults.random_text(100_000)}
+
+
+def test_strands_events_come_with_python_reprs_as_strings(caller: Caller):
+    frames = caller.frames(f"{PROMPT} [agent: strands]")
+    reprs = [frame for frame in frames if isinstance(frame, str)]
+    assert reprs
+    assert all(frame.startswith("{'") for frame in reprs)
+    pieces = [
+        frame["event"]["contentBlockDelta"]["delta"].get("text", "")
+        for frame in frames
+        if isinstance(frame, dict) and "contentBlockDelta" in frame.get("event", {})
+    ]
+    assert "".join(pieces) == build_answer(PROMPT)["response"]
+
+
+@pytest.mark.parametrize(
+    "behaviour, code",
+    [("throttle", "ThrottlingException"), ("conflict", "RetryableConflictException")],
+)
+def test_a_refused_call_does_not_reach_the_agent(caller: Caller, behaviour: str, code: str):
+    task_id = str(uuid.uuid4())
+    for _ in range(2):
+        with pytest.raises(ClientError) as refusal:
+            caller.invoke(f"{PROMPT} [agent: {behaviour} 2]", task_id)
+        assert refusal.value.response["Error"]["Code"] == code
+    assert task_id not in caller.stack.agent_report()["reached"]
+
+    caller.invoke(f"{PROMPT} [agent: {behaviour} 2]", task_id)["response"].read()
+    report = caller.stack.agent_report()
+    assert (report["refused"][task_id], report["reached"][task_id]) == (2, 1)
+
+
+def test_stopping_a_session_ends_its_run(caller: Caller):
+    task_id, session = str(uuid.uuid4()), str(uuid.uuid4())
+    stream = caller.invoke("[agent: stall]", task_id, session)["response"]
+    assert stream.read(5) == b"data:"
+
+    caller.client.stop_runtime_session(agentRuntimeArn=AGENT_RUNTIME_ARN, runtimeSessionId=session)
+
+    with pytest.raises(ResponseStreamingError):
+        stream.read()
+    report = caller.stack.agent_report()
+    assert report["sessions"][task_id] == session
+    assert session in report["stopped"]
+
+
+def test_stopping_a_session_that_never_was_is_not_found(caller: Caller):
+    with pytest.raises(ClientError) as refusal:
+        caller.client.stop_runtime_session(
+            agentRuntimeArn=AGENT_RUNTIME_ARN, runtimeSessionId=str(uuid.uuid4())
+        )
+    assert refusal.value.response["Error"]["Code"] == "ResourceNotFoundException"
+
+
+def test_a_stalled_run_ends_when_its_caller_is_gone(caller: Caller):
+    task_id = str(uuid.uuid4())
+    stream = caller.invoke("[agent: stall]", task_id)["response"]
+    assert stream.read(5) == b"data:"
+    assert task_id in caller.stack.agent_report()["running"]
+
+    stream.close()
+
+    eventually(caller.stack.agent_report, lambda report: task_id not in report["running"])
