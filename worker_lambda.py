@@ -1,0 +1,421 @@
+"""The Worker Lambda: one event, one task, at most one agent run.
+
+Lambda delivers an asynchronous event at least once, and sometimes twice at the same time. Whoever
+wins the claim runs the agent; everybody else does nothing and succeeds:
+
+    the event arrives and finds           so it
+    a pending task                        claims it, runs the agent, writes the outcome
+    a processing task, or one that ended  does nothing
+    a pending task past its deadline      does nothing: a reader ends it
+    no task, ``created_at`` in the event  does nothing: the task was deleted meanwhile
+    no task, an event made by hand        creates the task first
+
+What it raises, Lambda delivers again (twice). So it raises only before the agent has started, when
+DynamoDB cannot be written, or when the outcome could not be written: then the next delivery finds a
+processing task, and its deadline ends it.
+
+Environment: AGENT_RUNTIME_ARN, and optionally AGENT_RUNTIME_QUALIFIER and STOP_SESSION_AFTER_TASK
+(``true``: end the agent's session after every task, since an idle one is billed; only for agents
+that do nothing in the background). DYNAMODB_TABLE_NAME and TASK_TTL_DAYS are the store's.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import random
+import threading
+import time
+import traceback
+import uuid
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from agent_runtime import AgentError, AgentLost, AgentRuntime, Answer, InvalidArn
+from dynamodb_helpers import (
+    Claim,
+    ClaimLost,
+    InvalidDescription,
+    TaskNotClaimable,
+    TaskNotFound,
+    TaskStore,
+    aws_session,
+    clean_description,
+    is_task_id,
+    log,
+    task_store,
+    timestamp,
+)
+
+T = TypeVar("T")
+
+# Kept back from the agent for writing the outcome: a fifth of a short function's time.
+RESERVE_SECONDS = 20.0
+RESERVE_SHARE = 0.2
+PROGRESS_INTERVAL_SECONDS = 2.0
+
+# Trying a write again. One try takes 9 s at most (see the store's client), and a second is kept for
+# the log: a try that Lambda would cut off is not begun.
+WRITE_SECONDS = 9.0
+LOG_SECONDS = 1.0
+CLAIM_RETRY_SECONDS = 30.0
+MAX_BACKOFF_SECONDS = 5.0
+
+LOG_PART_CHARACTERS = 15_000  # at most 180 KB as escaped JSON; CloudWatch takes 256 KB a line
+
+
+class Context(Protocol):
+    """What the worker uses of Lambda's context object."""
+
+    aws_request_id: str
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Milliseconds until Lambda ends this invocation."""
+
+
+class InvalidEvent(ValueError):
+    """An event that names no task; the message says what is wrong with it."""
+
+
+class Misconfigured(Exception):
+    """The function's environment lacks what running an agent takes."""
+
+
+class TaskEvent(NamedTuple):
+    """What the API sends. ``created_at`` is empty in an event made by hand."""
+
+    task_id: str
+    description: str
+    created_at: str
+
+    @classmethod
+    def read(cls, event: Any) -> TaskEvent:
+        """Checks an event; raises InvalidEvent."""
+        if not isinstance(event, dict):
+            raise InvalidEvent('The event must be an object: {"task_id": …, "description": …}')
+        task_id, created_at = event.get("task_id"), event.get("created_at") or ""
+        if not is_task_id(task_id):
+            raise InvalidEvent("'task_id' must be 1 to 100 letters, digits, '-' and '_'")
+        if not isinstance(created_at, str):
+            raise InvalidEvent("'created_at' must be a string, or absent")
+        try:
+            return cls(task_id, clean_description(event.get("description")), created_at)
+        except InvalidDescription as error:
+            raise InvalidEvent(str(error)) from error
+
+
+def lambda_handler(event: Any, context: Context) -> dict[str, Any]:
+    """Runs the task of an event; returns what became of it.
+
+    A malformed event and a misconfigured function return ``{"error": …}`` and are not raised: to
+    deliver such an event again would change nothing.
+    """
+    try:
+        task = TaskEvent.read(event)
+    except InvalidEvent as error:
+        log("ERROR", str(error), outcome="invalid_event", request_id=context.aws_request_id)
+        return {"error": str(error), "code": "invalid_event"}
+    try:
+        agent = agent_runtime()
+    except Misconfigured as error:
+        return _fail_misconfigured(task_store(), task, str(error), context)
+    return TaskRun(task_store(), agent, task, context).run()
+
+
+@functools.cache
+def agent_runtime() -> AgentRuntime:
+    """The agent that the environment names; raises Misconfigured."""
+    arn = os.environ.get("AGENT_RUNTIME_ARN")
+    if not arn:
+        raise Misconfigured("AGENT_RUNTIME_ARN not set")
+    try:
+        return AgentRuntime(aws_session(), arn, os.environ.get("AGENT_RUNTIME_QUALIFIER") or None)
+    except InvalidArn as error:
+        raise Misconfigured(str(error)) from error
+
+
+def stop_session_after_task() -> bool:
+    """Whether the session ends with its task even when all went well."""
+    return os.environ.get("STOP_SESSION_AFTER_TASK", "").lower() == "true"
+
+
+class TaskRun:
+    """One delivery of one event, from the claim to the outcome.
+
+    ``clock`` gives epoch seconds. ``timer`` makes the timers that write progress.
+    """
+
+    def __init__(
+        self,
+        store: TaskStore,
+        agent: AgentRuntime,
+        task: TaskEvent,
+        context: Context,
+        *,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+        timer: Callable[[float, Callable[[], None]], Any] = threading.Timer,
+    ) -> None:
+        self.store = store
+        self.agent = agent
+        self.task = task
+        self.context = context
+        self.clock = clock
+        self.sleep = sleep
+        self.timer = timer
+        self.started = clock()
+
+    def run(self) -> dict[str, Any]:
+        """Claims the task, runs the agent and writes the outcome; returns what became of it."""
+        time_at_start = self.time_left()
+        try:
+            claim = self._claim()
+        except TaskNotClaimable as error:
+            return self._outcome("not_claimed", str(error))
+        except TaskNotFound as error:
+            return self._outcome("deleted", str(error))
+        reserve = min(RESERVE_SECONDS, RESERVE_SHARE * time_at_start)
+        seconds = self.time_left() - reserve
+        progress = Progress(self.store, claim, self.clock, self.timer)
+        outcome: Answer | AgentError
+        try:
+            # The task's own description: a repeated event could bring another one.
+            outcome = self.agent.run(
+                self.task.task_id, claim.task["description"], seconds, progress.say
+            )
+        except AgentError as error:
+            outcome = error
+        except Exception:  # noqa: BLE001 - the last resort
+            # Our own fault, but the agent may have run: the task must end, and not run again.
+            outcome = AgentLost("The worker failed.", traceback.format_exc())
+        progress.close()
+        # First the outcome, then the session of an agent that should not go on by itself.
+        if isinstance(outcome, Answer):
+            result = self._completed(claim, outcome)
+        else:
+            result = self._failed(claim, outcome)
+        if stop_session_after_task() or (isinstance(outcome, AgentError) and outcome.still_running):
+            self._stop_session()
+        return result
+
+    def time_left(self) -> float:
+        """Seconds until Lambda ends this invocation."""
+        return self.context.get_remaining_time_in_millis() / 1000
+
+    def _claim(self) -> Claim:
+        token = uuid.uuid4().hex
+        function_end = self.clock() + self.time_left()
+        keep = max(self.time_left() - CLAIM_RETRY_SECONDS, 0)
+
+        def claim() -> Claim:
+            return self.store.claim_task(
+                self.task.task_id, token, function_end, self.task.created_at
+            )
+
+        # The token stays the same from try to try, so a claim whose answer was lost is still ours.
+        return self._persist(lambda: _created_if_by_hand(self.store, self.task, claim), keep)
+
+    def _completed(self, claim: Claim, answer: Answer) -> dict[str, Any]:
+        for email in answer.unmatched_emails:
+            self._log_in_parts("e-mail to nobody among the vendors", email)
+        return self._end(claim, "completed", "Agent completed task successfully", answer)
+
+    def _failed(self, claim: Claim, error: AgentError) -> dict[str, Any]:
+        log("ERROR", "agent run failed", task_id=self.task.task_id, detail=error.detail)
+        if error.raw:
+            self._log_in_parts("unreadable answer", error.raw)
+        return self._end(claim, "error", str(error), error.partial)
+
+    def _end(
+        self, claim: Claim, status: str, message: str, answer: Answer | None
+    ) -> dict[str, Any]:
+        """Writes the outcome, trying as long as there is time; the answer is never lost."""
+        kept: dict[str, Any] = {}
+        if answer:
+            kept = {
+                "agent_response": answer.agent_response,
+                "vendors": answer.vendors,
+                "quotes": answer.quotes,
+                "emails_sent": answer.emails_sent,
+            }
+
+        def write() -> None:
+            if status == "completed":
+                self.store.complete_task(claim, kept)
+            else:
+                self.store.fail_task(claim, message, kept)
+
+        try:
+            self._persist(write)
+        except ClaimLost as error:
+            # Final is final: a reader has ended the task, or somebody deleted it.
+            if kept:
+                self._log_in_parts("answer came too late", kept)
+            return self._outcome("lost", str(error))
+        except Exception:
+            if kept:
+                self._log_in_parts("answer could not be written", kept)
+            self._outcome("lost", f"not written: {message}")
+            raise
+        return self._outcome(status, message)
+
+    def _persist(self, write: Callable[[], T], keep: float = LOG_SECONDS) -> T:
+        """Does ``write`` until DynamoDB takes it, or until ``keep`` seconds and a try are left."""
+        backoff = 0.2
+        while True:
+            try:
+                return write()
+            except (BotoCoreError, ClientError) as error:
+                wait = random.uniform(0, backoff)
+                if _is_hopeless(error) or self.time_left() < keep + WRITE_SECONDS + wait:
+                    raise
+                log(
+                    "WARNING",
+                    "write failed, trying again",
+                    task_id=self.task.task_id,
+                    detail=repr(error),
+                )
+                self.sleep(wait)
+                backoff = min(backoff * 2, MAX_BACKOFF_SECONDS)
+
+    def _stop_session(self) -> None:
+        try:
+            self.agent.stop(self.task.task_id)
+        except (BotoCoreError, ClientError) as error:
+            log("WARNING", "session not stopped", task_id=self.task.task_id, detail=repr(error))
+
+    def _outcome(self, outcome: str, message: str) -> dict[str, Any]:
+        log(
+            "ERROR" if outcome in ("error", "lost") else "INFO",
+            message,
+            outcome=outcome,
+            task_id=self.task.task_id,
+            request_id=self.context.aws_request_id,
+            duration_ms=round((self.clock() - self.started) * 1000),
+        )
+        return {"task_id": self.task.task_id, "outcome": outcome, "message": message}
+
+    def _log_in_parts(self, what: str, value: Any) -> None:
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        parts = range(0, len(text), LOG_PART_CHARACTERS)
+        for number, start in enumerate(parts, start=1):
+            log(
+                "WARNING",
+                what,
+                task_id=self.task.task_id,
+                part=number,
+                parts=len(parts),
+                text=text[start : start + LOG_PART_CHARACTERS],
+            )
+
+
+class Progress:
+    """Writes what the agent says, in gathered lines, at most once every two seconds.
+
+    A timer writes, so that a line is seen though the agent falls silent after it, and so that a
+    slow DynamoDB never keeps the agent's stream from being read. A write that fails leaves its
+    lines in the claim: they ride in the next one, the last of which is the outcome's.
+    """
+
+    def __init__(
+        self,
+        store: TaskStore,
+        claim: Claim,
+        clock: Callable[[], float],
+        timer: Callable[[float, Callable[[], None]], Any],
+    ) -> None:
+        self.store = store
+        self.claim = claim
+        self.clock = clock
+        self.make_timer = timer
+        self.timer: Any = None
+        self.lines: list[tuple[str, str]] = []
+        self.last_write = -PROGRESS_INTERVAL_SECONDS
+        self.closed = False
+        # ``state`` is held for moments, ``writing`` for as long as a write takes.
+        self.state = threading.Lock()
+        self.writing = threading.Lock()
+
+    def say(self, message: str) -> None:
+        """Takes one line; returns at once."""
+        with self.state:
+            self.lines.append((timestamp(self.clock()), message))
+            if self.timer is None:
+                wait = max(0.0, self.last_write + PROGRESS_INTERVAL_SECONDS - self.clock())
+                self.timer = self.make_timer(wait, self._write)
+                self.timer.daemon = True
+                self.timer.start()
+
+    def close(self) -> None:
+        """Ends the writing; what is unwritten stays in the claim for the outcome to carry."""
+        with self.state:
+            self.closed = True
+            if self.timer is not None:
+                self.timer.cancel()
+        with self.writing:
+            self._note_lines()
+
+    def _write(self) -> None:
+        with self.writing:
+            with self.state:
+                if self.closed:
+                    return
+                self.timer = None
+                self.last_write = self.clock()
+            self._note_lines()
+            try:
+                self.store.record_progress(self.claim)
+            except Exception as error:  # noqa: BLE001 - progress is never worth a task
+                log(
+                    "WARNING",
+                    "progress not written",
+                    task_id=self.claim.task["id"],
+                    detail=repr(error),
+                )
+
+    def _note_lines(self) -> None:
+        with self.state:
+            lines, self.lines = self.lines, []
+        for ts, message in lines:
+            self.claim.note(ts, message)
+
+
+def _created_if_by_hand(store: TaskStore, task: TaskEvent, write: Callable[[], T]) -> T:
+    """Does ``write``; a task that an event made by hand names, and nobody created, is made first."""
+    try:
+        return write()
+    except TaskNotFound:
+        if task.created_at:
+            raise
+        store.create_task(task.task_id, task.description)
+        return write()
+
+
+def _fail_misconfigured(
+    store: TaskStore, task: TaskEvent, message: str, context: Context
+) -> dict[str, Any]:
+    """Ends a pending task at once, since no delivery of its event can run the agent."""
+
+    def fail() -> None:
+        store.fail_pending_task(
+            task.task_id, "Agent error", message, "misconfigured", task.created_at
+        )
+
+    log("ERROR", message, outcome="error", task_id=task.task_id, request_id=context.aws_request_id)
+    try:
+        _created_if_by_hand(store, task, fail)
+    except TaskNotFound as error:
+        log("INFO", str(error), outcome="deleted", task_id=task.task_id)
+    return {"error": message, "code": "not_configured", "task_id": task.task_id}
+
+
+def _is_hopeless(error: Exception) -> bool:
+    """Whether DynamoDB would refuse the same write again."""
+    return isinstance(error, ClientError) and error.response["Error"]["Code"] in (
+        "ValidationException",
+        "AccessDeniedException",
+        "ResourceNotFoundException",
+    )
