@@ -212,6 +212,10 @@ class LocalStack:
         """The process id, and process group, of MiniStack and its function workers."""
         return next((p.pid for p in self._programs if p.name == "MiniStack"), 0)
 
+    def ended_program(self) -> str:
+        """Names a program that has ended though nobody stopped it; empty while all run."""
+        return next((p.name for p in self._programs if p.has_ended()), "")
+
     def start(self) -> None:
         """Starts MiniStack and the agent, side by side, and returns when both answer."""
         self._wait(self._submit(self._make_folder))
@@ -327,6 +331,9 @@ class LocalStack:
             "GATEWAY_PORT": str(self.port),
             "AUTH": "true" if self._authorization else "false",
             "LOG_LEVEL": "WARNING",
+            # Two services that would listen on ports of their own, on every interface.
+            "IOT_MTLS_ENABLED": "0",
+            "SFTP_ENABLED": "0",
             "AWS_ENDPOINT_URL_BEDROCK_AGENTCORE": self.agent_endpoint,
             **self._function_environment,
         }
@@ -371,7 +378,7 @@ class LocalStack:
                 raise LocalError("Stopped before the deployment.")
             # In a session of its own: a Ctrl-C on the terminal is ours to pass on.
             self._script = subprocess.Popen(
-                [str(script), *arguments],
+                ["bash", str(script), *arguments],
                 env=self.environment(),
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
