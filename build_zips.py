@@ -105,6 +105,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BuildError as error:
         print(error, file=sys.stderr)
         return 1
+    except SyntaxError as error:
+        print(f"{error.filename}, line {error.lineno}: {error.msg}", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -269,7 +272,7 @@ class Library:
         if name not in self._imports:
             path, source = self.file(name)
             package = name if path.endswith("/__init__.py") else name.rpartition(".")[0]
-            self._imports[name] = sorted(set(imported_names(source, package)))
+            self._imports[name] = sorted(set(imported_names(path, source, package)))
             if self.is_own(name):
                 self._refuse_unknown(name, self._imports[name])
         return self._imports[name]
@@ -284,9 +287,9 @@ class Library:
                 )
 
 
-def imported_names(source: bytes, package: str) -> Iterator[str]:
+def imported_names(path: str, source: bytes, package: str) -> Iterator[str]:
     """Yields every module that a source may import, and the packages that hold them."""
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(ast.parse(source, path)):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield from with_parents(alias.name)
@@ -331,7 +334,7 @@ def called_names(sources: Iterable[bytes]) -> set[str]:
 
 def snake_case(operation: str) -> str:
     """Returns the name of the client's method: invoke_agent_runtime for InvokeAgentRuntime."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", operation).lower()
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=.)(?=[A-Z][a-z])", "_", operation).lower()
 
 
 def cut_model(model: dict[str, Any], operations: set[str]) -> dict[str, Any]:
