@@ -203,7 +203,7 @@ class AgentRuntime:
             left = max(end - self.monotonic(), 0.001)
             client = self._client(min(CONNECT_SECONDS, left), left)
             try:
-                return client.invoke_agent_runtime(  # type: ignore[no-any-return]
+                return client.invoke_agent_runtime(
                     runtimeSessionId=session_id(task_id), payload=payload, **self.target
                 )
             except (BotoCoreError, ClientError) as error:
