@@ -39,16 +39,16 @@ test: $(INSTALLED) ## The whole suite
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 check: $(INSTALLED) ## Format, lint, types, scripts, fast tests
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(BIN)/mypy
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy
 	$(BIN)/shellcheck $(SHELLCHECK_OPTIONS) $(SHELL_SCRIPTS)
 	$(BIN)/shfmt $(SHFMT_OPTIONS) --diff $(SHELL_SCRIPTS)
 	$(BIN)/python -m pytest -q -m "not e2e" $(PYTEST_ARGS)
 
 format: $(INSTALLED) ## The project's format
-	$(BIN)/ruff format .
-	$(BIN)/ruff check --fix .
+	$(BIN)/python -m ruff format .
+	$(BIN)/python -m ruff check --fix .
 	$(BIN)/shfmt $(SHFMT_OPTIONS) --write $(SHELL_SCRIPTS)
 
 clean: ## Remove what was built and installed
