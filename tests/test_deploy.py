@@ -258,11 +258,14 @@ def test_every_operation_that_the_sources_call_is_bundled(built: Path, name: str
 ALONE = """
 import importlib.machinery, json, sys
 
+folder, handler, *services = sys.argv[1:]
+compiler = importlib.machinery.SourceFileLoader.source_to_code
+
 def refuse(self, data, path, **options):
-    raise AssertionError(f"{path} had to be compiled")
+    assert not path.startswith(folder), f"{path} had to be compiled"
+    return compiler(self, data, path, **options)
 
 importlib.machinery.SourceFileLoader.source_to_code = refuse
-folder, handler, *services = sys.argv[1:]
 before = set(sys.modules)
 sys.path[:0] = [folder]
 module = __import__(handler)
@@ -442,14 +445,41 @@ def test_an_unknown_argument_is_refused(workshop: Path) -> None:
 
 
 def test_its_functions_can_be_sourced_without_building(workshop: Path) -> None:
+    assert chosen_python(workshop, {"PYTHON": "mine"}) == "mine"
+    assert {path.name for path in workshop.iterdir()} == set(SOURCES)
+
+
+def chosen_python(folder: Path, environment: dict[str, str]) -> str:
     result = subprocess.run(
-        ["bash", "-c", f"source '{workshop}/deploy.sh' && choose_python"],
-        env={**os.environ, "PYTHON": "mine"},
+        ["/bin/bash", "-c", f"source '{folder}/deploy.sh' && choose_python"],
+        env={"PATH": "/usr/bin:/bin", **environment},
         capture_output=True,
         text=True,
     )
-    assert result.stdout == "mine\n"
-    assert {path.name for path in workshop.iterdir()} == set(SOURCES)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.rstrip("\n")
+
+
+@pytest.mark.parametrize("exit_code, chosen", [(0, "python3.11"), (127, "python3")])
+def test_python_3_11_is_the_default_only_where_it_runs(
+    workshop: Path, tmp_path: Path, exit_code: int, chosen: str
+) -> None:
+    """A version manager's stand-in for a Python that is not installed is no Python."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "python3.11").write_text(f"#!/bin/sh\nexit {exit_code}\n")
+    (programs / "python3.11").chmod(0o755)
+    assert chosen_python(workshop, {"PATH": f"{programs}:/usr/bin:/bin"}) == chosen
+
+
+@pytest.mark.e2e
+def test_byte_code_of_another_python_fails_the_build(
+    workshop: Path, sdk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would be compiled again at every cold start, since nothing can be kept there."""
+    monkeypatch.setattr(importlib.util, "MAGIC_NUMBER", b"old\n")
+    with pytest.raises(build_zips.BuildError, match=r"lambda_function\.py has no byte code"):
+        build(workshop, sdk)
 
 
 # What botocore may move
