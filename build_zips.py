@@ -8,9 +8,8 @@ byte code, since Lambda's /var/task is read-only: without it every cold start wo
 everything again. The byte code is of the "unchecked hash" kind, which Python takes without looking
 at the source's time or content, and it names its sources as /var/task/...
 
-The sources are there too, although byte code alone would do, and make a zip a third smaller: it
-starts no faster, tracebacks would show no lines, and a function that is set to another runtime
-would not start at all.
+The sources are there too. Byte code alone would do and make a zip a third smaller, but it starts no
+faster, tracebacks would show no lines, and a function set to another runtime would not start.
 
 The same sources give the same bytes: names are sorted, times and permissions are fixed, and nothing
 of the machine that builds goes in. Each zip's comment names the Lambda runtime that its byte code
