@@ -175,10 +175,10 @@ class Deployment:
         """Counts how often the agent was reached for this task."""
         return int(self.stack.agent_report()["reached"].get(task_id, 0))
 
-    def items(self) -> list[dict[str, Any]]:
-        """Returns everything that is in the table."""
+    def ids(self) -> set[str]:
+        """Returns the ids of everything that is in the table."""
         pages = self.client("dynamodb").get_paginator("scan").paginate(TableName=TABLE_NAME)
-        return [item for page in pages for item in page["Items"]]
+        return {item["id"]["S"] for page in pages for item in page["Items"]}
 
 
 def eventually(look: Callable[[], T], enough: Callable[[T], bool], seconds: float = 10) -> T:

@@ -1,0 +1,602 @@
+"""The whole backend on a local AWS: the real scripts, zips, policies, HTTP and agent.
+
+The local AWS enforces the two roles' policies (AUTH=true), so that whatever works here works with
+what iam-policy.json and worker-iam-policy.json grant.
+"""
+
+import base64
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from dynamodb_helpers import TaskStore
+from local import faults
+from local.aws import AGENT_RUNTIME_ARN, REGION
+from local.vendors import build_answer
+from tests.conftest import TABLE_NAME, Deployment, eventually
+
+pytestmark = pytest.mark.e2e
+
+PROMPT = "Find me a landscaper in Charlotte under $300"
+CREATED = "Task created"
+STARTED = ["Worker Lambda invoked - processing started", "Agent processing started"]
+COMPLETED = "Agent completed task successfully"
+PUBLIC_KEYS = {
+    "id",
+    "description",
+    "status",
+    "vendors",
+    "quotes",
+    "emails_sent",
+    "events",
+    "created_at",
+    "updated_at",
+}
+
+
+def messages(task: dict[str, Any]) -> list[str]:
+    """The texts of a task's events, in order."""
+    return [event["message"] for event in task["events"]]
+
+
+# The journey of a task
+
+
+def test_a_task_runs_from_post_to_completed_as_its_poller_sees_it(stack: Deployment):
+    accepted = stack.api.request("POST", "/tasks", {"description": PROMPT})
+
+    assert accepted.status == 202
+    task_id = accepted.json()["id"]
+    assert accepted.json() == {
+        "id": task_id,
+        "status": "pending",
+        "message": "Task created and processing started",
+    }
+    assert accepted.headers["Location"] == f"/tasks/{task_id}"
+    assert int(accepted.headers["Retry-After"]) >= 1
+
+    task = stack.finish(task_id)
+
+    assert task["status"] == "completed"
+    assert messages(task) == [
+        CREATED,
+        *STARTED,
+        "Looking for landscapers in Charlotte within $300",
+        "Found 3 landscapers within $300",
+        "E-mailed Green Fern Landscaping at green-fern-landscaping@example.com",
+        "E-mailed Queen City Lawn & Garden at queen-city-lawn-garden@example.com",
+        "E-mailed Dogwood Outdoor Care at dogwood-outdoor-care@example.com",
+        "Comparing quotes",
+        COMPLETED,
+    ]
+    assert [event["type"] for event in task["events"]] == ["info"] * 9 + ["success"]
+    assert [event["ts"] for event in task["events"]] == sorted(e["ts"] for e in task["events"])
+    assert set(task) == PUBLIC_KEYS | {"agent_response"}
+    assert task["description"] == PROMPT
+    assert task["agent_response"] == build_answer(PROMPT)["response"]
+    assert task["emails_sent"] == 3
+    assert [vendor["price"] for vendor in task["vendors"]] == [240, 275.5, 195]
+    assert [[e["recipient"] for e in v["emails"]] for v in task["vendors"]] == [
+        [vendor["email"]] for vendor in task["vendors"]
+    ]
+    assert task["quotes"] == build_answer(PROMPT)["quotes"]
+    assert stack.agent_runs(task_id) == 1
+
+
+def test_three_writes_carry_a_task_without_progress_to_completed(stack: Deployment):
+    task = stack.run(f"{PROMPT} [agent: quiet]")
+
+    assert messages(task) == [CREATED, *STARTED, COMPLETED]
+    assert stack.writes_of(task["id"]) == ["PutItem", "UpdateItem", "UpdateItem"]
+
+
+def test_progress_is_seen_while_the_agent_is_still_at_work(stack: Deployment):
+    task_id = stack.create(f"{PROMPT} [agent: stall 5]")
+
+    seen = eventually(lambda: stack.task(task_id), lambda task: len(task["events"]) > 3)
+
+    assert seen["status"] == "processing"
+    assert messages(seen) == [CREATED, *STARTED, "Waiting for a vendor to answer"]
+    assert stack.finish(task_id)["status"] == "completed"
+
+
+def test_the_list_shows_the_newest_first_and_pages(stack: Deployment):
+    older, newer = (stack.run(f"{PROMPT} [agent: quiet]")["id"] for _ in range(2))
+
+    first = eventually(
+        lambda: stack.api.request("GET", "/tasks?limit=1"),
+        lambda answer: answer.json()[0]["id"] == newer,
+    )
+    link = first.headers["Link"].partition("<")[2].partition(">")[0]
+    second = stack.api.request("GET", link)
+
+    assert [task["id"] for task in second.json()] == [older]
+    assert set(first.json()[0]) == PUBLIC_KEYS
+
+
+def test_a_poller_that_has_the_task_as_it_is_gets_304(stack: Deployment):
+    task_id = stack.run(f"{PROMPT} [agent: quiet]")["id"]
+    answer = stack.api.request("GET", f"/tasks/{task_id}")
+
+    again = stack.api.request(
+        "GET", f"/tasks/{task_id}", headers={"If-None-Match": answer.headers["ETag"]}
+    )
+
+    assert (again.status, again.body) == (304, b"")
+
+
+def test_an_unknown_task_is_not_found(stack: Deployment):
+    answer = stack.api.request("GET", f"/tasks/{uuid.uuid4()}")
+    assert (answer.status, answer.json()["code"]) == (404, "task_not_found")
+
+
+@pytest.mark.parametrize("by_path", [False, True], ids=["its own host", "a path on 127.0.0.1"])
+def test_a_page_of_another_origin_may_post_and_read(stack: Deployment, by_path: bool):
+    prefix = f"/_aws/execute-api/{stack.api.api_id}" if by_path else ""
+    host = {"Host": f"127.0.0.1:{stack.api.port}"} if by_path else {}
+    origin = {"Origin": "http://127.0.0.1:1234", **host}
+    asked = {
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "content-type,idempotency-key",
+    }
+
+    preflight = stack.api.request("OPTIONS", f"{prefix}/tasks", headers={**origin, **asked})
+    answer = stack.api.request("GET", f"{prefix}/tasks?limit=1", headers=origin)
+
+    assert preflight.status in {200, 204}
+    assert "POST" in preflight.headers["Access-Control-Allow-Methods"]
+    allowed = preflight.headers["Access-Control-Allow-Headers"].lower()
+    assert {"content-type", "idempotency-key"} <= {name.strip() for name in allowed.split(",")}
+    assert answer.status == 200
+    assert answer.headers["Access-Control-Allow-Origin"] in {"*", "http://127.0.0.1:1234"}
+    exposed = answer.headers["Access-Control-Expose-Headers"].lower()
+    assert "location" in exposed
+
+
+# What agents answer
+
+
+@pytest.mark.parametrize("behaviour", ["json", "text", "pieces", "quiet", "strands"])
+def test_every_form_of_answer_completes_the_task(stack: Deployment, behaviour: str):
+    task = stack.run(f"{PROMPT} [agent: {behaviour}]")
+
+    assert task["status"] == "completed"
+    assert task["agent_response"] == build_answer(PROMPT)["response"]
+    assert stack.agent_runs(task["id"]) == 1
+
+
+def test_what_strands_cannot_serialize_never_reaches_a_person(stack: Deployment):
+    task = stack.run(f"{PROMPT} [agent: strands]")
+
+    assert messages(task) == [CREATED, *STARTED, "Using getVendors", COMPLETED]
+    assert "{'" not in json.dumps(task, ensure_ascii=False)
+
+
+def test_odd_values_come_back_as_the_agent_gave_them(stack: Deployment):
+    task = stack.run("[agent: odd]")
+
+    given = faults.odd_answer()
+    assert task["status"] == "completed"
+    assert task["agent_response"] == given["response"]
+    assert task["vendors"] == [{**vendor, "emails": []} for vendor in given["vendors"]]
+    assert task["quotes"] == given["quotes"]
+
+
+def test_an_answer_of_1_mib_of_random_text_comes_back_whole(stack: Deployment):
+    size = 1024 * 1024
+
+    task = stack.run(f"[agent: huge {size}]")
+
+    assert task["status"] == "completed"
+    assert task["agent_response"] == faults.random_text(size)
+    listed = stack.api.request("GET", "/tasks?limit=100").json()
+    assert all("#" not in entry["id"] for entry in listed)
+
+
+@pytest.mark.parametrize(
+    "behaviour, words",
+    [
+        ("fail", "The agent failed."),
+        ("fail-midway", "The sample agent was told to fail in mid-stream."),
+        ("error", "The vendor directory is closed today."),
+        ("cut", "The connection to the agent was lost."),
+        ("invalid-json", "The agent's answer cannot be read."),
+        ("invalid-utf8", "The agent's answer cannot be read."),
+        ("empty", "The agent ended without an answer."),
+    ],
+)
+def test_an_agent_that_fails_ends_the_task_and_is_not_run_again(
+    stack: Deployment, behaviour: str, words: str
+):
+    task = stack.run(f"{PROMPT} [agent: {behaviour}]")
+
+    assert task["status"] == "error"
+    assert words in task["error_message"]
+    assert messages(task)[-1] == f"Agent error: {task['error_message']}"
+    assert task["events"][-1]["type"] == "error"
+    assert stack.agent_runs(task["id"]) == 1
+
+
+def test_an_agent_whose_stream_was_cut_is_asked_to_stop(stack: Deployment):
+    task = stack.run(f"{PROMPT} [agent: cut]")
+
+    def stopped() -> Any:
+        return stack.stack.agent_report()["stopped"]
+
+    eventually(stopped, lambda sessions: any(task["id"] in session for session in sessions))
+
+
+@pytest.mark.parametrize("behaviour", ["throttle", "conflict"])
+def test_an_agent_that_was_refused_twice_is_called_again_and_runs_once(
+    stack: Deployment, behaviour: str
+):
+    task = stack.run(f"{PROMPT} [agent: {behaviour} 2]")
+
+    assert task["status"] == "completed"
+    assert stack.stack.agent_report()["refused"][task["id"]] == 2
+    assert stack.agent_runs(task["id"]) == 1
+
+
+# The two promises: at most one agent run, and every task ends
+
+
+def test_ten_deliveries_at_once_of_a_task_by_hand_run_the_agent_once(stack: Deployment):
+    task_id = f"by-hand-{uuid.uuid4()}"
+    event = {"task_id": task_id, "description": f"{PROMPT} [agent: stall 1]"}
+
+    outcomes = deliver(stack, event, 10)
+
+    assert sorted(outcomes) == ["completed"] + ["not_claimed"] * 9
+    task = stack.task(task_id)
+    assert messages(task) == [
+        CREATED,
+        *STARTED,
+        "Waiting for a vendor to answer",
+        COMPLETED,
+    ]
+    assert stack.agent_runs(task_id) == 1
+
+
+def test_ten_more_deliveries_of_a_posted_task_run_no_agent(stack: Deployment):
+    task_id = stack.create(f"{PROMPT} [agent: stall 2]")
+    task = stack.task(task_id)
+    event = {
+        "task_id": task_id,
+        "description": task["description"],
+        "created_at": task["created_at"],
+    }
+
+    outcomes = deliver(stack, event, 10)
+
+    task = stack.finish(task_id)
+    assert task["status"] == "completed"
+    assert messages(task).count("Agent processing started") == 1
+    assert outcomes.count("completed") <= 1
+    assert stack.agent_runs(task_id) == 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the worker by /proc")
+def test_a_killed_worker_leads_to_an_error_and_never_to_a_second_run(stack: Deployment):
+    task_id = stack.create(f"{PROMPT} [agent: stall]")
+    eventually(lambda: stack.task(task_id), lambda task: len(task["events"]) > 3)
+    writes = len(stack.writes_of(task_id))
+
+    for worker in function_processes(stack, "valro-worker"):
+        os.kill(worker, signal.SIGKILL)
+
+    # Lambda delivers the event again; that worker finds that the task is not its own.
+    eventually(lambda: stack.writes_of(task_id), lambda seen: len(seen) > writes, 20)
+    assert stack.task(task_id)["status"] == "processing"
+
+    backdate(stack, task_id)
+    task = stack.task(task_id)
+    assert task["status"] == "error"
+    assert "may already have contacted vendors" in task["error_message"]
+    assert task["events"][-1]["type"] == "error"
+
+    event = {
+        "task_id": task_id,
+        "description": task["description"],
+        "created_at": task["created_at"],
+    }
+    assert deliver(stack, event, 1) == ["not_claimed"]
+    assert stack.task(task_id) == task
+    assert stack.agent_runs(task_id) == 1
+
+
+def test_a_pending_task_whose_worker_never_came_ends_for_who_reads_it(stack: Deployment):
+    task_id = f"by-hand-{uuid.uuid4()}"
+    with_no_worker(stack, task_id)
+    backdate(stack, task_id)
+
+    task = stack.task(task_id)
+
+    assert task["status"] == "error"
+    assert task["events"][-1]["type"] == "error"
+    assert stack.agent_runs(task_id) == 0
+
+
+def test_posts_with_one_idempotency_key_make_one_task(stack: Deployment):
+    key = str(uuid.uuid4())
+
+    def post(_: int) -> Any:
+        return stack.api.request(
+            "POST",
+            "/tasks",
+            {"description": f"{PROMPT} [agent: quiet]"},
+            {"Idempotency-Key": key},
+        )
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(post, range(8)))
+
+    assert {answer.status for answer in answers} == {202}
+    (task_id,) = {answer.json()["id"] for answer in answers}
+    replayed = [answer.headers.get("Idempotent-Replayed") for answer in answers]
+    assert sorted(map(str, replayed)) == ["None"] + ["true"] * 7
+    assert stack.finish(task_id)["status"] == "completed"
+    assert stack.agent_runs(task_id) == 1
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"not json", id="no JSON"),
+        pytest.param(b'["description"]', id="no object"),
+        pytest.param(b"null", id="null"),
+        pytest.param(b"{}", id="no description"),
+        pytest.param(b'{"description": " \\n\\t "}', id="a blank description"),
+        pytest.param(b'{"description": 42}', id="a number as description"),
+        pytest.param(b'{"description": null}', id="null as description"),
+        pytest.param(json.dumps({"description": "x" * 4001}).encode(), id="a description too long"),
+        pytest.param(b'{"description": "\\ud800"}', id="half a surrogate pair"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["application/json", "application/x-www-form-urlencoded"])
+def test_a_malformed_post_is_a_400_with_a_sentence_and_writes_nothing(
+    stack: Deployment, body: bytes, kind: str
+):
+    """A body of the second kind reaches the function as base64."""
+    before = stack.ids()
+
+    answer = stack.api.request("POST", "/tasks", body, {"Content-Type": kind})
+
+    assert answer.status == 400
+    assert answer.json()["code"] in {"invalid_body", "invalid_description"}
+    assert len(answer.json()["error"].split()) > 4
+    assert stack.ids() == before
+
+
+def test_a_post_that_is_not_utf_8_is_a_400_and_writes_nothing(stack: Deployment):
+    before = stack.ids()
+
+    answer = stack.api.request("POST", "/tasks", b'{"description": "caf\xe9"}')
+
+    assert (answer.status, answer.json()["code"]) == (400, "invalid_body")
+    assert stack.ids() == before
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param("this is not base64!", id="no base64"),
+        pytest.param(base64.b64encode(b"\xff\xfe").decode(), id="base64 of no UTF-8"),
+    ],
+)
+def test_a_post_that_says_base64_and_is_not_is_a_400_and_writes_nothing(
+    stack: Deployment, body: str
+):
+    before = stack.ids()
+    event = {"httpMethod": "POST", "path": "/tasks", "body": body, "isBase64Encoded": True}
+
+    answer = invoke(stack, "valro-backend", event)
+
+    assert answer["statusCode"] == 400
+    assert json.loads(answer["body"])["code"] == "invalid_body"
+    assert stack.ids() == before
+
+
+def test_a_description_of_4000_characters_is_accepted(stack: Deployment):
+    description = "ä" * 4000
+    assert stack.task(stack.create(description))["description"] == description
+
+
+# By hand: the commands in the README
+
+
+@pytest.fixture(params=["v1", "v2"])
+def aws_cli(request: pytest.FixtureRequest) -> list[str]:
+    """An AWS CLI and the option that it needs for a payload on the command line."""
+    if request.param == "v1":
+        return [str(Path(sys.executable).with_name("aws"))]
+    path = os.environ.get("VALRO_AWS_V2")
+    if not path:
+        pytest.skip(
+            "There is no AWS CLI v2. Install it, or unpack the one in the PyPI package "
+            "aws-cdk-asset-awscli-v2, and set VALRO_AWS_V2=/path/to/aws"
+        )
+    return [path, "--cli-binary-format", "raw-in-base64-out"]
+
+
+def test_the_api_function_can_be_invoked_directly(
+    stack: Deployment, aws_cli: list[str], tmp_path: Path
+):
+    task_id = stack.run(f"{PROMPT} [agent: quiet]")["id"]
+
+    answer = invoke_by_cli(
+        stack, aws_cli, "valro-backend", '{"httpMethod":"GET","path":"/tasks"}', tmp_path
+    )
+
+    assert answer["statusCode"] == 200
+    assert task_id in {task["id"] for task in json.loads(answer["body"])}
+
+
+def test_the_worker_can_be_invoked_directly_with_a_task_of_ones_own(
+    stack: Deployment, aws_cli: list[str], tmp_path: Path
+):
+    payload = '{"task_id":"test-123","description":"Find me a painter"}'
+
+    answer = invoke_by_cli(stack, aws_cli, "valro-worker", payload, tmp_path)
+
+    assert answer["task_id"] == "test-123"
+    task = stack.task("test-123")
+    assert task["status"] == "completed"
+    assert [messages(task)[0], messages(task)[-1]] == [CREATED, COMPLETED]
+    assert task["agent_response"].startswith("I could not tell which city")
+    assert stack.agent_runs("test-123") == 1
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="there is no curl: install it")
+@pytest.mark.parametrize("header", [["-H", "Content-Type: application/json"], []])
+def test_curl_creates_a_task_and_polls_it(stack: Deployment, header: list[str]):
+    """Without the header curl says that the body is a form, and the gateway sends it as base64."""
+    url = f"{stack.api.url}/tasks"
+    data = json.dumps({"description": f"{PROMPT} [agent: quiet]"})
+
+    accepted = curl("-X", "POST", url, *header, "-d", data)
+    task = eventually(
+        lambda: curl(f"{url}/{accepted['id']}"), lambda seen: seen["status"] == "completed", 30
+    )
+
+    assert accepted["status"] == "pending"
+    assert messages(task) == [CREATED, *STARTED, COMPLETED]
+
+
+# The deployment
+
+
+def test_a_second_run_of_the_script_changes_nothing_and_says_so(stack: Deployment):
+    url = stack.api.url
+    assert " created" in stack.stack.deploy_output
+
+    assert stack.stack.deploy() == url
+
+    output = stack.stack.deploy_output
+    assert ": created" not in output
+    assert ": updated" not in output
+    assert "unchanged" in output or "nothing" in output.lower()
+
+
+@pytest.mark.parametrize("role", ["valro-lambda-role", "valro-worker-role"])
+def test_the_local_aws_holds_the_functions_to_their_policies(stack: Deployment, role: str):
+    dynamodb = as_role(stack, role, "dynamodb")
+    with pytest.raises(ClientError) as refusal:
+        dynamodb.delete_item(TableName=TABLE_NAME, Key={"id": {"S": "x"}})
+    assert refusal.value.response["Error"]["Code"] == "AccessDeniedException"
+
+
+def test_the_worker_may_call_its_own_agent_and_no_other(stack: Deployment):
+    client = as_role(stack, "valro-worker-role", "bedrock-agentcore")
+    other = AGENT_RUNTIME_ARN.replace("valro_sample_agent", "another_agent")
+
+    def call(arn: str) -> str:
+        try:
+            client.invoke_agent_runtime(agentRuntimeArn=arn, payload=b"{}")
+        except ClientError as error:
+            return str(error.response["Error"]["Code"])
+        return "accepted"
+
+    assert call(other) == "AccessDeniedException"
+    # The sample agent is not MiniStack's own: that it is not found there is past the policy.
+    assert call(AGENT_RUNTIME_ARN) in {"accepted", "ResourceNotFoundException"}
+
+
+def deliver(stack: Deployment, event: dict[str, Any], times: int) -> list[str]:
+    """Invokes the worker so many times at once with one event; returns the outcomes."""
+    with ThreadPoolExecutor(times) as pool:
+        results = list(pool.map(lambda _: invoke(stack, "valro-worker", event), range(times)))
+    return [result["outcome"] for result in results]
+
+
+def invoke(stack: Deployment, function: str, event: dict[str, Any]) -> dict[str, Any]:
+    """Invokes a function and returns what it answers."""
+    answer = stack.client("lambda").invoke(FunctionName=function, Payload=json.dumps(event))
+    result: dict[str, Any] = json.loads(answer["Payload"].read())
+    return result
+
+
+def invoke_by_cli(
+    stack: Deployment, aws_cli: list[str], function: str, payload: str, folder: Path
+) -> dict[str, Any]:
+    """Invokes a function with the AWS CLI and returns what it answers."""
+    command = ["lambda", "invoke", "--function-name", function, "--payload", payload]
+    subprocess.run(
+        [*aws_cli, *command, str(folder / "response.json")],
+        env=stack.stack.environment(),
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+    result: dict[str, Any] = json.loads((folder / "response.json").read_text())
+    return result
+
+
+def curl(*arguments: str) -> dict[str, Any]:
+    """Runs curl and returns the JSON that it prints."""
+    result = subprocess.run(["curl", "-s", *arguments], check=True, capture_output=True, timeout=60)
+    answer: dict[str, Any] = json.loads(result.stdout)
+    return answer
+
+
+def as_role(stack: Deployment, role: str, service: str) -> Any:
+    """A client with the credentials of one of the functions' roles."""
+    sts = stack.client("sts")
+    account = sts.get_caller_identity()["Account"]
+    credentials = sts.assume_role(
+        RoleArn=f"arn:aws:iam::{account}:role/{role}", RoleSessionName="test"
+    )["Credentials"]
+    return boto3.client(
+        service,
+        region_name=REGION,
+        endpoint_url=stack.stack.endpoint,
+        aws_access_key_id=credentials["AccessKeyId"],
+        aws_secret_access_key=credentials["SecretAccessKey"],
+        aws_session_token=credentials["SessionToken"],
+    )
+
+
+def function_processes(stack: Deployment, function: str) -> list[int]:
+    """The processes in which MiniStack runs a function."""
+    variable = f"AWS_LAMBDA_FUNCTION_NAME={function}".encode()
+    gateway = f"GATEWAY_PORT={stack.stack.port}".encode()
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (folder / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if variable in environment and gateway in environment:
+            found.append(int(folder.name))
+    assert found
+    return found
+
+
+def backdate(stack: Deployment, task_id: str) -> None:
+    """Puts a task's deadline into the past."""
+    stack.client("dynamodb").update_item(
+        TableName=TABLE_NAME,
+        Key={"id": {"S": task_id}},
+        UpdateExpression="SET deadline = :past",
+        ConditionExpression="attribute_exists(deadline)",
+        ExpressionAttributeValues={":past": {"S": "2020-01-01T00:00:00.000000Z"}},
+    )
+
+
+def with_no_worker(stack: Deployment, task_id: str) -> None:
+    """Writes a pending task whose worker was never started, as the API writes it."""
+    TaskStore(stack.client("dynamodb"), TABLE_NAME).create_task(task_id, PROMPT)
