@@ -61,6 +61,8 @@
 #                                   (default: alarms are left as they are)
 #
 # What to do
+#   --backfill                      look for tasks from before the index in a table that has it
+#                                   too, and give them an owner, so that they are listed
 #   --dry-run                       say what would change, and change nothing
 #   --verify                        only ask the deployed API for an answer
 #   --no-verify                     do not ask it at the end of a run that changed something
@@ -94,7 +96,7 @@ readonly VALUE_OPTIONS=(
   jwt-issuer jwt-audience
   log-retention-days task-ttl-days alarm-topic-arn
 )
-readonly FLAG_OPTIONS=(stop-session-after-task tracing public dry-run verify no-verify)
+readonly FLAG_OPTIONS=(stop-session-after-task tracing public backfill dry-run verify no-verify)
 
 # ---- options ------------------------------------------------------------------------------------
 
@@ -174,7 +176,7 @@ set_defaults() {
   : "${POST_THROTTLE_RATE:=5}" "${POST_THROTTLE_BURST:=10}"
   : "${JWT_ISSUER:=}" "${JWT_AUDIENCE:=}" "${PUBLIC:=}"
   : "${LOG_RETENTION_DAYS:=30}" "${TASK_TTL_DAYS:=}" "${ALARM_TOPIC_ARN:=}"
-  : "${DRY_RUN:=}" "${VERIFY:=}" "${NO_VERIFY:=}"
+  : "${BACKFILL:=}" "${DRY_RUN:=}" "${VERIFY:=}" "${NO_VERIFY:=}"
   : "${AWS_REGION:=${AWS_DEFAULT_REGION:-}}"
   if [[ -z "$AWS_REGION" ]]; then
     AWS_REGION="$(aws configure get region || true)"
@@ -219,7 +221,7 @@ check_settings() {
   check_setting LOG_RETENTION_DAYS \
     '1|3|5|7|14|30|60|90|120|150|180|365|400|545|731|1096|1827|2192|2557|2922|3288|3653' \
     'CloudWatch Logs knows 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, … days'
-  for variable in STOP_SESSION_AFTER_TASK TRACING PUBLIC DRY_RUN VERIFY NO_VERIFY; do
+  for variable in STOP_SESSION_AFTER_TASK TRACING PUBLIC BACKFILL DRY_RUN VERIFY NO_VERIFY; do
     check_setting "$variable" '(true|false)?' 'it must be true, false or nothing'
   done
   check_setting CORS_ORIGINS '\*|https?://[A-Za-z0-9.:_-]+(,https?://[A-Za-z0-9.:_-]+)*' \
@@ -289,7 +291,7 @@ look() {
     mv "$WORK/$name.part" "$WORK/$name"
   elif [[ "$(<"$WORK/$name.error")" != *"($not_found)"* ]]; then
     cat "$WORK/$name.error" >&2
-    die "could not look at $name with: aws $1 $2. Nothing was changed by this step."
+    die "could not look up: $name."
   fi
 }
 
@@ -332,7 +334,7 @@ explain() {
   say "$1"
   case "$1" in
     *UnreservedConcurrentExecution*) explain_concurrency ;;
-    *) say "error: aws $2 failed. Mend that and run this again: it goes on where it stopped." ;;
+    *) say "error: aws $2 failed." ;;
   esac
 }
 
@@ -355,8 +357,8 @@ side_by_side() {
   local -a pids=()
   for step in "$@"; do
     (
-      # The call under way is finished before an interrupted lane ends.
-      trap 'exit 143' TERM
+      # The calls under way are finished before an interrupted lane ends.
+      trap 'wait; exit 143' TERM
       "$step"
     ) &
     pids+=("$!")
@@ -388,71 +390,7 @@ unchanged() { say "$1: unchanged"; }
 
 # json COMMAND ARG...: what bash and the CLI's --query cannot do with documents.
 json() {
-  python3 -I -S -c '
-import base64, hashlib, json, pathlib, sys, zipfile
-
-
-def load(path, keys=""):
-    """Return the part of a JSON file that a path like Items.0.Name names, or None."""
-    value = json.loads(pathlib.Path(path).read_text())
-    for key in keys.split(".") if keys else []:
-        if isinstance(value, list):
-            value = dict(enumerate(value)).get(int(key))
-        else:
-            value = value.get(key) if value else None
-    return value
-
-
-def differences(wanted, current, name="", exact=False):
-    """Yield what a person should know about each difference.
-
-    AWS adds fields of its own, so only those that are wanted count, except in policies and in
-    environments, where one more is a difference too. The order of lists means nothing.
-    """
-    if isinstance(wanted, dict) and isinstance(current, dict):
-        exact = exact or name == "Variables" or "Statement" in wanted
-        for key in wanted:
-            yield from differences(wanted[key], current.get(key), key, exact)
-        if exact:
-            yield from (f"{key} removed" for key in current if key not in wanted)
-    elif isinstance(wanted, list) and isinstance(current, list):
-        if sorted(map(json.dumps, wanted)) != sorted(map(json.dumps, current)):
-            yield name
-    elif wanted != current:
-        if isinstance(wanted, (dict, list)) or isinstance(current, (dict, list)):
-            yield name
-        else:
-            yield f"{name} added" if current is None else f"{name} {current} -> {wanted}"
-
-
-def drift(wanted, current, keys=""):
-    found = differences(load(wanted), load(current, keys) or {})
-    print(", ".join(dict.fromkeys(found)))
-
-
-def fields(path, *paths):
-    """Print one value a line; nothing there is an empty line."""
-    for keys in paths:
-        value = load(path, keys)
-        print("" if value is None else value)
-
-
-def statement(path, sid):
-    """Print the statement of a resource policy (JSON in JSON) that has this Sid."""
-    statements = json.loads(load(path, "Policy"))["Statement"]
-    print(json.dumps(next((each for each in statements if each.get("Sid") == sid), None)))
-
-
-def zip_facts(path):
-    """Print the CodeSha256 that Lambda gives this zip, and the runtime it was built for."""
-    data = pathlib.Path(path).read_bytes()
-    print(base64.b64encode(hashlib.sha256(data).digest()).decode())
-    print(zipfile.ZipFile(path).comment.decode())
-
-
-command = {"drift": drift, "fields": fields, "statement": statement, "zip_facts": zip_facts}
-command[sys.argv[1]](*sys.argv[2:])
-' "$@"
+  python3 -I -S "$HERE/infrastructure.py" "$@"
 }
 
 drift() { json drift "$@"; }
@@ -784,17 +722,24 @@ ensure_zips() {
     done
   done
   [[ -n "$stale" ]] || return 0
+  if [[ "$DRY_RUN" == true ]]; then
+    say "$stale is missing or older than its sources: deploy.sh would be run first"
+    return
+  fi
   say "$stale is missing or older than its sources: running deploy.sh"
   "$HERE/deploy.sh" >&2 || die 'deploy.sh failed, so there is nothing to deploy.'
 }
 
+# A dry run may have no zips to read.
 read_zip_facts() {
-  local -a api worker
-  mapfile -t api <<<"$(json zip_facts "$HERE/valro-api-lambda.zip")"
-  mapfile -t worker <<<"$(json zip_facts "$HERE/valro-worker-lambda.zip")"
-  API_CODE_SHA256="${api[0]}"
-  WORKER_CODE_SHA256="${worker[0]}"
-  : "${LAMBDA_RUNTIME:=${api[1]:-python3.11}}"
+  local -a api_zip=('') worker_zip=('')
+  if [[ -e "$HERE/valro-api-lambda.zip" && -e "$HERE/valro-worker-lambda.zip" ]]; then
+    mapfile -t api_zip <<<"$(json zip_facts "$HERE/valro-api-lambda.zip")"
+    mapfile -t worker_zip <<<"$(json zip_facts "$HERE/valro-worker-lambda.zip")"
+  fi
+  API_CODE_SHA256="${api_zip[0]}"
+  WORKER_CODE_SHA256="${worker_zip[0]}"
+  : "${LAMBDA_RUNTIME:=${api_zip[1]:-python3.11}}"
 }
 
 # ---- the table ----------------------------------------------------------------------------------
@@ -1203,7 +1148,7 @@ ensure_stage() {
 
 # Without this permission every request is answered with a bare 500.
 ensure_permission() {
-  local what="permission of $API_NAME to invoke $API_FUNCTION_NAME" sid="$API_NAME" difference
+  local what="permission of $API_NAME to invoke $API_FUNCTION_NAME" sid="$API_NAME" difference=''
   local source="arn:$PARTITION:execute-api:$AWS_REGION:$ACCOUNT:$API_ID/*/*"
   local -a grant=(--function-name "$API_FUNCTION_NAME" --statement-id "${sid//[ .]/-}")
   if found api-permissions; then
@@ -1221,13 +1166,19 @@ END
       unchanged "$what"
       return
     fi
-    if [[ "$(<"$WORK/permission")" != null ]]; then
+    if [[ "$(<"$WORK/permission")" == null ]]; then
+      difference=''
+    else
       change lambda remove-permission "${grant[@]}"
     fi
   fi
   change lambda add-permission "${grant[@]}" --action lambda:InvokeFunction \
     --principal apigateway.amazonaws.com --source-arn "$source" >/dev/null
-  created "$what"
+  if [[ -n "$difference" ]]; then
+    updated "$what" "$difference"
+  else
+    created "$what"
+  fi
 }
 
 # ---- tasks from before the index ----------------------------------------------------------------
@@ -1235,33 +1186,284 @@ END
 # A table without the index is listed by a scan. Its tasks get an owner first and the index comes
 # last, so that a run that is interrupted in between starts over with the owners.
 ensure_index() {
-  local what="index $INDEX_NAME of $DYNAMODB_TABLE_NAME" status
+  local what="index $INDEX_NAME of $DYNAMODB_TABLE_NAME"
+  local -a now
   found table || return 0
-  status="$(fields "$WORK/table" Index.IndexStatus)"
-  case "$status" in
-    '')
-      give_tasks_an_owner
-      change dynamodb update-table --cli-input-json "file://$WORK/index.json" >/dev/null
-      created "$what" 'tasks are listed by a scan until AWS has filled it'
-      ;;
-    ACTIVE) unchanged "$what" ;;
-    *) say "$what: unchanged (AWS is still filling it: $status)" ;;
+  mapfile -t now <<<"$(
+    fields "$WORK/table" Index.IndexStatus Index.KeySchema.0.AttributeName \
+      Index.KeySchema.1.AttributeName
+  )"
+  if [[ -z "${now[0]}" ]]; then
+    give_tasks_an_owner
+    change dynamodb update-table --cli-input-json "file://$WORK/index.json" >/dev/null
+    created "$what" 'until AWS has filled it, tasks are listed by a scan'
+    return
+  fi
+  [[ "${now[1]} ${now[2]:-}" == 'owner created_at' ]] || die "$what has other keys than owner and" \
+    "created_at. Delete it (aws dynamodb update-table) and run this again."
+  [[ "$BACKFILL" != true ]] || give_tasks_an_owner
+  if [[ "${now[0]}" == ACTIVE ]]; then
+    unchanged "$what"
+  else
+    say "$what: unchanged (AWS is still filling it, until then tasks are listed by a scan)"
+  fi
+}
+
+# Whoever deletes or writes a task at the same moment cancels the transaction that it is in, so
+# this looks again until no task is left. Parts of long answers (ids with #) are not tasks.
+give_tasks_an_owner() {
+  local round left total=0 file
+  for round in 1 2 3 4 5 0; do
+    look_tasks_without_owner
+    left="$(json owners "$WORK/ownerless" "$DYNAMODB_TABLE_NAME" "$WORK")"
+    ((round != 1)) || total="$left"
+    ((left > 0 && round > 0)) || break
+    for file in "$WORK"/owners-*.json; do
+      give_owner "$file"
+      rm "$file"
+    done
+    [[ "$DRY_RUN" != true ]] || break
+  done
+  if ((total > 0)); then
+    updated "tasks from before the index" "$total without an owner are now owned by public"
+  fi
+  ((left == 0)) || [[ "$DRY_RUN" == true ]] \
+    || die "$left tasks could not be given an owner, since something else keeps writing them."
+}
+
+look_tasks_without_owner() {
+  look ownerless ResourceNotFoundException dynamodb scan --table-name "$DYNAMODB_TABLE_NAME" \
+    --consistent-read --projection-expression id --query 'Items[].id.S' \
+    --filter-expression 'attribute_not_exists(#owner) AND NOT contains(id, :part)' \
+    --expression-attribute-names '{"#owner": "owner"}' \
+    --expression-attribute-values '{":part": {"S": "#"}}'
+}
+
+give_owner() {
+  [[ "$DRY_RUN" != true ]] || return 0
+  if aws_cli dynamodb transact-write-items --cli-input-json "file://$1" \
+    >/dev/null 2>"$WORK/owners.error"; then
+    return
+  fi
+  if [[ "$(<"$WORK/owners.error")" != *'(TransactionCanceledException)'* ]]; then
+    explain "$(<"$WORK/owners.error")" 'dynamodb transact-write-items'
+    exit 1
+  fi
+}
+
+# ---- alarms -------------------------------------------------------------------------------------
+
+# Outcomes that are handled are no errors to Lambda, so they are counted from the log lines.
+# One a line: function | metric | pattern
+metric_filters() {
+  cat <<END
+$WORKER_FUNCTION_NAME|TasksFailed|{ (\$.outcome = "error") || (\$.outcome = "lost") }
+$WORKER_FUNCTION_NAME|TasksExpired|{ \$.outcome = "expired" }
+$API_FUNCTION_NAME|TasksFailed|{ \$.outcome = "dispatch_failed" }
+$API_FUNCTION_NAME|TasksExpired|{ \$.outcome = "expired" }
+END
+}
+
+# One a line: name | namespace | metric | dimension | value | statistic | threshold | meaning
+alarms() {
+  local api="FunctionName|$API_FUNCTION_NAME" worker="FunctionName|$WORKER_FUNCTION_NAME"
+  cat <<END
+tasks-failed|$NAME_PREFIX|TasksFailed|||Sum|1|A task ended as error: see error_message and the logs.
+tasks-expired|$NAME_PREFIX|TasksExpired|||Sum|1|A task passed its deadline: its worker died or never ran.
+worker-errors|AWS/Lambda|Errors|$worker|Sum|1|The worker crashed, ran out of time or lost an answer.
+worker-throttles|AWS/Lambda|Throttles|$worker|Sum|1|Tasks wait, since no more workers may run.
+worker-event-age|AWS/Lambda|AsyncEventAge|$worker|Maximum|300000|Tasks wait 5 minutes for a worker; after 15 they fail.
+worker-events-dropped|AWS/Lambda|AsyncEventsDropped|$worker|Sum|1|A task was given up before a worker took it.
+api-throttles|AWS/Lambda|Throttles|$api|Sum|1|Requests are refused, since no more API functions may run.
+api-5xx|AWS/ApiGateway|5xx|ApiId|$API_ID|Sum|1|The API answered a request with a server error.
+END
+}
+
+look_alarms() {
+  local -a names
+  [[ -n "$ALARM_TOPIC_ARN" ]] || return 0
+  mapfile -t names <<<"$(alarms | sed "s/|.*//; s/^/$NAME_PREFIX-/")"
+  look alarms ResourceNotFound cloudwatch describe-alarms --alarm-names "${names[@]}" \
+    --query MetricAlarms
+}
+
+look_worker_filters() { look_filters worker "$WORKER_FUNCTION_NAME"; }
+look_api_filters() { look_filters api "$API_FUNCTION_NAME"; }
+
+look_filters() {
+  [[ -n "$ALARM_TOPIC_ARN" ]] || return 0
+  look "$1-filters" ResourceNotFoundException \
+    logs describe-metric-filters --log-group-name "/aws/lambda/$2" --query metricFilters
+}
+
+ensure_alarms() {
+  case "$ALARM_TOPIC_ARN" in
+    '') ;;
+    none) side_by_side remove_alarms remove_filters ;;
+    *) side_by_side ensure_filters ensure_each_alarm ;;
   esac
 }
 
-give_tasks_an_owner() { :; }
+ensure_filters() {
+  local function metric pattern
+  while IFS='|' read -r function metric pattern; do
+    ensure_filter "$function" "$metric" "${pattern//\"/\\\"}" </dev/null
+  done <<<"$(metric_filters)"
+}
+
+ensure_filter() {
+  local function="$1" metric="$2" pattern="$3" name="$NAME_PREFIX-$2-$1"
+  local what="metric filter $name" key="api-filters"
+  [[ "$function" != "$WORKER_FUNCTION_NAME" ]] || key="worker-filters"
+  document "$name" <<END
+{
+  "logGroupName": "/aws/lambda/$function",
+  "filterName": "$name",
+  "filterPattern": "$pattern",
+  "metricTransformations": [
+    {"metricName": "$metric", "metricNamespace": "$NAME_PREFIX", "metricValue": "1"}
+  ]
+}
+END
+  put_if_different "$what" "$key" filterName "$name" logs put-metric-filter
+}
+
+ensure_each_alarm() {
+  local name namespace metric dimension value statistic threshold meaning dimensions
+  while IFS='|' read -r name namespace metric dimension value statistic threshold meaning; do
+    dimensions="${dimension:+{\"Name\": \"$dimension\", \"Value\": \"$value\"\}}"
+    document "$NAME_PREFIX-$name" <<END
+{
+  "AlarmName": "$NAME_PREFIX-$name",
+  "AlarmDescription": "$meaning",
+  "AlarmActions": ["$ALARM_TOPIC_ARN"],
+  "Namespace": "$namespace",
+  "MetricName": "$metric",
+  "Dimensions": [$dimensions],
+  "Statistic": "$statistic",
+  "Period": 300,
+  "EvaluationPeriods": 1,
+  "Threshold": $threshold,
+  "ComparisonOperator": "GreaterThanOrEqualToThreshold",
+  "TreatMissingData": "notBreaching"
+}
+END
+    put_if_different "alarm $NAME_PREFIX-$name" alarms AlarmName "$NAME_PREFIX-$name" \
+      cloudwatch put-metric-alarm </dev/null
+  done <<<"$(alarms)"
+}
+
+# put_if_different RESOURCE LOOKED-UP KEY NAME COMMAND...: for what AWS replaces as a whole.
+put_if_different() {
+  local what="$1" looked_up="$2" key="$3" name="$4" difference=''
+  shift 4
+  printf 'null' >"$WORK/$name.now"
+  if found "$looked_up"; then
+    json pick "$WORK/$looked_up" "$key" "$name" >"$WORK/$name.now"
+  fi
+  if [[ "$(<"$WORK/$name.now")" != null ]]; then
+    difference="$(drift "$WORK/$name.json" "$WORK/$name.now")"
+    if [[ -z "$difference" ]]; then
+      unchanged "$what"
+      return
+    fi
+  fi
+  change "$@" --cli-input-json "file://$WORK/$name.json"
+  if [[ -n "$difference" ]]; then
+    updated "$what" "$difference"
+  else
+    created "$what"
+  fi
+}
+
+remove_alarms() {
+  local -a names
+  found alarms || return 0
+  mapfile -t names <<<"$(json names "$WORK/alarms" AlarmName)"
+  [[ -n "${names[0]}" ]] || return 0
+  change cloudwatch delete-alarms --alarm-names "${names[@]}"
+  removed "alarms ${names[*]}"
+}
+
+remove_filters() {
+  local function metric name
+  while IFS='|' read -r function metric _; do
+    name="$NAME_PREFIX-$metric-$function"
+    if grep -qs "\"$name\"" "$WORK/worker-filters" "$WORK/api-filters"; then
+      change logs delete-metric-filter --log-group-name "/aws/lambda/$function" \
+        --filter-name "$name" </dev/null
+      removed "metric filter $name"
+    fi
+  done <<<"$(metric_filters)"
+}
 
 # ---- the check ----------------------------------------------------------------------------------
 
-verify_api() { :; }
+# A new API takes some seconds to be known everywhere, so it is asked a few times.
+verify_api() {
+  local pause
+  local -a answer
+  for pause in 1 2 3 4 5 0; do
+    mapfile -t answer <<<"$(json ask "$API_URL/tasks?limit=1")"
+    case "${answer[0]} ${answer[1]:-}" in
+      '200 ['*)
+        say "The API answers: GET /tasks gave a list."
+        return
+        ;;
+      401*)
+        say "The API answers, and asks for a token."
+        return
+        ;;
+      *) ;;
+    esac
+    sleep "$pause"
+  done
+  say "error: GET $API_URL/tasks got ${answer[0]/#0/no answer}: ${answer[1]:-}"
+  what_to_look_at "${answer[0]}"
+  exit 1
+}
+
+# what_to_look_at STATUS: the likely reason, most likely first.
+what_to_look_at() {
+  local tail="aws logs tail /aws/lambda/$API_FUNCTION_NAME --since 10m --region $AWS_REGION"
+  case "$1" in
+    0) say "Nothing answered: is there a network, and does it let you reach the URL?" ;;
+    403) say "The gateway refused: look at the API's settings (aws apigatewayv2 get-api)." ;;
+    404) say "The gateway knows no such route or stage: a run without --verify makes them." ;;
+    429) say "Requests are throttled: wait, or raise --throttle-rate and --throttle-burst." ;;
+    503) say "No function may run: look at its reserved concurrency (--api-concurrency)." ;;
+    *)
+      say "Either the gateway may not invoke $API_FUNCTION_NAME (a run without --verify mends" \
+        "that), or the function fails. Its log says why: $tail"
+      ;;
+  esac
+}
+
+# Asks the deployed API, and does nothing else.
+verify_only() {
+  look apis NotFoundException apigatewayv2 get-apis --query "Items[?Name=='$API_NAME']"
+  read_api
+  [[ -n "$API_ID" ]] || die "there is no API named $API_NAME in $AWS_REGION."
+  verify_api
+  printf '%s\n' "$API_URL"
+}
 
 # ---- the run ------------------------------------------------------------------------------------
 
 make_work_directory() {
   WORK="$(mktemp -d "${TMPDIR:-/tmp}/valro.XXXXXX")"
-  trap 'rm -rf "$WORK"' EXIT
+  trap clean_up EXIT
   trap interrupted INT TERM HUP
   : >"$WORK/changes"
+}
+
+clean_up() {
+  local status=$?
+  rm -rf "$WORK"
+  if ((status == 1)); then
+    say 'Not everything is done. Mend what the error above says and run this again: it goes on' \
+      'where it stopped.'
+  fi
 }
 
 interrupted() {
@@ -1292,6 +1494,11 @@ main() {
   set_defaults
   check_settings
   make_work_directory
+  API_ID=''
+  if [[ "$VERIFY" == true ]]; then
+    verify_only
+    return
+  fi
   ask_for_agent_arn
   check_agent_arn
 
@@ -1299,7 +1506,7 @@ main() {
   read_identity
   read_zip_facts
   side_by_side look_table look_worker_role look_api_role look_worker_function look_api_function \
-    look_log_groups look_gateway
+    look_log_groups look_gateway look_alarms look_worker_filters look_api_filters
   refuse_to_become_public
   read_api
   describe_wanted_state
@@ -1307,17 +1514,21 @@ main() {
   side_by_side ensure_table ensure_worker ensure_api_role ensure_worker_logs ensure_api_logs
   side_by_side ensure_api_function ensure_gateway
   read_api
-  side_by_side ensure_permission ensure_index
+  side_by_side ensure_permission remove_authorizer ensure_index ensure_alarms
   finish
 }
 
 finish() {
   if [[ ! -s "$WORK/changes" ]]; then
     say 'Nothing had to be changed.'
+  elif [[ "$DRY_RUN" == true ]]; then
+    say 'This was a dry run: nothing was changed.'
+  elif [[ "$NO_VERIFY" != true ]]; then
+    verify_api
   fi
   if [[ -z "$JWT_ISSUER" ]]; then
-    say "warning: this API is public: anybody who knows its URL can start agents, and reads every" \
-      "task. --jwt-issuer and --jwt-audience ask for a token."
+    say "warning: this API is public: anybody who knows its URL can start agents and read every" \
+      "task. --jwt-issuer and --jwt-audience make it ask for a token."
   fi
   if [[ -n "$API_URL" ]]; then
     say "Try it: curl -X POST $API_URL/tasks -H 'content-type: application/json' \\"
