@@ -65,8 +65,10 @@ class Console:
                 self.line(f"{indent}{piece}".rstrip())
 
     def script_line(self, text: str) -> None:
-        """Writes a line that a script said."""
-        self.line(self.styled(f"  │ {clean(text)}", "dim"))
+        """Writes a line that a script said; whole where it may be read by a program."""
+        width = self.width - 4 if self._is_terminal else max(len(text), 1)
+        for piece in textwrap.wrap(clean(text), width) or [""]:
+            self.line(self.styled(f"  │ {piece}", "dim"))
 
     def styled(self, text: str, style: str) -> str:
         """Returns the text in a style, or as it is where there is no colour."""
@@ -113,7 +115,7 @@ class Console:
         self._stream.flush()
 
     def _encodable(self, text: str) -> str:
-        encoding = self._stream.encoding or "ascii"
+        encoding = self._stream.encoding or "utf-8"
         try:
             text.encode(encoding)
         except UnicodeEncodeError:
@@ -188,13 +190,11 @@ def _show_vendors(console: Console, vendors: list[dict[str, Any]]) -> None:
         if vendor.get("rating") is not None:
             details.append(f"{clean(str(vendor['rating']))} of 5")
         name = console.styled(clean(str(vendor.get("name", "(no name)"))), "bold")
-        console.line("  " + "  ·  ".join([name, *details]).replace("  ·  ", "  "))
+        console.line("  " + "  ".join([name, *details]))
         for email in vendor.get("emails", []):
             sent = clean(str(email.get("timestamp", "")))
-            console.line(f"    {clean(str(email.get('subject', '')))}")
-            console.line(
-                console.styled(f"    to {clean(str(email.get('recipient', '')))} {sent}", "dim")
-            )
+            subject = clean(str(email.get("subject", "")))
+            console.line(console.styled(f"    {sent}  {subject}", "dim"))
 
 
 def _show_quotes(console: Console, quotes: list[dict[str, Any]]) -> None:
