@@ -86,7 +86,7 @@ readonly API_TIMEOUT=30
 readonly MAXIMUM_EVENT_AGE_SECONDS=900
 readonly MAXIMUM_RETRY_ATTEMPTS=2
 
-readonly VALUE_OPTIONS=(
+VALUE_OPTIONS=(
   agent-runtime-arn agent-runtime-qualifier
   aws-region name-prefix dynamodb-table-name api-function-name worker-function-name
   api-role-name worker-role-name api-name
@@ -96,12 +96,12 @@ readonly VALUE_OPTIONS=(
   jwt-issuer jwt-audience
   log-retention-days task-ttl-days alarm-topic-arn
 )
-readonly FLAG_OPTIONS=(stop-session-after-task tracing public backfill dry-run verify no-verify)
+FLAG_OPTIONS=(stop-session-after-task tracing public backfill dry-run verify no-verify)
 
 # ---- options ------------------------------------------------------------------------------------
 
 usage() {
-  sed -n '3,/^$/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+  sed -n '3,/^$/s/^# \{0,1\}//p' "$0"
 }
 
 say() {
@@ -334,6 +334,10 @@ explain() {
   say "$1"
   case "$1" in
     *UnreservedConcurrentExecution*) explain_concurrency ;;
+    *'(DeleteConflict)'*)
+      say "error: something that this script did not make is attached to the role. Detach it first" \
+        "(aws iam list-attached-role-policies, aws iam list-role-policies)."
+      ;;
     *) say "error: aws $2 failed." ;;
   esac
 }
@@ -463,6 +467,13 @@ common_start() {
 }
 
 look_gateway() {
+  look_api
+  [[ -n "$API_ID" ]] || return 0
+  side_by_side look_integrations look_routes look_stage look_authorizer
+}
+
+# The names of HTTP APIs are not unique, so two are a question for a person.
+look_api() {
   local other
   look apis NotFoundException apigatewayv2 get-apis --query "Items[?Name=='$API_NAME']"
   API_ID="$(fields "$WORK/apis" 0.ApiId)"
@@ -471,8 +482,6 @@ look_gateway() {
     die "there are two APIs named $API_NAME, $API_ID and $other. Delete the one that nobody" \
       "uses (aws apigatewayv2 delete-api --api-id …), or choose another --api-name."
   fi
-  [[ -n "$API_ID" ]] || return 0
-  side_by_side look_integrations look_routes look_stage look_authorizer
 }
 
 look_integrations() {
@@ -748,20 +757,25 @@ ensure_table() {
   local what="table $DYNAMODB_TABLE_NAME"
   local -a now
   if ! found table; then
-    change dynamodb create-table --cli-input-json "file://$WORK/table.json" >/dev/null
-    wait_for dynamodb table-exists --table-name "$DYNAMODB_TABLE_NAME"
+    change dynamodb create-table --cli-input-json "file://$WORK/table.json" \
+      --query TableDescription.TableStatus --output text >"$WORK/table-status"
+    wait_for_table "$(<"$WORK/table-status")"
     created "$what"
   else
     mapfile -t now <<<"$(fields "$WORK/table" TableStatus KeySchema.0.AttributeName KeySchema.1)"
     [[ "${now[1]}${now[2]:-}" == id ]] || die "the table $DYNAMODB_TABLE_NAME has other keys than id, so it is" \
       "not Valro's. Choose another --dynamodb-table-name."
-    if [[ "${now[0]}" == CREATING ]]; then
-      wait_for dynamodb table-exists --table-name "$DYNAMODB_TABLE_NAME"
-    fi
+    wait_for_table "${now[0]}"
     unchanged "$what"
   fi
   ensure_backups
   ensure_ttl
+}
+
+# wait_for_table STATUS: waits for a table that is still being made.
+wait_for_table() {
+  [[ "$1" == CREATING ]] || return 0
+  wait_for dynamodb table-exists --table-name "$DYNAMODB_TABLE_NAME"
 }
 
 ensure_backups() {
@@ -1441,7 +1455,7 @@ what_to_look_at() {
 
 # Asks the deployed API, and does nothing else.
 verify_only() {
-  look apis NotFoundException apigatewayv2 get-apis --query "Items[?Name=='$API_NAME']"
+  look_api
   read_api
   [[ -n "$API_ID" ]] || die "there is no API named $API_NAME in $AWS_REGION."
   verify_api
