@@ -1,0 +1,1 @@
+"""What the functions cost, in time and money, beside other ways to write them."""

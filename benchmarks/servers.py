@@ -1,0 +1,263 @@
+"""Answers like DynamoDB, Lambda and AgentCore, from memory, as fast as Python can.
+
+It runs in its own process, so that its time is not a subject's, and listens with HTTP and with
+HTTPS. The answers are canned but have the shape of the real ones: the headers (a CRC among them,
+which botocore checks), and as many items as were asked for. It knows no conditions and keeps
+nothing.
+
+    python -m benchmarks.servers FOLDER     prints its ports as JSON, serves until stdin closes
+
+FOLDER gets the certificates: ``bundle.pem`` is botocore's list of roots and one more, so that a
+client loads as many as it would on AWS.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import ipaddress
+import json
+import ssl
+import sys
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import botocore.httpsession
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
+
+from benchmarks.data import LISTED, TASK_COUNT, make_task, running, to_item
+
+AGENT_ANSWER = {name: make_task(0)[name] for name in ("vendors", "quotes", "emails_sent")} | {
+    "response": make_task(0)["agent_response"]
+}
+
+
+class Answers:
+    """Canned answers, as bytes ready to send."""
+
+    def __init__(self) -> None:
+        items = [to_item(make_task(number)) for number in range(TASK_COUNT)]
+        listed = [{name: item[name] for name in LISTED if name in item} for item in items]
+        # One key more than a page has, as a next page would begin with.
+        tasks = [make_task(number) for number in range(TASK_COUNT + 1)]
+        keys = [
+            to_item({name: task[name] for name in ("id", "owner", "created_at")}) for task in tasks
+        ]
+        self.task = dynamodb({"Item": items[0]})
+        self.listed = dynamodb({"Responses": {"valro-tasks": listed}, "UnprocessedKeys": {}})
+        self.keys = dynamodb(
+            {
+                "Count": len(keys),
+                "Items": keys,
+                "LastEvaluatedKey": keys[-1],
+                "ScannedCount": len(keys),
+            }
+        )
+        self.scanned = dynamodb({"Count": len(items), "Items": items, "ScannedCount": len(items)})
+        self.updated = dynamodb({"Attributes": to_item(running(make_task(0)))})
+        self.empty = dynamodb({})
+        self.invoked = http(202, b"", "")
+        self.agent = http(200, json.dumps(AGENT_ANSWER).encode(), "application/json")
+        self.no_such = http(404, b"{}", "application/json")
+
+    def find(self, head: bytes, body: bytes) -> bytes:
+        """The answer to a request of AWS's APIs."""
+        if b"/invocations" in head[:400].split(b"\r\n", 1)[0]:
+            return self.agent if b" /runtimes/" in head[:40] else self.invoked
+        at = head.lower().find(b"x-amz-target: dynamodb_20120810.")
+        if at < 0:
+            return self.no_such
+        operation = head[at + 32 : head.index(b"\r", at)]
+        match operation:
+            case b"GetItem":
+                return self.task
+            case b"Query":
+                return self.keys
+            case b"BatchGetItem":
+                return self.listed
+            case b"Scan":
+                return self.scanned
+            case b"UpdateItem" if b"ALL_NEW" in body:
+                return self.updated
+            case b"PutItem" | b"UpdateItem":
+                return self.empty
+        return self.no_such
+
+
+def dynamodb(value: object) -> bytes:
+    """An answer of DynamoDB's."""
+    body = json.dumps(value, separators=(",", ":")).encode()
+    crc = f"x-amz-crc32: {zlib.crc32(body)}\r\n"
+    return http(200, body, "application/x-amz-json-1.0", crc)
+
+
+def http(status: int, body: bytes, content_type: str, headers: str = "") -> bytes:
+    """An HTTP answer."""
+    kind = f"Content-Type: {content_type}\r\n" if content_type else ""
+    head = (
+        f"HTTP/1.1 {status} OK\r\n"
+        "Server: Server\r\n"
+        "Date: Fri, 31 Oct 2025 12:00:00 GMT\r\n"
+        f"{kind}"
+        f"Content-Length: {len(body)}\r\n"
+        "Connection: keep-alive\r\n"
+        "x-amzn-RequestId: 0TQRS1M0O5MJ5Q3QF2QGKC1OKJVV4KQNSO5AEMVJF66Q9ASUAAJG\r\n"
+        f"{headers}\r\n"
+    )
+    return head.encode() + body
+
+
+class Stub:
+    """What the connections share: the counters, and the process whose CPU time is looked at."""
+
+    def __init__(self) -> None:
+        self.answers = Answers()
+        self.connections = 0
+        self.requests = 0
+        self.watched = 0
+        self.agent_called: dict[str, float] = {}
+
+    def control(self, path: str) -> bytes:
+        """Answers the benchmark itself: /_watch/PID starts anew, /_counts tells."""
+        if path.startswith("/_watch/"):
+            self.watched = int(path.removeprefix("/_watch/"))
+            self.connections, self.requests, self.agent_called = 0, 0, {}
+        counts = {
+            "connections": self.connections,
+            "requests": self.requests,
+            "agent_called": self.agent_called,
+        }
+        return http(200, json.dumps(counts).encode(), "application/json")
+
+    def agent_begins(self) -> None:
+        """Notes when the agent was called, by the clocks of the machine and of the subject."""
+        if self.watched:
+            # Linux's id of another process's CPU clock, as clock_getcpuclockid(3) makes it.
+            cpu = time.clock_gettime((~self.watched << 3) | 2)
+            self.agent_called = {"wall": time.monotonic(), "cpu": cpu}
+
+
+class Connection(asyncio.Protocol):
+    """One connection of HTTP/1.1, kept alive."""
+
+    def __init__(self, stub: Stub) -> None:
+        self.stub = stub
+        self.buffer = b""
+        self.transport: asyncio.Transport
+        self.counted = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Takes the transport."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for mypy
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Answers every request that is complete."""
+        self.buffer += data
+        while True:
+            end = self.buffer.find(b"\r\n\r\n")
+            if end < 0:
+                return
+            head = self.buffer[:end]
+            length = content_length(head)
+            if len(self.buffer) < end + 4 + length:
+                if b"100-continue" in head.lower():
+                    self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                return
+            body = self.buffer[end + 4 : end + 4 + length]
+            self.buffer = self.buffer[end + 4 + length :]
+            self.transport.write(self.answer(head + b"\r\n", body))
+
+    def answer(self, head: bytes, body: bytes) -> bytes:
+        """The answer to one request."""
+        path = head.split(b" ", 2)[1]
+        if path.startswith(b"/_"):
+            return self.stub.control(path.decode())
+        if path.startswith(b"/runtimes/"):
+            self.stub.agent_begins()
+        if not self.counted:
+            self.counted = True
+            self.stub.connections += 1
+        self.stub.requests += 1
+        return self.stub.answers.find(head, body)
+
+
+def content_length(head: bytes) -> int:
+    """The length of a request's body."""
+    lower = head.lower()
+    at = lower.find(b"\r\ncontent-length:")
+    return int(lower[at + 17 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
+
+
+def make_certificates(folder: Path) -> None:
+    """Writes key.pem, chain.pem and bundle.pem, once."""
+    if (folder / "bundle.pem").is_file():
+        return
+    root_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    root_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Valro benchmark root")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    root = certificate(root_name, root_name, root_key, root_key, is_root=True)
+    leaf = certificate(name, root_name, key, root_key, is_root=False)
+    private = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    pem = serialization.Encoding.PEM
+    (folder / "key.pem").write_bytes(key.private_bytes(pem, *private))
+    (folder / "chain.pem").write_bytes(leaf.public_bytes(pem))
+    (folder / "root.pem").write_bytes(root.public_bytes(pem))
+    roots = Path(botocore.httpsession.where()).read_bytes()
+    (folder / "bundle.pem").write_bytes(roots + b"\n" + root.public_bytes(pem))
+
+
+def certificate(
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: rsa.RSAPrivateKey,
+    issuer_key: rsa.RSAPrivateKey,
+    *,
+    is_root: bool,
+) -> x509.Certificate:
+    """A certificate for 127.0.0.1, or for a root."""
+    now = dt.datetime.now(dt.UTC)
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    issuer_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key())
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=365))
+        .add_extension(x509.BasicConstraints(ca=is_root, path_length=None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(issuer_id, critical=False)
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+    )
+    return builder.sign(issuer_key, hashes.SHA256())
+
+
+async def serve(folder: Path) -> None:
+    """Serves until stdin is closed."""
+    make_certificates(folder)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(folder / "chain.pem", folder / "key.pem")
+    stub = Stub()
+    loop = asyncio.get_running_loop()
+    factory: Callable[[], Connection] = lambda: Connection(stub)  # noqa: E731 - one line is clearer
+    plain = await loop.create_server(factory, "127.0.0.1", 0)
+    secure = await loop.create_server(factory, "127.0.0.1", 0, ssl=context)
+    ports = {
+        "http": plain.sockets[0].getsockname()[1],
+        "https": secure.sockets[0].getsockname()[1],
+    }
+    print(json.dumps(ports), flush=True)
+    await loop.run_in_executor(None, sys.stdin.read)
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(Path(sys.argv[1])))

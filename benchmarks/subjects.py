@@ -1,0 +1,247 @@
+"""The subjects: the project's own zips, and the same API in other ways, packaged fairly.
+
+The project's zips are built by its own ``deploy.sh``, from a copy of the sources. The others are
+``pip install --target``, which compiles byte code, with their module beside it, as people do; they
+all carry the same botocore. Everything is made unwritable, and Python is told to write no byte code
+(root could), so that no run makes the next one faster.
+"""
+
+from __future__ import annotations
+
+import compileall
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = Path(__file__).resolve().parent / "peers"
+PINS = ROOT / "requirements-bench.txt"
+DEPLOYED = (
+    "lambda_function.py worker_lambda.py agent_runtime.py dynamodb_helpers.py "
+    "build_zips.py deploy.sh requirements.txt"
+).split()
+ZIPS = {"valro": "valro-api-lambda.zip", "valro_worker": "valro-worker-lambda.zip"}
+
+ARN = "arn:aws:lambda:us-east-1:000000000000:function:valro-worker"
+AGENT_ARN = "arn:aws:bedrock-agentcore:us-east-1:000000000000:runtime/valro-0123456789"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One way to write the API or the worker."""
+
+    name: str
+    label: str
+    module: str
+    packages: tuple[str, ...] = ()
+    is_worker: bool = False
+    is_rest: bool = False  # takes a REST API's events (payload 1.0)
+    needs: tuple[str, ...] = ()  # other modules of peers/
+
+
+SUBJECTS = (
+    Subject("valro", "Valro", "lambda_function"),
+    Subject("naive", "boto3.resource", "naive", ("boto3",)),
+    Subject(
+        "powertools",
+        "Powertools",
+        "powertools",
+        ("boto3", "aws-lambda-powertools"),
+        needs=("naive",),
+    ),
+    Subject(
+        "powertools_pydantic",
+        "Powertools + pydantic",
+        "powertools_pydantic",
+        ("boto3", "aws-lambda-powertools", "pydantic"),
+        needs=("naive",),
+    ),
+    Subject(
+        "fastapi_mangum",
+        "FastAPI + Mangum",
+        "fastapi_mangum",
+        ("boto3", "fastapi", "mangum"),
+        needs=("naive",),
+    ),
+    Subject(
+        "chalice", "Chalice", "chalice_app", ("boto3", "chalice"), is_rest=True, needs=("naive",)
+    ),
+    Subject("plain_botocore", "plain botocore", "plain_botocore", ("botocore",)),
+    Subject("floor", "the floor", "floor"),
+    Subject("valro_worker", "Valro's worker", "worker_lambda", is_worker=True),
+    Subject("naive_worker", "boto3.resource, worker", "naive_worker", ("boto3",), is_worker=True),
+)
+
+
+def prepare(folder: Path) -> dict[str, Path]:
+    """Packages every subject; returns the folder of each, by its name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return build_zips(folder) | {
+        subject.name: install(subject, folder) for subject in SUBJECTS if subject.name not in ZIPS
+    }
+
+
+def build_zips(folder: Path) -> dict[str, Path]:
+    """Builds the project's zips from a copy of the sources; returns where they are unpacked."""
+    copy = folder / "sources"
+    remove(copy)
+    copy.mkdir()
+    for name in DEPLOYED:
+        shutil.copy(ROOT / name, copy / name)
+    cache = os.environ.get("VALRO_SDK_CACHE", str(ROOT / "build/sdk"))
+    environment = os.environ | {"PYTHON": sys.executable, "VALRO_SDK_CACHE": cache}
+    subprocess.run([copy / "deploy.sh"], env=environment, check=True, stdout=subprocess.DEVNULL)
+    unpacked = {}
+    for name, zip_name in ZIPS.items():
+        target = folder / name
+        remove(target)
+        with zipfile.ZipFile(copy / zip_name) as archive:
+            archive.extractall(target)
+        unpacked[name] = protect(target)
+    return unpacked
+
+
+def install(subject: Subject, folder: Path) -> Path:
+    """Installs a peer and what it needs, unless that is done already."""
+    modules = [SOURCES / f"{name}.py" for name in (subject.module, *subject.needs)]
+    digest = hashlib.sha256(sys.version.encode() + PINS.read_bytes())
+    digest.update(repr(subject).encode())
+    for module in modules:
+        digest.update(module.read_bytes())
+    target = folder / f"{subject.name}-{digest.hexdigest()[:12]}"
+    if target.is_dir():
+        return target
+    for old in folder.glob(f"{subject.name}-*"):
+        remove(old)
+    new = folder / f"new-{subject.name}"
+    remove(new)
+    new.mkdir()
+    if subject.packages:
+        print(f"Packaging {subject.label} ...", file=sys.stderr, flush=True)
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input"]
+        command += ["--disable-pip-version-check", "--target", str(new), "--constraint", str(PINS)]
+        subprocess.run([*command, *subject.packages], check=True, stderr=subprocess.DEVNULL)
+    for module in modules:
+        shutil.copy(module, new / module.name)
+        compileall.compile_file(str(new / module.name), quiet=1)
+    new.rename(target)
+    return protect(target)
+
+
+def protect(folder: Path) -> Path:
+    """Makes a folder unwritable."""
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    return folder
+
+
+def remove(folder: Path) -> None:
+    """Removes a folder that may be unwritable."""
+    if folder.is_dir():
+        for path in (folder, *folder.rglob("*")):
+            if path.is_dir():
+                path.chmod(0o755)
+        shutil.rmtree(folder)
+
+
+def environment(
+    ports: dict[str, int], scheme: str, certificates: Path, home: Path
+) -> dict[str, str]:
+    """The variables that Lambda and create-infrastructure.sh would set, and the stub's address."""
+    url = f"{scheme}://127.0.0.1:{ports[scheme]}"
+    return {
+        "PATH": os.defpath,
+        "LANG": "C.UTF-8",
+        "HOME": str(home),
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "benchmark",
+        "AWS_SECRET_ACCESS_KEY": "benchmark",
+        "AWS_SESSION_TOKEN": "benchmark" * 40,
+        "AWS_LAMBDA_FUNCTION_NAME": "valro-backend",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",
+        "AWS_EXECUTION_ENV": "AWS_Lambda_python3.11",
+        "AWS_ENDPOINT_URL_DYNAMODB": url,
+        "AWS_ENDPOINT_URL_LAMBDA": url,
+        "AWS_ENDPOINT_URL_BEDROCK_AGENTCORE": url,
+        "AWS_CA_BUNDLE": str(certificates / "bundle.pem"),
+        "DYNAMODB_TABLE_NAME": "valro-tasks",
+        "WORKER_LAMBDA_ARN": ARN,
+        "AGENT_RUNTIME_ARN": AGENT_ARN,
+    }
+
+
+def event(subject: Subject, operation: str, task_id: str, description: str) -> dict[str, Any]:
+    """What Lambda would hand the subject for ``get``, ``post``, ``list`` or ``run``."""
+    if subject.is_worker:
+        created = "2025-10-31T23:59:01.250000Z"
+        return {"task_id": task_id, "description": description, "created_at": created}
+    method = "POST" if operation == "post" else "GET"
+    path = f"/tasks/{task_id}" if operation == "get" else "/tasks"
+    query = {"limit": "100"} if operation == "list" else None
+    body = f'{{"description": "{description}"}}' if operation == "post" else None
+    headers = {
+        "accept": "*/*",
+        "content-type": "application/json",
+        "host": "abcdef1234.execute-api.us-east-1.amazonaws.com",
+        "user-agent": "Mozilla/5.0",
+        "x-forwarded-for": "203.0.113.7",
+        "x-forwarded-port": "443",
+        "x-forwarded-proto": "https",
+    }
+    if subject.is_rest:
+        return {
+            "resource": "/tasks/{task_id}" if operation == "get" else "/tasks",
+            "path": path,
+            "httpMethod": method,
+            "headers": headers,
+            "multiValueHeaders": {name: [value] for name, value in headers.items()},
+            "queryStringParameters": query,
+            "multiValueQueryStringParameters": {"limit": ["100"]} if query else None,
+            "pathParameters": {"task_id": task_id} if operation == "get" else None,
+            "stageVariables": None,
+            "requestContext": {
+                "resourcePath": "/tasks/{task_id}" if operation == "get" else "/tasks",
+                "httpMethod": method,
+                "path": path,
+                "stage": "$default",
+                "requestId": "8f5c6f4e",
+                "identity": {"sourceIp": "203.0.113.7"},
+            },
+            "body": body,
+            "isBase64Encoded": False,
+        }
+    return {
+        "version": "2.0",
+        "routeKey": f"{method} {path}",
+        "rawPath": path,
+        "rawQueryString": "limit=100" if query else "",
+        "headers": headers,
+        **({"queryStringParameters": query} if query else {}),
+        "requestContext": {
+            "accountId": "000000000000",
+            "apiId": "abcdef1234",
+            "domainName": "abcdef1234.execute-api.us-east-1.amazonaws.com",
+            "domainPrefix": "abcdef1234",
+            "http": {
+                "method": method,
+                "path": path,
+                "protocol": "HTTP/1.1",
+                "sourceIp": "203.0.113.7",
+                "userAgent": "Mozilla/5.0",
+            },
+            "requestId": "8f5c6f4e",
+            "routeKey": f"{method} {path}",
+            "stage": "$default",
+            "time": "31/Oct/2025:23:59:01 +0000",
+            "timeEpoch": 1761955141250,
+        },
+        **({"body": body} if body else {}),
+        "isBase64Encoded": False,
+    }
