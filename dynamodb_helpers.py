@@ -26,7 +26,6 @@ the order of time. Not here: HTTP, the agent, and when to try a failed write aga
 from __future__ import annotations
 
 import base64
-import binascii
 import functools
 import json
 import os
@@ -395,7 +394,7 @@ class TaskStore:
         self, owner: str, limit: int, cursor: str | None = None
     ) -> tuple[list[Task], str | None]:
         """Reads a page of an owner's tasks, newest first, and the cursor of the next page if any."""
-        after = decode_cursor(cursor) if cursor else None
+        after = None if cursor is None else decode_cursor(cursor)
         try:
             keys, more = self._query_page(owner, limit, after)
         except ClientError as error:
@@ -406,7 +405,9 @@ class TaskStore:
             found = self._batch_get([key["id"] for key in keys], LISTED_ATTRIBUTES)
             # The index lags by moments: a task may have been deleted since.
             tasks = [found[key["id"]] for key in keys if key["id"] in found]
-        return [self._repaired(task) for task in tasks], more
+        # A repair that somebody was faster than returns the item whole, with its agent_response.
+        repaired = [self._repaired(task) for task in tasks]
+        return [_listed(task) for task in repaired], more
 
     # --- private ----------------------------------------------------------------------------------
 
@@ -550,7 +551,8 @@ class TaskStore:
         request = {
             "TableName": self.table_name,
             "ProjectionExpression": ",".join(names),
-            "FilterExpression": "attribute_exists(#status)",  # a chunk has none
+            # As in the index: neither a chunk nor anything else that is no task.
+            "FilterExpression": "attribute_exists(#created_at)",
             "ExpressionAttributeNames": names,
         }
         tasks: list[Task] = []
@@ -673,14 +675,14 @@ def decode_cursor(cursor: str) -> Key:
     """The reverse of ``encode_cursor``; names no owner, so it reaches nobody else's tasks."""
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
-        created_at, task_id = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
-    except (binascii.Error, ValueError, TypeError, RecursionError) as error:
+        value = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+    except (ValueError, RecursionError) as error:
         raise InvalidCursor("'cursor' is not one that this API gave") from error
-    if not (isinstance(created_at, str) and re.fullmatch(r"[0-9TZ:.+-]{1,40}", created_at)) or (
-        not is_task_id(task_id)
-    ):
-        raise InvalidCursor("'cursor' is not one that this API gave")
-    return {"created_at": created_at, "id": task_id}
+    match value:
+        case [str(created_at), task_id] if is_task_id(task_id):
+            if re.fullmatch(r"[0-9TZ:.+-]{1,40}", created_at):
+                return {"created_at": created_at, "id": task_id}
+    raise InvalidCursor("'cursor' is not one that this API gave")
 
 
 def fit_answer(answer: Answer) -> tuple[Answer, int]:
@@ -776,8 +778,12 @@ def _chunk_items(task: Task, answer: bytes) -> Iterator[dict[str, Any]]:
         )
 
 
+def _listed(task: Task) -> Task:
+    return {name: value for name, value in task.items() if name in LISTED_ATTRIBUTES}
+
+
 def _age_key(task: Key) -> tuple[str, str]:
-    return task.get("created_at") or "", task["id"]
+    return task["created_at"], task["id"]
 
 
 def _dumps(value: Any) -> str:
