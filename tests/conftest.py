@@ -61,7 +61,7 @@ def aws() -> Iterator[None]:
 @pytest.fixture
 def dynamodb(aws: None) -> Any:
     """A low-level DynamoDB client against moto."""
-    return botocore.session.Session().create_client("dynamodb", region_name=REGION)
+    return dynamodb_helpers.aws_session().create_client("dynamodb", region_name=REGION)
 
 
 @pytest.fixture

@@ -1,0 +1,1652 @@
+"""What the task store promises: at most one agent run, an end for every task, whole answers.
+
+A network that loses answers is played by ``Network``, which stands between the store and moto.
+"""
+
+import base64
+import json
+import random
+import string
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, ClassVar
+
+import pytest
+from botocore.exceptions import ClientError, ReadTimeoutError
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+import dynamodb_helpers
+from dynamodb_helpers import (
+    CHUNK_BYTES,
+    DEADLINE_MARGIN_SECONDS,
+    MAX_AGENT_EVENT_BYTES,
+    MAX_AGENT_EVENTS,
+    MAX_ANSWER_BYTES,
+    MAX_ANSWER_RESPONSE_BYTES,
+    MAX_DESCRIPTION_CHARACTERS,
+    MAX_INLINE_ANSWER_BYTES,
+    MAXIMUM_EVENT_AGE_SECONDS,
+    PUBLIC_OWNER,
+    TABLE_DEFINITION,
+    Claim,
+    ClaimLost,
+    InvalidCursor,
+    InvalidDescription,
+    StoreBusy,
+    TaskNotClaimable,
+    TaskNotFound,
+    TaskStore,
+    clean_description,
+    decode_cursor,
+    encode_cursor,
+    epoch,
+    fit_answer,
+    is_task_id,
+    make_event,
+    timestamp,
+)
+
+NOW = 1_761_912_000.0
+BARE_TABLE = "bare-tasks"
+ITEM_LIMIT = 400 * 1024
+ANSWER: dict[str, Any] = {
+    "agent_response": "I've contacted 3 landscaping vendors",
+    "vendors": [{"name": "Queen City Lawns", "price": 275.5, "emails": []}],
+    "quotes": [{"vendor": "Queen City Lawns", "amount": 275.5}],
+    "emails_sent": 3,
+}
+COMPLETED = [
+    "Task created",
+    "Worker Lambda invoked - processing started",
+    "Agent processing started",
+    "Agent completed task successfully",
+]
+
+
+class Clock:
+    """Epoch seconds that only a test moves."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Network:
+    """A DynamoDB client on a network that can lose an answer, resend a request, or let others in.
+
+    Each plan is for one operation's next call only; ``always`` is for every other one.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self.plans: dict[str, list[Callable[..., Any]]] = {}
+        self.always: dict[str, Callable[..., Any]] = {}
+        self.writes: list[str] = []
+
+    def __getattr__(self, operation: str) -> Callable[..., Any]:
+        real = getattr(self.client, operation)
+
+        def call(**request: Any) -> Any:
+            if operation in ("put_item", "update_item", "transact_write_items"):
+                self.writes.append(operation)
+            plans = self.plans.get(operation)
+            happening = plans.pop(0) if plans else self.always.get(operation, arrives)
+            return happening(real, request)
+
+        return call
+
+    def plan(self, operation: str, happening: Callable[..., Any]) -> None:
+        self.plans.setdefault(operation, []).append(happening)
+
+
+def arrives(real: Callable[..., Any], request: dict[str, Any]) -> Any:
+    """Nothing happens to this one."""
+    return real(**request)
+
+
+def answer_lost(real: Callable[..., Any], request: dict[str, Any]) -> Any:
+    """DynamoDB does the write; the caller never learns."""
+    real(**request)
+    raise ReadTimeoutError(endpoint_url="https://dynamodb")
+
+
+def request_lost(_real: Callable[..., Any], _request: dict[str, Any]) -> Any:
+    """The request never arrives."""
+    raise ReadTimeoutError(endpoint_url="https://dynamodb")
+
+
+def resent(real: Callable[..., Any], request: dict[str, Any]) -> Any:
+    """The answer is lost, and botocore sends the same request again."""
+    real(**request)
+    return real(**request)
+
+
+def throttled(_real: Callable[..., Any], _request: dict[str, Any]) -> Any:
+    raise ClientError(
+        {"Error": {"Code": "ThrottlingException", "Message": "Slow down"}}, "AnyOperation"
+    )
+
+
+def after(action: Callable[[], Any]) -> Callable[..., Any]:
+    """Somebody else is faster: ``action`` happens just before the request arrives."""
+
+    def happening(real: Callable[..., Any], request: dict[str, Any]) -> Any:
+        action()
+        return real(**request)
+
+    return happening
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def network(dynamodb: Any, table_name: str) -> Network:
+    return Network(dynamodb)
+
+
+@pytest.fixture
+def store(network: Network, table_name: str, clock: Clock) -> TaskStore:
+    return TaskStore(network, table_name, clock=clock, sleep=lambda _: None)
+
+
+@pytest.fixture
+def bare(dynamodb: Any, clock: Clock) -> TaskStore:
+    """A store on the table that is made by hand with a key and nothing else."""
+    dynamodb.create_table(
+        TableName=BARE_TABLE,
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    network = Network(dynamodb)
+    network.always["query"] = no_index
+    return TaskStore(network, BARE_TABLE, clock=clock, sleep=lambda _: None)
+
+
+def create(store: TaskStore, task_id: str = "task-1", owner: str = PUBLIC_OWNER) -> dict[str, Any]:
+    task, _ = store.create_task(task_id, "Find me a painter", owner)
+    return task
+
+
+def claimed(store: TaskStore, task_id: str = "task-1", seconds: float = 600) -> Claim:
+    """A task that one worker has just claimed, with ``seconds`` left to run."""
+    create(store, task_id)
+    return store.claim_task(task_id, f"token-of-{task_id}", store.clock() + seconds)
+
+
+def stored(store: TaskStore, task_id: str = "task-1") -> dict[str, Any]:
+    """What the table holds, as DynamoDB types."""
+    client = store.client.client
+    item: dict[str, Any] = client.get_item(
+        TableName=store.table_name, Key={"id": {"S": task_id}}
+    ).get("Item", {})
+    return item
+
+
+def everything(store: TaskStore) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = store.client.client.scan(TableName=store.table_name)["Items"]
+    return items
+
+
+def seen(store: TaskStore, task_id: str = "task-1") -> dict[str, Any]:
+    """What a reader gets, answer and all."""
+    return store.with_answer(store.get_task(task_id, PUBLIC_OWNER))
+
+
+def messages(task: dict[str, Any]) -> list[str]:
+    return [event["message"] for event in task["events"]]
+
+
+def runs_forward(task: dict[str, Any]) -> bool:
+    times = [event["ts"] for event in task["events"]]
+    return times == sorted(times) and task["created_at"] <= times[0] <= task["updated_at"]
+
+
+def noise(characters: int, alphabet: str = string.printable) -> str:
+    return "".join(random.Random(7).choices(alphabet, k=characters))
+
+
+def no_index(real: Callable[..., Any], request: dict[str, Any]) -> Any:
+    """AWS's answer to a Query of an index that is not there; moto's has another code."""
+    message = f"The table does not have the specified index: {request['IndexName']}"
+    raise ClientError({"Error": {"Code": "ValidationException", "Message": message}}, "Query")
+
+
+class TestCreate:
+    def test_a_new_task_is_pending_and_its_timeline_begins(self, store: TaskStore):
+        task, created = store.create_task("task-1", "  Find me a painter ")
+        assert created
+        assert seen(store) == task
+        assert task["description"] == "Find me a painter"
+        assert task["status"] == "pending"
+        assert task["events"] == [{"ts": timestamp(NOW), "message": "Task created", "type": "info"}]
+        assert task["created_at"] == task["updated_at"] == timestamp(NOW)
+
+    def test_the_deadline_is_the_event_age_and_a_margin_after_creation(self, store: TaskStore):
+        """Lambda drops an event after that age, so no worker can still come."""
+        deadline = create(store)["deadline"]
+        assert MAXIMUM_EVENT_AGE_SECONDS + DEADLINE_MARGIN_SECONDS == 960
+        assert deadline == timestamp(NOW + 960)
+
+    def test_an_id_is_used_once_and_the_second_comer_gets_what_is_there(self, store: TaskStore):
+        first = create(store)
+        task, created = store.create_task("task-1", "Something else", "jwt#somebody")
+        assert not created
+        assert task == first
+        assert seen(store) == first
+
+    def test_a_resent_creation_is_recognised_as_its_own(self, store: TaskStore, network: Network):
+        network.plan("put_item", resent)
+        task, created = store.create_task("task-1", "Find me a painter")
+        assert created
+        assert seen(store) == task
+
+    def test_a_creation_whose_answer_was_lost_is_found_by_the_next_try(
+        self, store: TaskStore, network: Network
+    ):
+        network.plan("put_item", answer_lost)
+        with pytest.raises(ReadTimeoutError):
+            create(store)
+        task, created = store.create_task("task-1", "Find me a painter")
+        assert not created
+        assert task["status"] == "pending"
+
+    def test_the_second_comer_finds_an_overdue_task_ended(self, store: TaskStore, clock: Clock):
+        create(store)
+        clock.now += 961
+        task, created = store.create_task("task-1", "Find me a painter")
+        assert not created
+        assert task["status"] == "error"
+
+    def test_an_error_that_is_no_refusal_goes_through(self, store: TaskStore, network: Network):
+        network.plan("put_item", throttled)
+        with pytest.raises(ClientError, match="Slow down"):
+            create(store)
+        assert stored(store) == {}
+
+    def test_a_fingerprint_is_kept_for_whoever_compares(self, store: TaskStore):
+        store.create_task("task-1", "Find me a painter", fingerprint="abc")
+        again, _ = store.create_task("task-1", "Find me a painter")
+        assert again["fingerprint"] == "abc"
+
+    @pytest.mark.parametrize(
+        "description", ["", "  \n\t\u2003", None, 7, ["x"], {"a": 1}, "x\ud800y", "x" * 4001]
+    )
+    def test_an_invalid_description_writes_nothing(self, store: TaskStore, description: Any):
+        with pytest.raises(InvalidDescription, match="'description' must"):
+            store.create_task("task-1", description)
+        assert everything(store) == []
+
+    @pytest.mark.parametrize("character", ["x", "é", "\U0001f3e1"])
+    def test_the_longest_description_is_counted_in_characters_after_trimming(self, character: str):
+        longest = character * MAX_DESCRIPTION_CHARACTERS
+        assert clean_description(f" {longest} ") == longest
+
+    @pytest.mark.parametrize("text", ["a\u2028b", "\x00", "👩‍🌾 лес", "\ufffe", "a\r\nb"])
+    def test_odd_text_comes_back_as_it_was(self, store: TaskStore, text: str):
+        store.create_task("task-1", text)
+        assert seen(store)["description"] == text
+
+
+class TestClaim:
+    def test_a_claim_makes_the_task_processing_and_says_so_twice(
+        self, store: TaskStore, clock: Clock
+    ):
+        create(store)
+        clock.now += 5
+        claim = store.claim_task("task-1", "mine", NOW + 605)
+        task = seen(store)
+        assert task["status"] == "processing"
+        assert messages(task) == COMPLETED[:3]
+        assert {event["type"] for event in task["events"]} == {"info"}
+        assert task["updated_at"] == timestamp(NOW + 5)
+        assert claim.task == task
+
+    def test_the_deadline_becomes_the_functions_end_and_a_margin(self, store: TaskStore):
+        create(store)
+        store.claim_task("task-1", "mine", NOW + 600)
+        assert seen(store)["deadline"] == timestamp(NOW + 600 + DEADLINE_MARGIN_SECONDS)
+
+    def test_of_two_workers_one_wins(self, store: TaskStore):
+        claimed(store)
+        before = stored(store)
+        with pytest.raises(TaskNotClaimable) as refusal:
+            store.claim_task("task-1", "theirs", NOW + 600)
+        assert refusal.value.task["status"] == "processing"
+        assert stored(store) == before
+
+    def test_a_resent_claim_is_still_held(self, store: TaskStore, network: Network):
+        create(store)
+        network.plan("update_item", resent)
+        claim = store.claim_task("task-1", "mine", NOW + 600)
+        store.complete_task(claim, ANSWER)
+        assert messages(seen(store)) == COMPLETED
+
+    def test_a_claim_whose_answer_was_lost_is_held_by_the_same_token(
+        self, store: TaskStore, network: Network
+    ):
+        create(store)
+        network.plan("update_item", answer_lost)
+        with pytest.raises(ReadTimeoutError):
+            store.claim_task("task-1", "mine", NOW + 600)
+        claim = store.claim_task("task-1", "mine", NOW + 600)
+        store.complete_task(claim, ANSWER)
+        assert messages(seen(store)) == COMPLETED
+
+    def test_a_lost_answer_does_not_give_another_worker_the_claim(
+        self, store: TaskStore, network: Network
+    ):
+        create(store)
+        network.plan("update_item", answer_lost)
+        with pytest.raises(ReadTimeoutError):
+            store.claim_task("task-1", "mine", NOW + 600)
+        with pytest.raises(TaskNotClaimable):
+            store.claim_task("task-1", "theirs", NOW + 600)
+
+    @pytest.mark.parametrize("end", ["complete", "fail"])
+    def test_a_final_task_is_never_claimed_not_even_with_its_own_token(
+        self, store: TaskStore, end: str
+    ):
+        claim = claimed(store)
+        if end == "complete":
+            store.complete_task(claim, ANSWER)
+        else:
+            store.fail_task(claim, "No vendors")
+        before = stored(store)
+        for token in (claim.token, "theirs"):
+            with pytest.raises(TaskNotClaimable):
+                store.claim_task("task-1", token, NOW + 600)
+        assert stored(store) == before
+
+    def test_a_task_that_is_not_there_is_not_found(self, store: TaskStore):
+        with pytest.raises(TaskNotFound, match="task-1"):
+            store.claim_task("task-1", "mine", NOW + 600)
+        assert everything(store) == []
+
+    def test_an_error_that_is_no_refusal_goes_through(self, store: TaskStore, network: Network):
+        create(store)
+        network.plan("update_item", throttled)
+        with pytest.raises(ClientError, match="Slow down"):
+            store.claim_task("task-1", "mine", NOW + 600)
+        assert seen(store)["status"] == "pending"
+
+    def test_it_is_possible_until_just_before_the_deadline(self, store: TaskStore, clock: Clock):
+        create(store)
+        clock.now = NOW + 960 - 0.000_001
+        store.claim_task("task-1", "mine", clock.now + 600)
+        assert seen(store)["status"] == "processing"
+
+    @pytest.mark.parametrize("late", [0, 0.000_001, 3600])
+    def test_from_the_deadline_on_it_is_refused(self, store: TaskStore, clock: Clock, late: float):
+        """A reader may show the task as given up at any moment from then on."""
+        create(store)
+        clock.now = NOW + 960 + late
+        with pytest.raises(TaskNotClaimable):
+            store.claim_task("task-1", "mine", clock.now + 600)
+        assert stored(store)["status"] == {"S": "pending"}
+
+    def test_a_worker_whose_clock_is_behind_does_not_turn_the_timeline_round(
+        self, store: TaskStore, clock: Clock
+    ):
+        task = create(store)
+        clock.now -= 2
+        claim = store.claim_task("task-1", "mine", NOW + 600, task["created_at"])
+        claim.note(timestamp(clock.now), "Looking for painters")
+        store.complete_task(claim, ANSWER)
+        task = seen(store)
+        assert runs_forward(task)
+        assert task["updated_at"] == timestamp(NOW)
+
+
+class TestProgress:
+    def test_lines_are_appended_as_they_come(self, store: TaskStore, clock: Clock):
+        claim = claimed(store)
+        claim.note(timestamp(NOW + 1), "Found 3 vendors")
+        store.record_progress(claim)
+        claim.note(timestamp(NOW + 2), "Wrote to Queen City Lawns")
+        claim.note(timestamp(NOW + 3), "Wrote to Myers Park Gardens")
+        clock.now += 4
+        store.record_progress(claim)
+        task = seen(store)
+        assert messages(task)[3:] == [
+            "Found 3 vendors",
+            "Wrote to Queen City Lawns",
+            "Wrote to Myers Park Gardens",
+        ]
+        assert task["status"] == "processing"
+        assert task["events"][-1] == {
+            "ts": timestamp(NOW + 3),
+            "message": "Wrote to Myers Park Gardens",
+            "type": "info",
+        }
+
+    def test_nothing_to_say_writes_nothing(self, store: TaskStore, network: Network):
+        claim = claimed(store)
+        network.writes.clear()
+        store.record_progress(claim)
+        assert network.writes == []
+
+    @pytest.mark.parametrize("loss", [answer_lost, request_lost])
+    @pytest.mark.parametrize("later", [0, 2])
+    def test_lines_of_a_failed_write_stand_once_whether_it_had_arrived_or_not(
+        self, store: TaskStore, network: Network, loss: Callable[..., Any], later: int
+    ):
+        claim = claimed(store)
+        claim.note(timestamp(NOW), "first")
+        claim.note(timestamp(NOW), "second")
+        network.plan("update_item", loss)
+        with pytest.raises(ReadTimeoutError):
+            store.record_progress(claim)
+        for number in range(later):
+            claim.note(timestamp(NOW), f"later {number}")
+        store.record_progress(claim)
+        assert messages(seen(store))[3:] == ["first", "second", "later 0", "later 1"][: 2 + later]
+
+    @pytest.mark.parametrize("loss", [answer_lost, request_lost])
+    def test_lines_of_a_failed_write_ride_in_the_outcome(
+        self, store: TaskStore, network: Network, loss: Callable[..., Any]
+    ):
+        claim = claimed(store)
+        claim.note(timestamp(NOW), "first")
+        network.plan("update_item", loss)
+        with pytest.raises(ReadTimeoutError):
+            store.record_progress(claim)
+        claim.note(timestamp(NOW), "second")
+        store.complete_task(claim, ANSWER)
+        assert messages(seen(store)) == [*COMPLETED[:3], "first", "second", COMPLETED[3]]
+
+    def test_lines_ride_in_an_outcome_too_large_for_one_item(
+        self, store: TaskStore, network: Network
+    ):
+        claim = claimed(store)
+        claim.note(timestamp(NOW), "first")
+        network.plan("update_item", answer_lost)
+        with pytest.raises(ReadTimeoutError):
+            store.record_progress(claim)
+        claim.note(timestamp(NOW), "second")
+        store.complete_task(claim, {"agent_response": noise(MAX_INLINE_ANSWER_BYTES + 1)})
+        assert messages(seen(store)) == [*COMPLETED[:3], "first", "second", COMPLETED[3]]
+
+    def test_a_resent_write_appends_its_lines_once(self, store: TaskStore, network: Network):
+        claim = claimed(store)
+        claim.note(timestamp(NOW), "first")
+        network.plan("update_item", resent)
+        store.record_progress(claim)
+        claim.note(timestamp(NOW), "second")
+        store.record_progress(claim)
+        assert messages(seen(store))[3:] == ["first", "second"]
+
+    def test_two_lost_answers_in_a_row_lose_and_double_nothing(
+        self, store: TaskStore, network: Network
+    ):
+        claim = claimed(store)
+        claim.note(timestamp(NOW), "first")
+        network.plan("update_item", answer_lost)
+        with pytest.raises(ReadTimeoutError):
+            store.record_progress(claim)
+        claim.note(timestamp(NOW), "second")
+        # The next write meets the first one's line; the one after it goes on behind that line.
+        network.plan("update_item", arrives)
+        network.plan("update_item", answer_lost)
+        with pytest.raises(ReadTimeoutError):
+            store.record_progress(claim)
+        store.complete_task(claim, ANSWER)
+        assert messages(seen(store)) == [*COMPLETED[:3], "first", "second", COMPLETED[3]]
+
+    def test_a_task_that_ended_meanwhile_takes_no_more_lines(self, store: TaskStore, clock: Clock):
+        claim = claimed(store)
+        clock.now += 700
+        ended = seen(store)
+        claim.note(timestamp(clock.now), "Still here")
+        with pytest.raises(ClaimLost) as lost:
+            store.record_progress(claim)
+        assert lost.value.task == ended
+        assert seen(store) == ended
+
+    def test_a_deleted_task_takes_no_more_lines(self, store: TaskStore, dynamodb: Any):
+        claim = claimed(store)
+        dynamodb.delete_item(TableName=store.table_name, Key={"id": {"S": "task-1"}})
+        claim.note(timestamp(NOW), "Still here")
+        with pytest.raises(ClaimLost, match="gone"):
+            store.record_progress(claim)
+        assert everything(store) == []
+
+    def test_an_error_that_is_no_refusal_goes_through_and_keeps_the_lines(
+        self, store: TaskStore, network: Network
+    ):
+        claim = claimed(store)
+        claim.note(timestamp(NOW), "first")
+        network.plan("update_item", throttled)
+        with pytest.raises(ClientError, match="Slow down"):
+            store.record_progress(claim)
+        assert [event["message"] for event in claim.unwritten] == ["first"]
+
+    def test_a_clock_that_is_set_back_does_not_turn_the_timeline_round(self, store: TaskStore):
+        claim = claimed(store)
+        claim.note(timestamp(NOW + 10), "later")
+        claim.note(timestamp(NOW - 10), "earlier")
+        store.record_progress(claim)
+        assert runs_forward(seen(store))
+
+    def test_after_200_lines_one_says_that_no_more_are_kept(self, store: TaskStore):
+        claim = claimed(store)
+        for number in range(MAX_AGENT_EVENTS + 50):
+            claim.note(timestamp(NOW), f"line {number}")
+        store.complete_task(claim, ANSWER)
+        said = messages(seen(store))[3:-1]
+        assert said[:-1] == [f"line {number}" for number in range(MAX_AGENT_EVENTS)]
+        assert said[-1] == "further progress not recorded"
+
+    def test_exactly_200_lines_are_kept_and_no_more_is_said(self, store: TaskStore):
+        claim = claimed(store)
+        for number in range(MAX_AGENT_EVENTS):
+            claim.note(timestamp(NOW), f"line {number}")
+        store.complete_task(claim, ANSWER)
+        assert messages(seen(store))[-2] == f"line {MAX_AGENT_EVENTS - 1}"
+
+    def test_the_cap_counts_across_writes(self, store: TaskStore):
+        claim = claimed(store)
+        for number in range(MAX_AGENT_EVENTS + 5):
+            claim.note(timestamp(NOW), f"line {number}")
+            if number % 40 == 0:
+                store.record_progress(claim)
+        store.complete_task(claim, ANSWER)
+        said = messages(seen(store))[3:-1]
+        assert len(said) == MAX_AGENT_EVENTS + 1
+        assert said.count("further progress not recorded") == 1
+
+    @pytest.mark.parametrize("character", ["x", "\U0001f3e1"])
+    def test_the_lines_weigh_64_kb_at_most(self, store: TaskStore, character: str):
+        claim = claimed(store)
+        for _ in range(MAX_AGENT_EVENTS):
+            claim.note(timestamp(NOW), character * 1000)
+        store.complete_task(claim, ANSWER)
+        said = messages(seen(store))[3:-1]
+        assert said[-1] == "further progress not recorded"
+        weight = sum(len(message.encode()) for message in said)
+        assert MAX_AGENT_EVENT_BYTES * 0.9 < weight <= MAX_AGENT_EVENT_BYTES
+
+    def test_a_line_is_cut_at_1000_characters(self, store: TaskStore):
+        claim = claimed(store)
+        claim.note(timestamp(NOW), "é" * 1001)
+        store.record_progress(claim)
+        assert messages(seen(store))[-1] == "é" * 1000
+
+
+class TestComplete:
+    def test_three_writes_take_a_task_from_nothing_to_completed(
+        self, store: TaskStore, network: Network
+    ):
+        store.complete_task(claimed(store), ANSWER)
+        assert network.writes == ["put_item", "update_item", "update_item"]
+        task = seen(store)
+        assert messages(task) == COMPLETED
+        assert [event["type"] for event in task["events"]] == ["info", "info", "info", "success"]
+        assert task["status"] == "completed"
+
+    def test_the_answer_comes_back_as_it_was(self, store: TaskStore):
+        store.complete_task(claimed(store), ANSWER)
+        task = seen(store)
+        assert {name: task[name] for name in ANSWER} == ANSWER
+
+    @pytest.mark.parametrize("answer", [ANSWER, ANSWER | {"agent_response": noise(400_000)}])
+    def test_a_resent_completion_is_recognised_as_its_own(
+        self, store: TaskStore, network: Network, answer: dict[str, Any]
+    ):
+        claim = claimed(store)
+        network.plan("update_item", resent)
+        network.plan("transact_write_items", resent)
+        store.complete_task(claim, answer)
+        task = seen(store)
+        assert messages(task) == COMPLETED
+        assert task["agent_response"] == answer["agent_response"]
+
+    @pytest.mark.parametrize("loss", [answer_lost, request_lost])
+    @pytest.mark.parametrize("answer", [ANSWER, ANSWER | {"agent_response": noise(400_000)}])
+    def test_a_completion_is_tried_again_whether_it_had_arrived_or_not(
+        self, store: TaskStore, network: Network, loss: Callable[..., Any], answer: dict[str, Any]
+    ):
+        claim = claimed(store)
+        network.plan("update_item", loss)
+        network.plan("transact_write_items", loss)
+        with pytest.raises(ReadTimeoutError):
+            store.complete_task(claim, answer)
+        store.complete_task(claim, answer)
+        task = seen(store)
+        assert messages(task) == COMPLETED
+        assert task["agent_response"] == answer["agent_response"]
+
+    @pytest.mark.parametrize("answer", [ANSWER, ANSWER | {"agent_response": noise(400_000)}])
+    def test_an_answer_after_the_deadline_was_read_is_refused_whole(
+        self, store: TaskStore, clock: Clock, answer: dict[str, Any]
+    ):
+        """Final means final, and no chunk of the late answer is left behind."""
+        claim = claimed(store)
+        clock.now += 661
+        ended = seen(store)
+        with pytest.raises(ClaimLost) as lost:
+            store.complete_task(claim, answer)
+        assert lost.value.task == ended
+        assert [item["id"] for item in everything(store)] == [{"S": "task-1"}]
+        assert seen(store) == ended
+
+    def test_an_answer_after_the_deadline_counts_while_nobody_has_read_the_task(
+        self, store: TaskStore, clock: Clock
+    ):
+        claim = claimed(store)
+        clock.now += 3600
+        store.complete_task(claim, ANSWER)
+        assert seen(store)["status"] == "completed"
+
+    def test_a_foreign_claim_writes_nothing(self, store: TaskStore):
+        claim = claimed(store)
+        foreign = Claim(claim.task, "theirs", claim.event_seq, claim.last_ts)
+        before = stored(store)
+        with pytest.raises(ClaimLost):
+            store.complete_task(foreign, ANSWER)
+        with pytest.raises(ClaimLost):
+            store.fail_task(foreign, "No vendors")
+        assert stored(store) == before
+
+    def test_a_task_that_failed_by_the_same_claim_is_not_completed(self, store: TaskStore):
+        claim = claimed(store)
+        store.fail_task(claim, "No vendors")
+        before = stored(store)
+        with pytest.raises(ClaimLost):
+            store.complete_task(claim, ANSWER)
+        assert stored(store) == before
+
+    def test_a_deleted_task_is_not_made_again(self, store: TaskStore, dynamodb: Any):
+        claim = claimed(store)
+        dynamodb.delete_item(TableName=store.table_name, Key={"id": {"S": "task-1"}})
+        with pytest.raises(ClaimLost, match="gone"):
+            store.complete_task(claim, ANSWER | {"agent_response": noise(400_000)})
+        assert everything(store) == []
+
+    @pytest.mark.parametrize("operation", ["update_item", "transact_write_items"])
+    def test_an_error_that_is_no_refusal_goes_through(
+        self, store: TaskStore, network: Network, operation: str
+    ):
+        claim = claimed(store)
+        network.plan(operation, throttled)
+        size = 10 if operation == "update_item" else 400_000
+        with pytest.raises(ClientError, match="Slow down"):
+            store.complete_task(claim, {"agent_response": "x" * size})
+        assert seen(store)["status"] == "processing"
+
+    def test_a_transaction_cancelled_by_another_one_goes_through_and_can_be_repeated(
+        self, store: TaskStore, network: Network
+    ):
+        def conflict(_real: Any, _request: Any) -> Any:
+            reasons = [{"Code": "TransactionConflict"}, {"Code": "None"}, {"Code": "None"}]
+            text = {"Code": "TransactionCanceledException", "Message": "cancelled"}
+            raise ClientError({"Error": text, "CancellationReasons": reasons}, "TransactWriteItems")
+
+        claim = claimed(store)
+        network.plan("transact_write_items", conflict)
+        with pytest.raises(ClientError, match="cancelled"):
+            store.complete_task(claim, {"agent_response": "x" * 400_000})
+        store.complete_task(claim, {"agent_response": "x" * 400_000})
+        assert seen(store)["status"] == "completed"
+
+
+class TestFail:
+    def test_the_error_is_told_in_the_status_the_field_and_the_timeline(self, store: TaskStore):
+        store.fail_task(claimed(store), "The agent found nobody")
+        task = seen(store)
+        assert task["status"] == "error"
+        assert task["error_message"] == "The agent found nobody"
+        assert messages(task) == [*COMPLETED[:3], "Agent error: The agent found nobody"]
+        assert task["events"][-1]["type"] == "error"
+
+    def test_what_the_agent_had_answered_is_kept(self, store: TaskStore):
+        store.fail_task(claimed(store), "The stream was cut", ANSWER)
+        task = seen(store)
+        assert task["status"] == "error"
+        assert {name: task[name] for name in ANSWER} == ANSWER
+
+    def test_a_large_part_of_an_answer_is_kept_too(self, store: TaskStore):
+        text = noise(MAX_INLINE_ANSWER_BYTES + 1)
+        store.fail_task(claimed(store), "The stream was cut", {"agent_response": text})
+        task = seen(store)
+        assert task["status"] == "error"
+        assert task["agent_response"] == text
+
+    @pytest.mark.parametrize("loss", [answer_lost, request_lost])
+    def test_a_failure_is_tried_again_whether_it_had_arrived_or_not(
+        self, store: TaskStore, network: Network, loss: Callable[..., Any]
+    ):
+        claim = claimed(store)
+        network.plan("update_item", loss)
+        with pytest.raises(ReadTimeoutError):
+            store.fail_task(claim, "No vendors")
+        store.fail_task(claim, "No vendors")
+        assert messages(seen(store)) == [*COMPLETED[:3], "Agent error: No vendors"]
+
+    def test_a_completed_task_does_not_fail(self, store: TaskStore):
+        claim = claimed(store)
+        store.complete_task(claim, ANSWER)
+        before = stored(store)
+        with pytest.raises(ClaimLost):
+            store.fail_task(claim, "No vendors")
+        assert stored(store) == before
+
+    def test_a_long_message_is_cut_to_2000_characters_and_its_event_to_1000(self, store: TaskStore):
+        store.fail_task(claimed(store), "é" * 5000)
+        task = seen(store)
+        assert task["error_message"] == "é" * 2000
+        assert task["events"][-1]["message"] == f"Agent error: {'é' * 5000}"[:1000]
+
+
+class TestFailPending:
+    def fail(self, store: TaskStore, created_at: str = "") -> dict[str, Any]:
+        return store.fail_pending_task(
+            "task-1", "Error invoking worker", "no connection", "dispatch_failed", created_at
+        )
+
+    def test_a_task_that_nobody_has_claimed_ends(self, store: TaskStore):
+        create(store)
+        task = self.fail(store)
+        assert task == seen(store)
+        assert task["status"] == "error"
+        assert task["error_message"] == "no connection"
+        assert task["error_code"] == "dispatch_failed"
+        assert task["events"][-1]["message"] == "Error invoking worker: no connection"
+        assert task["events"][-1]["type"] == "error"
+
+    def test_a_claimed_task_goes_on_and_is_returned(self, store: TaskStore):
+        """The invocation had arrived after all; its answer was lost."""
+        claim = claimed(store)
+        assert self.fail(store)["status"] == "processing"
+        store.complete_task(claim, ANSWER)
+        assert self.fail(store)["status"] == "completed"
+        assert messages(seen(store)) == COMPLETED
+
+    def test_a_resent_failure_stands_once(self, store: TaskStore, network: Network):
+        create(store)
+        network.plan("update_item", resent)
+        assert self.fail(store)["error_code"] == "dispatch_failed"
+        assert messages(seen(store)) == ["Task created", "Error invoking worker: no connection"]
+
+    def test_a_worker_that_comes_later_does_not_get_the_task(self, store: TaskStore):
+        create(store)
+        self.fail(store)
+        with pytest.raises(TaskNotClaimable):
+            store.claim_task("task-1", "mine", NOW + 600)
+
+    def test_a_task_that_is_not_there_is_not_found(self, store: TaskStore):
+        with pytest.raises(TaskNotFound):
+            self.fail(store)
+        assert everything(store) == []
+
+    def test_an_error_that_is_no_refusal_goes_through(self, store: TaskStore, network: Network):
+        create(store)
+        network.plan("update_item", throttled)
+        with pytest.raises(ClientError, match="Slow down"):
+            self.fail(store)
+
+    def test_a_clock_that_is_behind_does_not_turn_the_timeline_round(
+        self, store: TaskStore, clock: Clock
+    ):
+        task = create(store)
+        clock.now -= 60
+        assert runs_forward(self.fail(store, task["created_at"]))
+
+
+class TestExpiry:
+    @pytest.mark.parametrize("late", [-1, 0])
+    def test_up_to_its_deadline_a_task_is_left_alone(
+        self, store: TaskStore, clock: Clock, late: float
+    ):
+        create(store)
+        clock.now = NOW + 960 + late
+        assert seen(store)["status"] == "pending"
+        assert stored(store)["status"] == {"S": "pending"}
+
+    def test_a_pending_task_ends_16_minutes_after_it_was_made_and_no_agent_ran(
+        self, store: TaskStore, clock: Clock
+    ):
+        create(store)
+        clock.now = NOW + 960.000_001
+        task = seen(store)
+        assert task["status"] == "error"
+        assert "16 minutes" in task["error_message"]
+        assert "no vendor was contacted" in task["error_message"]
+        assert messages(task) == ["Task created", task["error_message"]]
+        assert task["events"][-1]["type"] == "error"
+        assert seen(store) == task
+
+    def test_a_processing_task_ends_a_minute_after_its_worker_must_have(
+        self, store: TaskStore, clock: Clock
+    ):
+        """A worker was killed: the agent may have acted, and that is said."""
+        claimed(store, seconds=600)
+        clock.now = NOW + 660
+        assert seen(store)["status"] == "processing"
+        clock.now = NOW + 660.000_001
+        task = seen(store)
+        assert task["status"] == "error"
+        assert "may already have contacted vendors" in task["error_message"]
+        assert messages(task) == [*COMPLETED[:3], task["error_message"]]
+
+    def test_an_expired_task_is_never_claimed_again(self, store: TaskStore, clock: Clock):
+        claimed(store)
+        clock.now += 661
+        seen(store)
+        for token in ("token-of-task-1", "theirs"):
+            with pytest.raises(TaskNotClaimable):
+                store.claim_task("task-1", token, clock.now + 600)
+
+    def test_it_is_written_once_and_logged_once(
+        self, store: TaskStore, clock: Clock, network: Network, capsys: pytest.CaptureFixture[str]
+    ):
+        create(store)
+        clock.now += 961
+        first = seen(store)
+        network.writes.clear()
+        assert seen(store) == first
+        assert store.list_tasks(PUBLIC_OWNER, 10)[0][0]["events"] == first["events"]
+        assert network.writes == []
+        (line,) = capsys.readouterr().err.splitlines()
+        assert json.loads(line)["outcome"] == "expired"
+        assert json.loads(line)["task_id"] == "task-1"
+
+    def test_a_list_expires_what_it_finds(self, store: TaskStore, clock: Clock):
+        create(store)
+        clock.now += 961
+        assert store.list_tasks(PUBLIC_OWNER, 10)[0][0]["status"] == "error"
+        assert stored(store)["status"] == {"S": "error"}
+
+    @pytest.mark.parametrize("final", ["completed", "error"])
+    def test_a_final_task_stays_as_it_is(self, store: TaskStore, clock: Clock, final: str):
+        claim = claimed(store)
+        if final == "completed":
+            store.complete_task(claim, ANSWER)
+        else:
+            store.fail_task(claim, "No vendors")
+        before = stored(store)
+        clock.now += 10**8
+        assert seen(store)["status"] == final
+        assert stored(store) == before
+
+    def test_a_resent_expiry_stands_once(self, store: TaskStore, clock: Clock, network: Network):
+        create(store)
+        clock.now += 961
+        network.plan("update_item", resent)
+        assert len(seen(store)["events"]) == 2
+        assert len(seen(store)["events"]) == 2
+
+    def test_a_reader_that_loses_the_race_shows_what_the_worker_wrote(
+        self, store: TaskStore, clock: Clock, network: Network
+    ):
+        claim = claimed(store)
+        clock.now += 661
+        network.plan("update_item", after(lambda: network.client.update_item(**completing)))
+        completing = completion_of(store, claim)
+        assert seen(store)["status"] == "completed"
+        assert messages(seen(store)) == COMPLETED
+
+    def test_a_list_that_loses_the_race_leaves_the_answers_text_out_as_ever(
+        self, store: TaskStore, clock: Clock, network: Network
+    ):
+        claim = claimed(store)
+        clock.now += 661
+        completing = completion_of(store, claim)
+        network.plan("update_item", after(lambda: network.client.update_item(**completing)))
+        ((task,), _) = store.list_tasks(PUBLIC_OWNER, 10)
+        assert task["status"] == "completed"
+        assert task["vendors"] == ANSWER["vendors"]
+        assert "agent_response" not in task
+
+    def test_a_task_that_is_claimed_in_between_is_not_expired(
+        self, store: TaskStore, clock: Clock, network: Network
+    ):
+        """The reader judged the pending deadline; the claim moved it."""
+        create(store)
+        late_reader = TaskStore(network, store.table_name, clock=lambda: NOW + 961)
+        network.plan(
+            "update_item",
+            after(lambda: TaskStore(network.client, clock=clock).claim_task("task-1", "t", NOW)),
+        )
+        assert late_reader.get_task("task-1", PUBLIC_OWNER)["status"] == "processing"
+        assert messages(seen(store)) == COMPLETED[:3]
+
+    def test_a_reader_whose_clock_is_behind_does_not_turn_the_timeline_round(
+        self, store: TaskStore, clock: Clock
+    ):
+        claim = claimed(store, seconds=10)
+        claim.note(timestamp(NOW + 900), "From a worker whose clock is ahead")
+        store.record_progress(claim)
+        clock.now = NOW + 71
+        task = seen(store)
+        assert task["status"] == "error"
+        assert runs_forward(task)
+
+    def test_an_error_that_is_no_refusal_goes_through(
+        self, store: TaskStore, clock: Clock, network: Network
+    ):
+        create(store)
+        clock.now += 961
+        network.plan("update_item", throttled)
+        with pytest.raises(ClientError, match="Slow down"):
+            seen(store)
+        assert seen(store)["status"] == "error"
+
+
+def completion_of(store: TaskStore, claim: Claim) -> dict[str, Any]:
+    """The very request that would complete the task, taken before it leaves."""
+    requests: list[dict[str, Any]] = []
+    recorder = Network(store.client.client)
+    recorder.plan("update_item", lambda _real, request: requests.append(request))
+    TaskStore(recorder, store.table_name, clock=store.clock).complete_task(claim, ANSWER)
+    return requests[0]
+
+
+class TestGetOne:
+    def test_a_task_that_is_not_there_is_not_found(self, store: TaskStore):
+        with pytest.raises(TaskNotFound):
+            store.get_task("task-1", PUBLIC_OWNER)
+
+    def test_somebody_elses_task_is_not_found_and_not_touched(self, store: TaskStore, clock: Clock):
+        create(store, owner="jwt#somebody")
+        clock.now += 961
+        for owner in (PUBLIC_OWNER, "jwt#nobody"):
+            with pytest.raises(TaskNotFound):
+                store.get_task("task-1", owner)
+        assert stored(store)["status"] == {"S": "pending"}
+
+    @pytest.mark.parametrize(
+        "task_id", ["", "task-1#0", "#", "a b", "a/b", "-a", "é", "x" * 101, "a\n", "../a"]
+    )
+    def test_an_id_that_no_task_can_have_is_not_found_without_asking(
+        self, store: TaskStore, network: Network, task_id: str
+    ):
+        network.plan("get_item", lambda _real, _request: pytest.fail("DynamoDB was asked"))
+        with pytest.raises(TaskNotFound):
+            store.get_task(task_id, PUBLIC_OWNER)
+
+    @pytest.mark.parametrize("task_id", ["test-123", "A", "x" * 100, "a_b-c"])
+    def test_an_id_made_by_hand_is_found(self, store: TaskStore, task_id: str):
+        create(store, task_id)
+        assert store.get_task(task_id, PUBLIC_OWNER)["id"] == task_id
+
+    def test_an_error_goes_through(self, store: TaskStore, network: Network):
+        network.plan("get_item", throttled)
+        with pytest.raises(ClientError, match="Slow down"):
+            store.get_task("task-1", PUBLIC_OWNER)
+
+
+class TestAnswers:
+    @pytest.mark.parametrize("size", [1_048_576, MAX_INLINE_ANSWER_BYTES + 1, 2 * CHUNK_BYTES])
+    def test_a_large_answer_comes_back_whole(self, store: TaskStore, size: int):
+        text = noise(size, string.ascii_letters + string.digits)
+        store.complete_task(claimed(store), ANSWER | {"agent_response": text})
+        task = seen(store)
+        assert task["agent_response"] == text
+        assert task["vendors"] == ANSWER["vendors"]
+        assert "agent_response_truncated" not in task
+        assert messages(task) == COMPLETED
+
+    def test_up_to_300_kb_an_answer_is_part_of_its_item(self, store: TaskStore):
+        text = "x" * (MAX_INLINE_ANSWER_BYTES - 4)
+        store.complete_task(claimed(store), {"agent_response": text, "vendors": [], "quotes": []})
+        assert len(everything(store)) == 1
+        store.complete_task(
+            claimed(store, "task-2"), {"agent_response": f"{text}x", "vendors": [], "quotes": []}
+        )
+        ids = {item["id"]["S"] for item in everything(store)}
+        assert ids == {"task-1", "task-2", "task-2#0"}
+
+    def test_characters_that_chunks_split_are_put_together_again(self, store: TaskStore):
+        text = "x" + "\U0001f3e1" * 200_000
+        store.complete_task(claimed(store), {"agent_response": text})
+        assert seen(store)["agent_response"] == text
+
+    def test_vendors_and_quotes_can_be_the_large_part(self, store: TaskStore):
+        vendors = [{"name": f"Vendor {number}", "price": number / 3} for number in range(15_000)]
+        store.complete_task(claimed(store), ANSWER | {"vendors": vendors})
+        assert seen(store)["vendors"] == vendors
+
+    def test_no_item_is_ever_larger_than_dynamodb_takes(self, store: TaskStore):
+        """Everything at its largest at once, in the dearest characters."""
+        house = "\U0001f3e1"
+        store.create_task(
+            "task-1", house * MAX_DESCRIPTION_CHARACTERS, "jwt#" + "x" * 255, "f" * 64
+        )
+        claim = store.claim_task("task-1", "t" * 32, NOW + 600)
+        for _ in range(MAX_AGENT_EVENTS + 1):
+            claim.note(timestamp(NOW), house * 1000)
+        response = house * (MAX_INLINE_ANSWER_BYTES // 4)
+        store.fail_task(claim, house * 5000, {"agent_response": response})
+        (item,) = everything(store)
+        assert 380_000 < weight_of(item) < ITEM_LIMIT
+
+    def test_a_task_with_the_largest_answer_is_within_a_transaction(
+        self, store: TaskStore, network: Network
+    ):
+        requests: list[dict[str, Any]] = []
+
+        def look(real: Callable[..., Any], request: dict[str, Any]) -> Any:
+            requests.append(request)
+            return real(**request)
+
+        network.plan("transact_write_items", look)
+        claim = claimed(store)
+        for _ in range(MAX_AGENT_EVENTS + 1):
+            claim.note(timestamp(NOW), "\U0001f3e1" * 1000)
+        store.complete_task(claim, {"agent_response": "x" * MAX_ANSWER_BYTES})
+        items = everything(store)
+        assert all(weight_of(item) < ITEM_LIMIT for item in items)
+        assert sum(map(weight_of, items)) < 4 * 1024 * 1024
+        assert len(requests[0]["TransactItems"]) <= 100
+
+    def test_what_is_too_long_is_cut_and_said(self, store: TaskStore):
+        whole = {"agent_response": "x" * 4_000_000, "vendors": ANSWER["vendors"], "quotes": []}
+        store.complete_task(claimed(store), whole)
+        task = seen(store)
+        cut = 4_000_000 - len(task["agent_response"])
+        assert task["status"] == "completed"
+        assert task["agent_response_truncated"] is True
+        assert task["vendors"] == ANSWER["vendors"]
+        assert messages(task)[-2:] == [
+            f"The agent's answer was too long: {cut:,} bytes of it were cut",
+            COMPLETED[-1],
+        ]
+
+    def test_chunks_carry_the_tasks_ttl_and_no_owner(self, store: TaskStore):
+        store.ttl_days = 7
+        store.complete_task(claimed(store), {"agent_response": "x" * 400_000})
+        expires_at = {"N": str(int(NOW) + 7 * 86_400)}
+        assert len(everything(store)) == 3
+        assert all(item["expires_at"] == expires_at for item in everything(store))
+        assert [item["id"]["S"] for item in everything(store) if "owner" in item] == ["task-1"]
+
+    def test_a_task_whose_chunks_ttl_has_removed_is_not_found(
+        self, store: TaskStore, dynamodb: Any
+    ):
+        store.complete_task(claimed(store), {"agent_response": "x" * 400_000})
+        dynamodb.delete_item(TableName=store.table_name, Key={"id": {"S": "task-1#1"}})
+        with pytest.raises(TaskNotFound):
+            seen(store)
+
+    @pytest.mark.parametrize("size", [10, 400_000])
+    def test_no_retention_means_no_ttl(self, store: TaskStore, size: int):
+        store.complete_task(claimed(store), {"agent_response": "x" * size})
+        assert not any("expires_at" in item for item in everything(store))
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            0.1,
+            1e300,
+            -1e-300,
+            12345678901234567890123456789012345678901234567890,
+            True,
+            None,
+            "",
+            [],
+            {},
+            {"": ""},
+            "emoji 👩‍🌾, line\u2028separator, nul \x00, backslash \\",
+            [[], [[]], {"a": [{"b": None}]}],
+        ],
+    )
+    @pytest.mark.parametrize("padding", [0, 400_000])
+    def test_any_json_survives_in_vendors_and_quotes(
+        self, store: TaskStore, value: Any, padding: int
+    ):
+        answer = {"agent_response": "x" * padding, "vendors": [value], "quotes": [{"q": value}]}
+        store.complete_task(claimed(store), answer)
+        task = seen(store)
+        assert task["vendors"] == [value]
+        assert task["quotes"] == [{"q": value}]
+        assert type(task["vendors"][0]) is type(value)
+
+    def test_nesting_that_dynamodb_would_refuse_survives(self, store: TaskStore):
+        value: Any = "deep"
+        for _ in range(500):
+            value = [value]
+        store.complete_task(claimed(store), {"agent_response": "", "vendors": [value]})
+        assert seen(store)["vendors"] == [value]
+
+    def test_an_empty_answer_is_an_answer(self, store: TaskStore):
+        empty = {"agent_response": "", "vendors": [], "quotes": [], "emails_sent": 0}
+        store.complete_task(claimed(store), empty)
+        task = seen(store)
+        assert {name: task[name] for name in empty} == empty
+
+
+def weight_of(item: dict[str, Any]) -> int:
+    """An item's size by DynamoDB's rules: names and values in UTF-8, 3 bytes a container.
+
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html
+    """
+
+    def value_weight(value: dict[str, Any]) -> int:
+        ((kind, content),) = value.items()
+        if kind == "L":
+            return 3 + sum(1 + value_weight(element) for element in content)
+        if kind == "M":
+            return 3 + sum(1 + len(name) + value_weight(part) for name, part in content.items())
+        if kind == "N":
+            return len(content) // 2 + 2
+        if kind == "BOOL":
+            return 1
+        return len(content.encode() if isinstance(content, str) else content)
+
+    return sum(len(name) + value_weight(value) for name, value in item.items())
+
+
+class TestFitAnswer:
+    def fits(self, answer: dict[str, Any]) -> bool:
+        text = json.dumps(answer, ensure_ascii=False, separators=(",", ":"))
+        stored_bytes, response_bytes = len(text.encode()), len(json.dumps(text))
+        return stored_bytes <= MAX_ANSWER_BYTES and response_bytes <= MAX_ANSWER_RESPONSE_BYTES
+
+    def test_up_to_3_500_000_bytes_nothing_is_cut(self):
+        answer = {"agent_response": "x" * (MAX_ANSWER_BYTES - len('{"agent_response":""}'))}
+        assert fit_answer(answer) == (answer, 0)
+
+    def test_one_byte_more_is_cut_and_counted(self):
+        answer = {"agent_response": "x" * (MAX_ANSWER_BYTES + 1 - len('{"agent_response":""}'))}
+        fitted, cut = fit_answer(answer)
+        assert cut == 1
+        assert fitted == {"agent_response": answer["agent_response"][:-1]}
+
+    @pytest.mark.parametrize("character", ["é", "\U0001f3e1", '"', "\\", "\x01", "\u2028"])
+    def test_what_grows_in_a_response_is_cut_to_what_a_response_holds(self, character: str):
+        """Lambda's response is JSON in JSON: an é of 2 bytes takes 6 there."""
+        fitted, cut = fit_answer({"agent_response": character * 3_000_000})
+        assert self.fits(fitted)
+        longer = {"agent_response": fitted["agent_response"] + character}
+        assert not self.fits(longer)
+        assert cut > 0
+
+    def test_the_text_goes_first_then_quotes_then_vendors(self):
+        items = ["x" * 1000] * 2000
+        fitted, _ = fit_answer({"agent_response": "x" * 10**6, "quotes": items, "vendors": items})
+        assert fitted["agent_response"] == ""
+        assert 0 < len(fitted["quotes"]) < len(items)
+        assert fitted["vendors"] == items
+        fitted, _ = fit_answer({"agent_response": "", "quotes": items, "vendors": items * 2})
+        assert fitted["quotes"] == []
+        assert 0 < len(fitted["vendors"]) < 2 * len(items)
+
+    def test_one_vendor_that_is_too_large_alone_is_left_out(self):
+        fitted, cut = fit_answer({"agent_response": "", "quotes": [], "vendors": ["x" * 4_000_000]})
+        assert fitted == {"agent_response": "", "quotes": [], "vendors": []}
+        assert cut == 4_000_002
+
+    def test_an_answer_without_parts_is_left_as_it_is(self):
+        assert fit_answer({}) == ({}, 0)
+
+    @given(
+        response=st.text(max_size=60),
+        vendors=st.lists(st.text(max_size=20) | st.integers(), max_size=5),
+        limit=st.integers(min_value=60, max_value=300),
+    )
+    @settings(
+        max_examples=40,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
+    )
+    def test_whatever_the_answer_what_is_left_fits_and_the_rest_is_counted(
+        self, monkeypatch: pytest.MonkeyPatch, response: str, vendors: list[Any], limit: int
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(dynamodb_helpers, "MAX_ANSWER_BYTES", limit)
+            answer = {"agent_response": response, "quotes": [], "vendors": vendors}
+            fitted, cut = fit_answer(answer)
+        size = {
+            name: len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+            for name, value in (("whole", answer), ("fitted", fitted))
+        }
+        assert size["fitted"] <= limit
+        assert cut == size["whole"] - size["fitted"]
+        for name, kept in fitted.items():
+            assert answer[name][: len(kept)] == kept
+
+
+class TestForeignItems:
+    """Items that an older version, or a person with the AWS CLI, has put into the table."""
+
+    ITEM: ClassVar[dict[str, Any]] = {
+        "id": {"S": "old-1"},
+        "description": {"S": "Find me a landscaper"},
+        "status": {"S": "completed"},
+        "agent_response": {"S": "Done"},
+        "vendors": {"L": [{"M": {"name": {"S": "A"}, "price": {"N": "275.5"}, "n": {"N": "3"}}}]},
+        "quotes": {"L": []},
+        "emails_sent": {"N": "3"},
+        "events": {
+            "L": [
+                {"M": {"ts": {"S": "t"}, "message": {"S": "Task created"}, "type": {"S": "info"}}}
+            ]
+        },
+        "created_at": {"S": "2025-10-31T12:00:00.123456"},
+        "updated_at": {"S": "2025-10-31T12:00:00.123456"},
+    }
+
+    def test_native_lists_and_decimals_are_read_as_json_numbers(
+        self, store: TaskStore, dynamodb: Any
+    ):
+        dynamodb.put_item(TableName=store.table_name, Item=self.ITEM)
+        task = seen(store, "old-1")
+        assert task["vendors"] == [{"name": "A", "price": 275.5, "n": 3}]
+        assert task["emails_sent"] == 3
+        assert json.loads(json.dumps(task)) == task
+
+    def test_without_an_owner_they_are_everybodys(self, store: TaskStore, dynamodb: Any):
+        dynamodb.put_item(TableName=store.table_name, Item=self.ITEM)
+        assert seen(store, "old-1")["owner"] == PUBLIC_OWNER
+        with pytest.raises(TaskNotFound):
+            store.get_task("old-1", "jwt#somebody")
+
+    def test_without_a_deadline_they_do_not_expire(self, store: TaskStore, dynamodb: Any):
+        item = self.ITEM | {"status": {"S": "processing"}}
+        dynamodb.put_item(TableName=store.table_name, Item=item)
+        assert seen(store, "old-1")["status"] == "processing"
+
+    def test_without_a_deadline_no_worker_gets_them(self, store: TaskStore, dynamodb: Any):
+        """Whether their agent has run is not known."""
+        item = self.ITEM | {"status": {"S": "pending"}}
+        dynamodb.put_item(TableName=store.table_name, Item=item)
+        with pytest.raises(TaskNotClaimable):
+            store.claim_task("old-1", "mine", NOW + 600)
+
+    def test_a_bare_table_lists_them(self, bare: TaskStore, dynamodb: Any, clock: Clock):
+        dynamodb.put_item(TableName=BARE_TABLE, Item=self.ITEM)
+        clock.now += 3600
+        create(bare, "new-1")
+        tasks, _ = bare.list_tasks(PUBLIC_OWNER, 10)
+        assert [task["id"] for task in tasks] == ["new-1", "old-1"]
+        assert "agent_response" not in tasks[1]
+
+    def test_a_bare_table_skips_what_is_no_task_as_an_index_would(
+        self, bare: TaskStore, dynamodb: Any
+    ):
+        dynamodb.put_item(TableName=BARE_TABLE, Item={"id": {"S": "note"}, "x": {"S": "y"}})
+        dynamodb.put_item(
+            TableName=BARE_TABLE, Item={"id": {"S": "no-date"}, "status": {"S": "completed"}}
+        )
+        create(bare, "new-1")
+        tasks, more = bare.list_tasks(PUBLIC_OWNER, 1)
+        assert [task["id"] for task in tasks] == ["new-1"]
+        assert more is None
+
+    @pytest.mark.parametrize(
+        "value,plain",
+        [
+            ({"N": "1"}, 1),
+            ({"N": "-1.50"}, -1.5),
+            ({"N": "1E+2"}, 100.0),
+            (
+                {"N": "12345678901234567890123456789012345678"},
+                12345678901234567890123456789012345678,
+            ),
+            ({"BOOL": False}, False),
+            ({"NULL": True}, None),
+            ({"SS": ["a"]}, ["a"]),
+            ({"NS": ["1", "2.5"]}, [1, 2.5]),
+            ({"M": {"a": {"L": [{"S": ""}]}}}, {"a": [""]}),
+        ],
+    )
+    def test_every_type_of_dynamodbs_that_json_has_is_read(
+        self, store: TaskStore, dynamodb: Any, value: Any, plain: Any
+    ):
+        item = self.ITEM | {"vendors": {"L": [value]}}
+        dynamodb.put_item(TableName=store.table_name, Item=item)
+        (found,) = seen(store, "old-1")["vendors"]
+        assert found == plain
+        assert type(found) is type(plain)
+        assert not isinstance(found, Decimal)
+
+
+class TestListing:
+    def fill(self, store: TaskStore, clock: Clock, count: int, owner: str = PUBLIC_OWNER) -> None:
+        for number in range(count):
+            clock.now += 1
+            create(store, f"{owner.replace('#', '-')}-{number:03}", owner)
+
+    def walk(self, store: TaskStore, limit: int, owner: str = PUBLIC_OWNER) -> list[list[str]]:
+        pages, cursor = [], None
+        while True:
+            tasks, cursor = store.list_tasks(owner, limit, cursor)
+            pages.append([task["id"] for task in tasks])
+            if cursor is None:
+                return pages
+
+    @pytest.fixture(params=["index", "scan"])
+    def either(self, request: pytest.FixtureRequest, store: TaskStore, bare: TaskStore) -> Any:
+        """The table with its index, and the one without."""
+        return store if request.param == "index" else bare
+
+    def test_an_empty_table_lists_nothing(self, either: TaskStore):
+        assert either.list_tasks(PUBLIC_OWNER, 50) == ([], None)
+
+    def test_the_newest_comes_first(self, either: TaskStore, clock: Clock):
+        self.fill(either, clock, 3)
+        assert self.walk(either, 50) == [["public-002", "public-001", "public-000"]]
+
+    @pytest.mark.parametrize("count,sizes", [(4, [4]), (5, [4, 1]), (8, [4, 4]), (9, [4, 4, 1])])
+    def test_pages_hold_each_task_once_and_the_last_names_no_next(
+        self, either: TaskStore, clock: Clock, count: int, sizes: list[int]
+    ):
+        self.fill(either, clock, count)
+        pages = self.walk(either, 4)
+        assert [len(page) for page in pages] == sizes
+        assert [task_id for page in pages for task_id in page] == [
+            f"public-{number:03}" for number in reversed(range(count))
+        ]
+
+    def test_pages_stay_where_they_are_while_tasks_are_created(
+        self, either: TaskStore, clock: Clock
+    ):
+        self.fill(either, clock, 6)
+        first, cursor = either.list_tasks(PUBLIC_OWNER, 3)
+        clock.now += 1
+        create(either, "newcomer")
+        second, cursor = either.list_tasks(PUBLIC_OWNER, 3, cursor)
+        assert cursor is None
+        assert [task["id"] for task in first + second] == [
+            f"public-{number:03}" for number in (5, 4, 3, 2, 1, 0)
+        ]
+
+    def test_a_cursor_whose_task_is_gone_leads_on(
+        self, either: TaskStore, clock: Clock, dynamodb: Any
+    ):
+        self.fill(either, clock, 4)
+        _, cursor = either.list_tasks(PUBLIC_OWNER, 2)
+        dynamodb.delete_item(TableName=either.table_name, Key={"id": {"S": "public-002"}})
+        tasks, _ = either.list_tasks(PUBLIC_OWNER, 2, cursor)
+        assert [task["id"] for task in tasks] == ["public-001", "public-000"]
+
+    def test_everyone_sees_their_own_tasks_only(self, either: TaskStore, clock: Clock):
+        for owner in ("jwt#a", "jwt#b", PUBLIC_OWNER):
+            self.fill(either, clock, 3, owner)
+        assert self.walk(either, 2, "jwt#a") == [["jwt-a-002", "jwt-a-001"], ["jwt-a-000"]]
+        assert self.walk(either, 2, "jwt#c") == [[]]
+
+    def test_somebody_elses_cursor_reaches_nobody_elses_tasks(
+        self, either: TaskStore, clock: Clock
+    ):
+        for owner in ("jwt#a", "jwt#b"):
+            self.fill(either, clock, 3, owner)
+        _, cursor = either.list_tasks("jwt#b", 1)
+        tasks, _ = either.list_tasks("jwt#a", 50, cursor)
+        assert {task["owner"] for task in tasks} <= {"jwt#a"}
+
+    def test_the_text_of_the_answer_is_left_out_and_chunks_are_no_tasks(self, either: TaskStore):
+        either.complete_task(claimed(either, "small"), ANSWER)
+        either.complete_task(claimed(either, "large"), ANSWER | {"agent_response": "x" * 400_000})
+        tasks, _ = either.list_tasks(PUBLIC_OWNER, 50)
+        by_id = {task["id"]: task for task in tasks}
+        assert set(by_id) == {"small", "large"}
+        assert not any("agent_response" in task for task in tasks)
+        assert by_id["small"]["vendors"] == ANSWER["vendors"]
+        assert "vendors" not in by_id["large"]
+        assert by_id["large"]["emails_sent"] == 3
+
+    def test_with_and_without_an_index_the_same_pages_come(
+        self, store: TaskStore, bare: TaskStore, clock: Clock
+    ):
+        self.fill(store, clock, 7)
+        clock.now = NOW
+        self.fill(bare, clock, 7)
+        assert self.walk(store, 3) == self.walk(bare, 3)
+
+    def test_a_cursor_of_the_one_serves_for_the_other(
+        self, store: TaskStore, bare: TaskStore, clock: Clock
+    ):
+        """The index may become usable between two pages."""
+        self.fill(store, clock, 5)
+        clock.now = NOW
+        self.fill(bare, clock, 5)
+        for here, there in ((store, bare), (bare, store)):
+            first, cursor = here.list_tasks(PUBLIC_OWNER, 2)
+            rest, _ = there.list_tasks(PUBLIC_OWNER, 50, cursor)
+            assert [task["id"] for task in first + rest] == [
+                f"public-{number:03}" for number in (4, 3, 2, 1, 0)
+            ]
+
+    def test_an_index_that_is_still_backfilling_is_scanned_around(
+        self, store: TaskStore, network: Network, clock: Clock
+    ):
+        def backfilling(_real: Any, _request: Any) -> Any:
+            message = f"Cannot read from backfilling global secondary index: {self}"
+            text = {"Code": "ValidationException", "Message": message}
+            raise ClientError({"Error": text}, "Query")
+
+        self.fill(store, clock, 3)
+        network.plan("query", backfilling)
+        tasks, _ = store.list_tasks(PUBLIC_OWNER, 50)
+        assert [task["id"] for task in tasks] == ["public-002", "public-001", "public-000"]
+
+    @pytest.mark.parametrize("operation", ["query", "batch_get_item"])
+    def test_any_other_error_goes_through(
+        self, store: TaskStore, network: Network, clock: Clock, operation: str
+    ):
+        self.fill(store, clock, 1)
+        network.plan(operation, throttled)
+        with pytest.raises(ClientError, match="Slow down"):
+            store.list_tasks(PUBLIC_OWNER, 50)
+
+    def test_a_scan_reads_every_page_of_the_table(self, bare: TaskStore, clock: Clock):
+        """DynamoDB ends a page at 1 MB; here at two items."""
+        self.fill(bare, clock, 7)
+        for _ in range(4):
+            bare.client.plan("scan", lambda real, request: real(**request, Limit=2))
+        assert self.walk(bare, 50) == [[f"public-{number:03}" for number in reversed(range(7))]]
+
+    def test_keys_that_dynamodb_leaves_unprocessed_are_asked_for_again(
+        self, store: TaskStore, network: Network, clock: Clock
+    ):
+        self.fill(store, clock, 5)
+
+        def two_at_a_time(real: Callable[..., Any], request: dict[str, Any]) -> Any:
+            wanted = request["RequestItems"][store.table_name]
+            now, later = wanted["Keys"][:2], wanted["Keys"][2:]
+            answer = real(RequestItems={store.table_name: wanted | {"Keys": now}})
+            unprocessed = {store.table_name: wanted | {"Keys": later}} if later else {}
+            return answer | {"UnprocessedKeys": unprocessed}
+
+        for _ in range(3):
+            network.plan("batch_get_item", two_at_a_time)
+        assert self.walk(store, 50) == [[f"public-{number:03}" for number in (4, 3, 2, 1, 0)]]
+
+    def test_keys_that_stay_unprocessed_are_an_error_not_a_shorter_list(
+        self, store: TaskStore, network: Network, clock: Clock
+    ):
+        def nothing(_real: Any, request: dict[str, Any]) -> Any:
+            return {"Responses": {}, "UnprocessedKeys": request["RequestItems"]}
+
+        self.fill(store, clock, 2)
+        waits: list[float] = []
+        store.sleep = waits.append
+        for _ in range(dynamodb_helpers.BATCH_GET_ATTEMPTS):
+            network.plan("batch_get_item", nothing)
+        with pytest.raises(StoreBusy, match="2 of 2"):
+            store.list_tasks(PUBLIC_OWNER, 50)
+        assert len(waits) == dynamodb_helpers.BATCH_GET_ATTEMPTS - 1
+        assert sum(waits) < 15
+
+    def test_100_tasks_are_one_page_and_one_batch(
+        self, store: TaskStore, network: Network, clock: Clock
+    ):
+        self.fill(store, clock, 101)
+        assert [len(page) for page in self.walk(store, 100)] == [100, 1]
+
+    def test_a_task_that_is_deleted_while_the_index_still_has_it_is_left_out(
+        self, store: TaskStore, network: Network, clock: Clock
+    ):
+        self.fill(store, clock, 3)
+        key = {"id": {"S": "public-001"}}
+        network.plan(
+            "batch_get_item",
+            after(lambda: network.client.delete_item(TableName=store.table_name, Key=key)),
+        )
+        assert self.walk(store, 50) == [["public-002", "public-000"]]
+
+
+class TestCursors:
+    @given(
+        moment=st.floats(min_value=0, max_value=4e9),
+        task_id=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", fullmatch=True),
+    )
+    def test_they_round_trip(self, moment: float, task_id: str):
+        key = {"created_at": timestamp(moment), "id": task_id}
+        cursor = encode_cursor(key)
+        assert decode_cursor(cursor) == key
+        assert cursor.isascii()
+        assert cursor.replace("-", "").replace("_", "").isalnum()
+
+    @given(st.text() | st.binary().map(lambda data: base64.urlsafe_b64encode(data).decode()))
+    @example("")
+    @example("é")
+    @example("\ud800")
+    @example("W10=")
+    @example("A" * 10_000)
+    @example(base64.urlsafe_b64encode(b"[" * 100_000).decode())
+    def test_anything_else_is_malformed(self, text: str):
+        with pytest.raises(InvalidCursor):
+            decode_cursor(text)
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            None,
+            7,
+            "12",
+            [],
+            ["2025-10-31T12:00:00.000000Z"],
+            ["2025-10-31T12:00:00.000000Z", "a", "b"],
+            ["2025-10-31T12:00:00.000000Z", 7],
+            ["2025-10-31T12:00:00.000000Z", "a#0"],
+            ["", "a"],
+            ["x" * 2000, "a"],
+            [None, "a"],
+            {"2025": 1, "a": 2},
+            [{"S": "x"}, "a"],
+        ],
+    )
+    def test_json_that_is_no_place_in_a_list_is_malformed(self, value: Any):
+        cursor = base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
+        with pytest.raises(InvalidCursor, match="'cursor' is not one that this API gave"):
+            decode_cursor(cursor)
+
+    @pytest.mark.parametrize("cursor", ["", "nonsense", "e30"])
+    def test_a_list_refuses_them(self, store: TaskStore, cursor: str):
+        with pytest.raises(InvalidCursor):
+            store.list_tasks(PUBLIC_OWNER, 50, cursor)
+
+
+class TestTimes:
+    @given(st.floats(min_value=0, max_value=4e9), st.floats(min_value=0, max_value=4e9))
+    @example(NOW, NOW + 0.000_001)
+    @example(999_999_999.999_999_9, 1_000_000_000.0)
+    def test_the_order_of_the_text_is_the_order_of_time(self, one: float, other: float):
+        first, second = sorted((one, other))
+        assert timestamp(first) <= timestamp(second)
+        assert len(timestamp(one)) == 27
+
+    @given(st.floats(min_value=0, max_value=4e9))
+    def test_a_text_is_read_back_to_the_microsecond(self, moment: float):
+        assert abs(epoch(timestamp(moment)) - moment) < 2e-6
+
+    def test_it_is_rfc_3339_in_utc(self):
+        assert timestamp(NOW) == "2025-10-31T12:00:00.000000Z"
+
+    @pytest.mark.parametrize(
+        "text", ["2025-10-31T12:00:00", "2025-10-31T12:00:00+00:00", "2025-10-31T14:00:00+02:00"]
+    )
+    def test_other_forms_are_read_too(self, text: str):
+        assert epoch(text) == datetime(2025, 10, 31, 12, tzinfo=UTC).timestamp()
+
+    def test_an_events_message_is_cut_at_1000_characters(self):
+        event = make_event("t", "x" * 1001, "error")
+        assert event == {"ts": "t", "message": "x" * 1000, "type": "error"}
+
+
+class TestIds:
+    @pytest.mark.parametrize("value", [None, 7, b"a", ["a"], "", "a#b", "a.b", "ä", "٣", "a\n"])
+    def test_what_cannot_be_an_id(self, value: Any):
+        assert not is_task_id(value)
+
+
+class TestEnvironment:
+    @pytest.fixture(autouse=True)
+    def forget(self) -> Any:
+        dynamodb_helpers.task_store.cache_clear()
+        yield
+        dynamodb_helpers.task_store.cache_clear()
+
+    @pytest.mark.parametrize("value", [None, "", "other-tasks"])
+    def test_the_table_is_the_one_that_is_named_or_valro_tasks(
+        self, monkeypatch: pytest.MonkeyPatch, value: Any
+    ):
+        if value is None:
+            monkeypatch.delenv("DYNAMODB_TABLE_NAME", raising=False)
+        else:
+            monkeypatch.setenv("DYNAMODB_TABLE_NAME", value)
+        assert dynamodb_helpers.task_store().table_name == (value or "valro-tasks")
+
+    @pytest.mark.parametrize("value,days", [(None, 0), ("", 0), ("0", 0), ("30", 30)])
+    def test_tasks_are_kept_as_long_as_is_said_or_for_ever(
+        self, monkeypatch: pytest.MonkeyPatch, table_name: str, value: Any, days: int
+    ):
+        if value is None:
+            monkeypatch.delenv("TASK_TTL_DAYS", raising=False)
+        else:
+            monkeypatch.setenv("TASK_TTL_DAYS", value)
+        store = dynamodb_helpers.task_store()
+        task = create(store)
+        kept = task.get("expires_at", 0) - int(epoch(task["created_at"])) if days else 0
+        assert kept == days * 86_400
+        assert ("expires_at" in task) == bool(days)
+
+    def test_a_region_is_not_needed(self, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.delenv("AWS_REGION")
+        monkeypatch.delenv("AWS_DEFAULT_REGION")
+        assert dynamodb_helpers.aws_client("dynamodb").meta.region_name == "us-east-1"
+
+    def test_a_hung_dynamodb_leaves_a_post_within_the_apis_30_seconds(self):
+        config = dynamodb_helpers.CLIENT_CONFIG
+        attempts = config.retries["total_max_attempts"]
+        one_call = attempts * (config.connect_timeout + config.read_timeout) + (attempts - 1)
+        assert 3 * one_call < 30
+
+
+class TestTable:
+    def test_the_definition_makes_a_table_whose_index_holds_keys_only(
+        self, dynamodb: Any, table_name: str
+    ):
+        table = dynamodb.describe_table(TableName=table_name)["Table"]
+        (index,) = table["GlobalSecondaryIndexes"]
+        assert index["IndexName"] == "owner-created_at-index"
+        assert index["Projection"] == {"ProjectionType": "KEYS_ONLY"}
+        assert [key["AttributeName"] for key in index["KeySchema"]] == ["owner", "created_at"]
+        assert table["BillingModeSummary"]["BillingMode"] == "PAY_PER_REQUEST"
+        assert "TableName" not in TABLE_DEFINITION
+
+
+class TestLog:
+    def test_a_line_is_one_json_object_on_stderr_without_a_status(
+        self, capsys: pytest.CaptureFixture[str]
+    ):
+        dynamodb_helpers.log("INFO", "said\nin two lines", outcome="x", detail=ValueError("é%s"))
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        (line,) = captured.err.splitlines()
+        assert json.loads(line) == {
+            "level": "INFO",
+            "message": "said\nin two lines",
+            "outcome": "x",
+            "detail": "é%s",
+        }
