@@ -871,13 +871,29 @@ ensure_role_policy() {
 ensure_worker() {
   ensure_worker_role
   ensure_function worker "$WORKER_FUNCTION_NAME" valro-worker-lambda.zip "$WORKER_CODE_SHA256"
-  ensure_worker_events
-  ensure_concurrency worker "$WORKER_FUNCTION_NAME" "$WORKER_CONCURRENCY"
 }
 
 ensure_api_function() {
   ensure_function api "$API_FUNCTION_NAME" valro-api-lambda.zip "$API_CODE_SHA256"
+}
+
+# What belongs to a function is refused while the function is being made. Both are waited for at
+# the end, when AWS is done with them anyway.
+finish_worker() {
+  settle_function worker "$WORKER_FUNCTION_NAME"
+  ensure_worker_events
+  ensure_concurrency worker "$WORKER_FUNCTION_NAME" "$WORKER_CONCURRENCY"
+}
+
+finish_api() {
+  settle_function api "$API_FUNCTION_NAME"
+  ensure_permission
   ensure_concurrency api "$API_FUNCTION_NAME" "$API_CONCURRENCY"
+}
+
+settle_function() {
+  [[ -e "$WORK/$1-pending" ]] || return 0
+  wait_for lambda function-active-v2 --function-name "$2"
 }
 
 # ensure_function KEY NAME ZIP SHA256
@@ -886,7 +902,7 @@ ensure_function() {
   if ! found "$key-function"; then
     change lambda create-function --cli-input-json "file://$WORK/$key-function.json" \
       --zip-file "fileb://$HERE/$zip" >/dev/null
-    wait_for lambda function-active-v2 --function-name "$name"
+    : >"$WORK/$key-pending"
     created "function $name"
     return
   fi
@@ -901,7 +917,9 @@ update_function() {
     fields "$WORK/$key-function" Configuration.CodeSha256 Configuration.LastModified \
       Configuration.State Configuration.LastUpdateStatus
   )"
-  if [[ "${now[2]}" == Pending || "${now[3]}" == InProgress ]]; then
+  if [[ "${now[2]}" == Pending ]]; then
+    wait_for lambda function-active-v2 --function-name "$name"
+  elif [[ "${now[3]}" == InProgress ]]; then
     wait_for lambda function-updated-v2 --function-name "$name"
   fi
   difference="$(drift "$WORK/$key-function.json" "$WORK/$key-function" Configuration)"
@@ -1528,7 +1546,7 @@ main() {
   side_by_side ensure_table ensure_worker ensure_api_role ensure_worker_logs ensure_api_logs
   side_by_side ensure_api_function ensure_gateway
   read_api
-  side_by_side ensure_permission remove_authorizer ensure_index ensure_alarms
+  side_by_side finish_worker finish_api remove_authorizer ensure_index ensure_alarms
   finish
 }
 
