@@ -1,0 +1,213 @@
+"""openapi.yaml as a judge of answers: `validate_response` fails for whatever it does not describe.
+
+It is stricter than a client should be: a task, an event or an error with a field that openapi.yaml
+does not name is refused, so that nothing internal leaves unnoticed.
+"""
+
+import functools
+import json
+import re
+from collections.abc import Iterator, Mapping
+from http.client import HTTPMessage
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+import yaml  # type: ignore[import-untyped]  # it ships no types
+from jsonschema import Draft202012Validator, FormatChecker  # type: ignore[import-untyped]  # likewise
+from referencing import Registry, Resource
+from referencing.jsonschema import DRAFT202012
+
+from local.aws import Answer, Api
+
+DOCUMENT = Path(__file__).resolve().parent.parent / "openapi.yaml"
+URI = "urn:valro:openapi"
+# Objects whose fields are ours alone: what is not named there must not be there.
+CLOSED = ("Accepted", "Error", "Event", "GatewayMessage", "ListedTask", "Task")
+
+
+class ContractBroken(AssertionError):
+    """An answer that openapi.yaml does not describe."""
+
+
+class CheckedApi(Api):
+    """The deployed API, every answer of which must be one that openapi.yaml describes."""
+
+    def request(self, method: str, path: str, *args: Any, **kwargs: Any) -> Answer:
+        """Sends one request as Api does, and judges the answer."""
+        answer = super().request(method, path, *args, **kwargs)
+        validate_response(method, path, answer.status, answer.headers, answer.body)
+        return answer
+
+
+def validate_response(
+    method: str,
+    path: str,
+    status: int,
+    headers: Mapping[str, str] | HTTPMessage,
+    body: bytes | str | None,
+) -> None:
+    """Raises ContractBroken, with the reason, unless openapi.yaml describes this answer.
+
+    ``path`` is as on AWS (``/tasks?limit=2``), without a stage before it.
+    """
+    what = f"{method} {path} -> {status}"
+    pointer = _response_pointer(method, urlsplit(path).path, status)
+    if pointer is None:
+        _refuse(what, "no such status is described", body)
+    response = resolve(pointer)[1]
+    given = {name.lower(): value for name, value in headers.items()}
+    text = body.decode() if isinstance(body, bytes) else body or ""
+    if method == "HEAD":
+        return
+    if "content" not in response:
+        if text:
+            _refuse(what, "it must have no body", text)
+    else:
+        _judge_body(what, pointer, given.get("content-type", ""), text)
+    if not _is_gateways(text):
+        _judge_headers(what, response.get("headers", {}), given)
+
+
+def response_of_handler(
+    method: str, path: str, response: Mapping[str, Any]
+) -> tuple[str, str, int, Mapping[str, str], str | None]:
+    """The arguments of `validate_response` for what lambda_handler returned."""
+    return method, path, response["statusCode"], response["headers"], response.get("body")
+
+
+@functools.cache
+def document() -> dict[str, Any]:
+    """openapi.yaml, read."""
+    loaded: dict[str, Any] = yaml.safe_load(DOCUMENT.read_text(encoding="utf-8"))
+    return loaded
+
+
+def validator(pointer: str) -> Draft202012Validator:
+    """A validator for the schema at a JSON pointer into openapi.yaml, formats checked too."""
+    return _validator(pointer)
+
+
+def resolve(pointer: str) -> tuple[str, Any]:
+    """What stands at a JSON pointer, and where it really stands if it is a reference."""
+    value: Any = document()
+    for part in pointer.split("/")[1:]:
+        value = value[_unescaped(part, value)]
+    if isinstance(value, dict) and "$ref" in value:
+        return resolve(value["$ref"].removeprefix("#"))
+    return pointer, value
+
+
+def escaped(name: str) -> str:
+    """A name as a part of a JSON pointer."""
+    return name.replace("~", "~0").replace("/", "~1")
+
+
+def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Every path, method and operation."""
+    for path, item in document()["paths"].items():
+        for method, operation in item.items():
+            if method != "parameters":
+                yield path, method, operation
+
+
+@functools.cache
+def _validator(pointer: str) -> Draft202012Validator:
+    resource = Resource(contents=document(), specification=DRAFT202012)
+    registry: Registry[Any] = Registry().with_resource(URI, resource)
+    schema = {"$ref": f"{URI}#{pointer}"}
+    return Draft202012Validator(schema, registry=registry, format_checker=FormatChecker())
+
+
+def _response_pointer(method: str, path: str, status: int) -> str | None:
+    template = _template(path)
+    operation = document()["paths"].get(template, {}).get(method.lower())
+    if operation is None:
+        # Not an operation: the gateway has no route for it, or the function says so itself.
+        name = {404: "NotFound", 405: "MethodNotAllowed"}.get(status)
+        return f"/components/responses/{name}" if name else None
+    if str(status) not in operation["responses"]:
+        return None
+    return resolve(f"/paths/{escaped(template)}/{method.lower()}/responses/{status}")[0]
+
+
+def _template(path: str) -> str:
+    if re.fullmatch(r"/tasks/?", path):
+        return "/tasks"
+    return "/tasks/{id}" if re.fullmatch(r"/tasks/[^/]+/?", path) else ""
+
+
+def _judge_body(what: str, pointer: str, content_type: str, text: str) -> None:
+    if content_type.partition(";")[0].strip() != "application/json":
+        _refuse(what, f"its Content-Type is {content_type!r}", text)
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant)
+    except ValueError as error:
+        _refuse(what, f"its body is not JSON ({error})", text)
+    schema = f"{pointer}/content/application~1json/schema"
+    for error in _validator(schema).iter_errors(value):
+        _refuse(what, f"at {error.json_path}: {error.message[:500]}", text)
+    _judge_names(what, resolve(schema)[1], value)
+
+
+def _judge_headers(what: str, described: Mapping[str, Any], given: Mapping[str, str]) -> None:
+    for name, reference in described.items():
+        pointer, header = resolve(reference["$ref"].removeprefix("#"))
+        value: Any = given.get(name.lower())
+        if value is None:
+            if header.get("required"):
+                _refuse(what, f"it lacks {name}", None)
+            continue
+        if header["schema"]["type"] == "integer" and re.fullmatch(r"[0-9]+", value):
+            value = int(value)
+        for error in _validator(f"{pointer}/schema").iter_errors(value):
+            _refuse(what, f"{name}: {error.message}", None)
+
+
+def _judge_names(what: str, schema: Mapping[str, Any], value: Any) -> None:
+    """Refuses fields that are described nowhere, in the objects that are ours alone."""
+    if isinstance(value, list):
+        for element in value:
+            _judge_names(what, schema, element)
+    elif isinstance(value, dict):
+        described = {name for closed in CLOSED for name in _properties(closed)}
+        if undescribed := value.keys() - described:
+            _refuse(what, f"it has fields that are not described: {sorted(undescribed)}", None)
+        for event in value.get("events", []):
+            if undescribed := event.keys() - _properties("Event"):
+                _refuse(what, f"an event has {sorted(undescribed)}", None)
+
+
+def _properties(name: str) -> set[str]:
+    schema = document()["components"]["schemas"][name]
+    names = set(schema.get("properties", {}))
+    for part in schema.get("allOf", []):
+        names |= (
+            _properties(part["$ref"].rpartition("/")[2]) if "$ref" in part else set(part["properties"])
+        )
+    return names
+
+
+def _is_gateways(text: str) -> bool:
+    """Whether an answer is API Gateway's own, which knows nothing of our headers."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return False
+    return isinstance(value, dict) and value.keys() == {"message"}
+
+
+def _unescaped(part: str, value: Any) -> Any:
+    name = part.replace("~1", "/").replace("~0", "~")
+    return int(name) if isinstance(value, list) else name
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    message = f"{name} is not JSON"
+    raise ValueError(message)
+
+
+def _refuse(what: str, why: str, body: bytes | str | None) -> NoReturn:
+    shown = f"\n{body[:1000]!r}" if body else ""
+    message = f"openapi.yaml does not describe {what}: {why}{shown}"
+    raise ContractBroken(message)
