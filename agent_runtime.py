@@ -44,6 +44,7 @@ from botocore.exceptions import (
     ProxyConnectionError,
     ReadTimeoutError,
 )
+from botocore.exceptions import ConnectionError as BotoConnectionError
 from urllib3.exceptions import HTTPError
 from urllib3.exceptions import ReadTimeoutError as StreamReadTimeout
 
@@ -55,6 +56,7 @@ NOT_STARTED_CODES = frozenset(
 )
 NOT_CONNECTED = (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError)
 AGENT_FAILED_CODE = "RuntimeClientError"
+AGENT_FAILED_STATUS = 424
 
 # An agent started late would be cut off in the middle of its work, so the first half of the time is
 # for starting and at least the second half for running.
@@ -196,8 +198,11 @@ class AgentRuntime:
 
     def _start(self, task_id: str, prompt: str, end: float) -> dict[str, Any]:
         """Calls the agent until it starts; returns botocore's response, its body unread."""
+        seconds = end - self.monotonic()
+        if seconds <= 0:
+            raise AgentNotStarted("There was no time left to start the agent.")
         payload = json.dumps({"prompt": prompt, "task_id": task_id}).encode()
-        last_start = end - (end - self.monotonic()) * STARTING_SHARE
+        last_start = end - seconds * STARTING_SHARE
         attempt = 0
         while True:
             left = max(end - self.monotonic(), 0.001)
@@ -206,7 +211,7 @@ class AgentRuntime:
                 return client.invoke_agent_runtime(
                     runtimeSessionId=session_id(task_id), payload=payload, **self.target
                 )
-            except (BotoCoreError, ClientError) as error:
+            except Exception as error:  # not botocore's alone: see _agent_error
                 if not _proves_not_started(error):
                     raise _agent_error(error) from error
                 wait = self.jitter() * min(MAX_BACKOFF_SECONDS, BACKOFF_SECONDS * 2**attempt)
@@ -259,8 +264,10 @@ class EventStream:
         self.buffer = bytearray()
         self.pieces: list[str] = []
         self.turn: str | None = None
+        self.pieces_before = 0  # how many pieces are older than the last whole turn
         self.answer: dict[str, Json] = {}
         self.unreadable: InvalidAnswer | None = None
+        self.unread = bytearray()
         self.size = 0
 
     def feed(self, data: bytes) -> None:
@@ -276,35 +283,29 @@ class EventStream:
 
     def finish(self) -> Answer:
         """The answer, once the stream has ended; raises AgentFailed if there is none."""
-        self._line(bytes(self.buffer))
+        last, self.buffer = bytes(self.buffer), bytearray()
+        self._line(last)
         if self.unreadable:
             what = "The agent's answer cannot be read."
-            raise AgentFailed(what, str(self.unreadable), self.partial())
-        answer = self._gathered()
+            raise AgentFailed(what, str(self.unreadable), self.partial(), self.raw())
+        answer = self._gathered(self.turn if self.turn is not None else "".join(self.pieces))
         if answer is None:
             raise AgentFailed("The agent ended without an answer.")
         return answer
 
     def partial(self) -> Answer | None:
-        """What there is of an answer so far, for a run that failed."""
-        try:
-            return self._gathered()
-        except AgentFailed:
-            return None
+        """What there is of an answer so far, for a run that failed: an unfinished turn too."""
+        unfinished = "".join(self.pieces[self.pieces_before :])
+        return self._gathered("\n\n".join(text for text in (self.turn, unfinished) if text))
 
     def raw(self) -> str:
-        """What of the stream no frame holds: the line in which it ended."""
-        return self.buffer.decode(errors="replace")
+        """What of the stream no frame holds: unreadable lines, and the one in which it ended."""
+        return (self.unread + self.buffer).decode(errors="replace")
 
-    def _gathered(self) -> Answer | None:
-        text = self.turn if self.turn is not None else "".join(self.pieces)
-        if not self.answer:
-            return Answer(text) if text else None
-        try:
+    def _gathered(self, text: str) -> Answer | None:
+        if self.answer:
             return make_answer(self.answer, text)
-        except InvalidAnswer as error:
-            what = "The agent's answer cannot be read."
-            raise AgentFailed(what, str(error), raw=repr(self.answer)) from error
+        return Answer(text) if text else None
 
     def _line(self, line: bytes) -> None:
         if not line.startswith(b"data:"):
@@ -314,6 +315,8 @@ class EventStream:
         except InvalidAnswer as error:
             # One frame may be noise and the agent at work: hear it out, then say so.
             self.unreadable = error
+            self.unread += line + b"\n"
+            self._grow(len(line))
 
     def _frame(self, frame: Json) -> None:  # noqa: C901 - a case for each shape there is
         match frame:
@@ -328,10 +331,10 @@ class EventStream:
                 self._piece(text)
             case {"event": {"contentBlockStart": {"start": {"toolUse": {"name": str(name)}}}}}:
                 self._progress(f"Using {name}")
-            case {"message": {"role": role, "content": list() as content}}:
-                text = text_of(content)
-                if role == "assistant" and text:
+            case {"message": {"role": "assistant", "content": list()} as message}:
+                if text := text_of(message):
                     self.turn = text
+                    self.pieces_before = len(self.pieces)
                     self._grow(len(text))
             case {"data": str(text)}:
                 self._piece(text)
@@ -388,7 +391,7 @@ class WholeAnswer:
         match value:
             case {"error": error} if error:
                 raise AgentFailed(error_text(value), repr(value))
-            case None | [] | {} if not value:
+            case None | "" | [] | {} if not value:
                 raise AgentFailed("The agent ended without an answer.", repr(value))
             case dict():
                 return make_answer(value, "")
@@ -449,9 +452,9 @@ def error_text(answer: dict[str, Json]) -> str:
         error = error.get("message")
     candidates = (error, answer.get("message"), "The agent reported a failure.")
     said = next(text for text in candidates if isinstance(text, str) and text.strip())
-    text = " ".join(said.split())[:1_500]
+    text = " ".join(said.split())
     text = re.sub(r"arn:aws[^\s\"'<>]*", "(an AWS resource)", text)
-    text = re.sub(r"(?<!\d)\d{12}(?!\d)", "(an AWS account)", text)
+    text = re.sub(r"(?<!\d)\d{12}(?!\d)", "(an AWS account)", text)[:1_500]
     return text if text.endswith((".", "!", "?")) else text + "."
 
 
@@ -461,7 +464,7 @@ def is_python_repr(text: str) -> bool:
         return False
     try:
         return isinstance(ast.literal_eval(text), dict)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return True
 
 
@@ -478,22 +481,29 @@ def _proves_not_started(error: Exception) -> bool:
     return isinstance(error, NOT_CONNECTED)
 
 
-def _agent_error(error: BotoCoreError | ClientError) -> AgentError:
-    """An error of the call itself in words; botocore's own text names ARNs and goes to the log."""
+def _agent_error(error: Exception) -> AgentError:
+    """An error of the call itself in words; its own text names ARNs and goes to the log.
+
+    Lost, unless it is known that the agent has failed or was not started: an error answer that is
+    cut or garbled leaves botocore as an error of urllib3 or of its parser.
+    """
     detail = repr(error)
     if isinstance(error, ClientError):
         code = error.response["Error"]["Code"]
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
-        if code == AGENT_FAILED_CODE:
+        if code == AGENT_FAILED_CODE or status == AGENT_FAILED_STATUS:
             return AgentFailed("The agent failed.", detail)
         if status < 500:
             return AgentNotStarted(f"The agent could not be called ({code}).", detail)
         return AgentLost(f"The agent's service failed ({code}).", detail)
-    if isinstance(error, ReadTimeoutError):
+    if isinstance(error, (ReadTimeoutError, StreamReadTimeout)):
         return AgentLost("The agent did not finish in time.", detail)
-    if isinstance(error, HTTPClientError):
-        return AgentLost("The connection to the agent was lost.", detail)
-    return AgentNotStarted(f"The agent could not be called ({type(error).__name__}).", detail)
+    # A TLS connection can break in the middle of a call too: that is a BotoConnectionError.
+    if isinstance(error, BotoCoreError) and not isinstance(
+        error, (HTTPClientError, BotoConnectionError)
+    ):
+        return AgentNotStarted(f"The agent could not be called ({type(error).__name__}).", detail)
+    return AgentLost("The connection to the agent was lost.", detail)
 
 
 def _clean(value: Json, depth: int) -> Json:
@@ -526,7 +536,7 @@ def _as_list(value: Json) -> list[Json]:
 
 
 def _as_object(value: Json, key: str) -> dict[str, Json]:
-    return value if isinstance(value, dict) else {key: value}
+    return dict(value) if isinstance(value, dict) else {key: value}
 
 
 def _give_emails(vendors: list[dict[str, Json]], emails: list[Json]) -> list[Json]:
