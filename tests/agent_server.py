@@ -1,0 +1,262 @@
+"""A little AgentCore on 127.0.0.1 for fast tests: it plays a script and counts its calls.
+
+It speaks HTTP as AgentCore does (chunked streams, error headers), so that what a test sees went
+through the real botocore and a real socket.
+"""
+
+import json
+import socket
+import ssl
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+ARN = "arn:aws:bedrock-agentcore:us-west-2:123456789012:runtime/valro-AbCdEfGhIj"
+STREAM = "text/event-stream; charset=utf-8"
+LONGEST_SECONDS = 10.0  # after which a script that waits goes on by itself
+DRIP_SECONDS = 0.02
+
+
+@dataclass
+class Call:
+    """One request as it arrived."""
+
+    operation: str
+    arn: str
+    session: str
+    query: dict[str, list[str]]
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def payload(self) -> Any:
+        return json.loads(self.body)
+
+
+class Exchange(BaseHTTPRequestHandler):
+    """One connection; the methods below are what a script can do with it."""
+
+    protocol_version = "HTTP/1.1"
+    server: "AgentServer"
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("content-length") or 0))
+        url = urlsplit(self.path)
+        _, _, arn, operation = url.path.split("/")
+        call = Call(
+            operation,
+            unquote(arn),
+            self.headers["X-Amzn-Bedrock-AgentCore-Runtime-Session-Id"],
+            parse_qs(url.query),
+            dict(self.headers.items()),
+            body,
+        )
+        self.close_connection = True
+        self.server.script_of(call)(self)
+
+    def begin(self, content_type: str = STREAM, length: int | None = None, status: int = 200):
+        """Sends the head, of a chunked answer if no length is given."""
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        if length is None:
+            self.send_header("Transfer-Encoding", "chunked")
+        else:
+            self.send_header("Content-Length", str(length))
+        self.end_headers()
+
+    def chunk(self, data: bytes) -> None:
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+
+    def end(self) -> None:
+        self.chunk(b"")
+
+    def whole(
+        self, body: bytes, content_type: str = "application/json", status: int = 200, code: str = ""
+    ) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        if code:
+            self.send_header("x-amzn-ErrorType", code)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def stall(self) -> None:
+        """Says nothing more and holds the connection until the test is over."""
+        self.server.over.wait(LONGEST_SECONDS)
+
+    def drip(self, data: bytes) -> None:
+        """Sends the same little thing for ever, faster than any timeout between two bytes."""
+        while not self.server.over.wait(DRIP_SECONDS):
+            self.chunk(data)
+
+    def reset(self) -> None:
+        """Breaks the connection off with a reset instead of an end."""
+        linger = struct.pack("ii", 1, 0)
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self.wfile.close()
+        self.rfile.close()
+        self.connection.close()
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base's name
+        """Keeps quiet."""
+
+
+Script = Callable[[Exchange], None]
+
+
+class AgentServer(ThreadingHTTPServer):
+    """Plays ``scripts`` in their order, the last one for every further call."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Exchange)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.scripts: list[Script] = []
+        self.stop_script: Script = sends_json({})
+        self.calls: list[Call] = []
+        self.over = threading.Event()
+
+    def play(self, *scripts: Script) -> None:
+        self.scripts = list(scripts)
+
+    def script_of(self, call: Call) -> Script:
+        self.calls.append(call)
+        if call.operation == "stopruntimesession":
+            return self.stop_script
+        return self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
+
+    @property
+    def runs(self) -> list[Call]:
+        """The calls that would have started the agent."""
+        return [call for call in self.calls if call.operation == "invocations"]
+
+    @property
+    def stops(self) -> list[Call]:
+        return [call for call in self.calls if call.operation == "stopruntimesession"]
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Keeps quiet: a client that hangs up is what many tests are about."""
+
+
+@contextmanager
+def agent_server() -> Iterator[AgentServer]:
+    with AgentServer() as server:
+        # The poll bounds how long shutdown() takes.
+        thread = threading.Thread(target=server.serve_forever, args=(0.005,), daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.over.set()
+            server.shutdown()
+            thread.join()
+
+
+@contextmanager
+def broken_tls_server(
+    folder: Path, on_request: Callable[[bytes], object]
+) -> Iterator[tuple[str, Path]]:
+    """Takes one request over TLS and answers with what is no TLS; gives its URL and certificate."""
+    certificate = folder / "certificate.pem"
+    make_certificate(certificate)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+
+    def serve() -> None:
+        plain, _ = listener.accept()
+        beneath = plain.dup()
+        with plain, beneath, context.wrap_socket(plain, server_side=True) as connection:
+            request = b""
+            while b'"task_id"' not in request:
+                request += connection.recv(65_536)
+            on_request(request)
+            beneath.sendall(b"what? " * 100)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"https://127.0.0.1:{listener.getsockname()[1]}", certificate
+        thread.join(LONGEST_SECONDS)
+
+
+def make_certificate(path: Path) -> None:
+    """Writes a key and a certificate of its own for 127.0.0.1."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        + certificate.public_bytes(serialization.Encoding.PEM)
+    )
+
+
+def line(frame: Any) -> bytes:
+    """A frame as the SDK sends it: non-ASCII is not escaped."""
+    return b"data: " + json.dumps(frame, ensure_ascii=False).encode() + b"\n\n"
+
+
+def sends_json(value: Any) -> Script:
+    return sends(json.dumps(value).encode())
+
+
+def sends(body: bytes, content_type: str = "application/json") -> Script:
+    return lambda exchange: exchange.whole(body, content_type)
+
+
+def sends_error(status: int, code: str = "", body: bytes = b'{"message":"no"}') -> Script:
+    return lambda exchange: exchange.whole(body, status=status, code=code)
+
+
+def streams(*pieces: bytes, then: Script = Exchange.end) -> Script:
+    """Sends each piece as a chunk of its own, and ends the stream or does something worse."""
+
+    def script(exchange: Exchange) -> None:
+        exchange.begin()
+        for piece in pieces:
+            exchange.chunk(piece)
+        then(exchange)
+
+    return script
+
+
+def hangs_up(exchange: Exchange) -> None:
+    """Closes the connection without another byte."""
+
+
+def free_port() -> int:
+    """A port on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,1163 @@
+"""What agent_runtime promises, against a little server and through the real botocore.
+
+Its tables are the outline: how often the agent is reached, how long it may take, what is kept.
+"""
+
+import json
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from agent_runtime import (
+    MAX_BYTES,
+    AgentError,
+    AgentFailed,
+    AgentLost,
+    AgentNotStarted,
+    AgentRuntime,
+    Answer,
+    EventStream,
+    InvalidArn,
+    WholeAnswer,
+    is_python_repr,
+    session_id,
+)
+from tests.agent_server import (
+    ARN,
+    STREAM,
+    AgentServer,
+    Exchange,
+    Script,
+    agent_server,
+    broken_tls_server,
+    free_port,
+    hangs_up,
+    line,
+    sends,
+    sends_error,
+    sends_json,
+    streams,
+)
+
+TASK_ID = "0e1fa3b6-9a3e-4c43-8d0a-0c2f4f1f5a77"
+NO_VENDOR = "The agent was not started, so no vendor was contacted."
+MAYBE = "The agent may already have contacted vendors."
+ENOUGH = 10.0
+SHORT = 0.3  # seconds for an agent that will not answer in time
+
+
+class FakeTime:
+    """A clock that moves only when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[AgentServer]:
+    with agent_server() as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK_AGENTCORE", server.url)
+        yield server
+
+
+@pytest.fixture(scope="module")
+def session() -> botocore.session.Session:
+    session = botocore.session.Session()
+    session.set_credentials("test", "test")
+    # Loads the service's model, which else the first test would do within its short time.
+    session.create_client("bedrock-agentcore", region_name="us-west-2")
+    return session
+
+
+@pytest.fixture
+def agent(session: botocore.session.Session, server: AgentServer) -> AgentRuntime:
+    """An agent whose retries do not wait."""
+    return AgentRuntime(session, ARN, jitter=lambda: 0.0)
+
+
+@pytest.fixture
+def fake_time() -> FakeTime:
+    return FakeTime()
+
+
+@pytest.fixture
+def patient(session: botocore.session.Session, fake_time: FakeTime) -> AgentRuntime:
+    """An agent in fake time, with the longest waits that the jitter can draw."""
+    return AgentRuntime(
+        session, ARN, monotonic=fake_time.monotonic, sleep=fake_time.sleep, jitter=lambda: 1.0
+    )
+
+
+def run(agent: AgentRuntime, seconds: float = ENOUGH) -> tuple[Answer, list[str]]:
+    """What the agent answered, and what it said before."""
+    said: list[str] = []
+    return agent.run(TASK_ID, "Find me a painter", seconds, said.append), said
+
+
+def failure(agent: AgentRuntime, seconds: float = ENOUGH) -> AgentError:
+    with pytest.raises(AgentError) as caught:
+        run(agent, seconds)
+    return caught.value
+
+
+def read_stream(*pieces: bytes) -> tuple[Answer, list[str]]:
+    said: list[str] = []
+    stream = EventStream(said.append)
+    for piece in pieces:
+        stream.feed(piece)
+    return stream.finish(), said
+
+
+def read_frames(*frames: Any) -> tuple[Answer, list[str]]:
+    return read_stream(*map(line, frames))
+
+
+def read_whole(body: bytes, *, is_text: bool = False) -> Answer:
+    whole = WholeAnswer(is_text=is_text)
+    whole.feed(body)
+    return whole.finish()
+
+
+def read_json(value: Any) -> Answer:
+    return read_whole(json.dumps(value).encode())
+
+
+# --- the call -------------------------------------------------------------------------------------
+
+
+def test_the_agent_gets_prompt_and_task_id_in_a_session_of_the_task(
+    agent: AgentRuntime, server: AgentServer
+):
+    server.play(sends_json("done"))
+    run(agent)
+    (call,) = server.runs
+    assert call.arn == ARN
+    assert call.payload == {"prompt": "Find me a painter", "task_id": TASK_ID}
+    assert call.session == TASK_ID
+    assert call.query == {}
+
+
+def test_a_prompt_in_any_script_arrives_as_written(agent: AgentRuntime, server: AgentServer):
+    server.play(sends_json("done"))
+    agent.run(TASK_ID, "Maler für “Zürich” 🏠\u2028 und\nmehr", ENOUGH, print)
+    assert server.runs[0].payload["prompt"] == "Maler für “Zürich” 🏠\u2028 und\nmehr"
+
+
+def test_a_qualifier_is_passed_on(session: botocore.session.Session, server: AgentServer):
+    server.play(sends_json("done"))
+    agent = AgentRuntime(session, ARN, "prod")
+    run(agent)
+    agent.stop(TASK_ID)
+    assert [call.query for call in server.calls] == [{"qualifier": ["prod"]}] * 2
+
+
+def test_the_region_is_the_one_of_the_arn_not_of_the_function(
+    agent: AgentRuntime, server: AgentServer, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    server.play(sends_json("done"))
+    run(agent)
+    agent.stop(TASK_ID)
+    scopes = [call.headers["Authorization"].split("/")[2:4] for call in server.calls]
+    assert scopes == [["us-west-2", "bedrock-agentcore"]] * 2
+
+
+@pytest.mark.parametrize(
+    "task_id",
+    ["a", "test-123", "x" * 32, "x" * 33, TASK_ID, "x" * 100],
+)
+def test_a_session_id_is_the_task_s_own_and_long_enough(task_id: str):
+    """The same every time, so that the session can be stopped; 33 to 256 characters."""
+    assert session_id(task_id) == session_id(task_id)
+    assert session_id(task_id).startswith(task_id)
+    assert 33 <= len(session_id(task_id)) <= 256
+
+
+def test_two_short_task_ids_never_share_a_session():
+    assert session_id("a") != session_id("b")
+    assert session_id("test-1") != session_id("test-12")
+
+
+def test_stop_names_the_session_that_run_used_and_is_sent_once(
+    agent: AgentRuntime, server: AgentServer
+):
+    server.play(sends_json("done"))
+    agent.run("test-123", "x", ENOUGH, print)
+    agent.stop("test-123")
+    assert [call.operation for call in server.calls] == ["invocations", "stopruntimesession"]
+    assert server.calls[0].session == server.calls[1].session
+    assert server.calls[1].arn == ARN
+
+
+@pytest.mark.parametrize("status", [404, 429, 500])
+def test_a_refused_stop_is_not_repeated(agent: AgentRuntime, server: AgentServer, status: int):
+    server.stop_script = sends_error(status, "ThrottlingException")
+    with pytest.raises(Exception, match="StopRuntimeSession"):
+        agent.stop(TASK_ID)
+    assert len(server.stops) == 1
+
+
+@pytest.mark.parametrize(
+    "arn",
+    [
+        "",
+        "valro",
+        ARN + "/runtime-endpoint/DEFAULT",
+        ARN + "\n",
+        ARN.replace("runtime/", "memory/"),
+        ARN.replace("bedrock-agentcore", "lambda"),
+        ARN.replace("123456789012", "1234"),
+    ],
+)
+def test_what_is_no_runtime_s_arn_is_refused_at_once(session: botocore.session.Session, arn: str):
+    with pytest.raises(InvalidArn):
+        AgentRuntime(session, arn)
+
+
+@pytest.mark.parametrize("partition", ["aws", "aws-us-gov", "aws-cn"])
+def test_every_partition_has_runtimes(session: botocore.session.Session, partition: str):
+    arn = ARN.replace("arn:aws:", f"arn:{partition}:")
+    assert AgentRuntime(session, arn).region == "us-west-2"
+
+
+# --- at most once ---------------------------------------------------------------------------------
+
+
+def cut_error_body(exchange: Exchange) -> None:
+    exchange.begin("application/json", length=100, status=500)
+    exchange.wfile.write(b'{"mess')
+
+
+def stalled_error_body(exchange: Exchange) -> None:
+    exchange.begin("application/json", length=100, status=503)
+    exchange.stall()
+
+
+def cut_headers(exchange: Exchange) -> None:
+    exchange.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Ty")
+
+
+def not_http(exchange: Exchange) -> None:
+    exchange.wfile.write(b"\x16\x03\x01 what?\r\n\r\n")
+
+
+MAY_HAVE_ACTED: dict[str, tuple[Script, type[AgentError]]] = {
+    "500": (sends_error(500, "InternalServerException"), AgentLost),
+    "500 without a word": (sends_error(500, body=b""), AgentLost),
+    "500 with HTML": (sends_error(500, body=b"<html>"), AgentLost),
+    "500 with a JSON list": (sends_error(500, body=b"[1]"), AgentLost),
+    "500 with bytes that are no UTF-8": (sends_error(500, body=b"\xff\xfe{"), AgentLost),
+    "500 whose body is cut": (cut_error_body, AgentLost),
+    "502": (sends_error(502), AgentLost),
+    "503": (sends_error(503, "ServiceUnavailableException"), AgentLost),
+    "503 whose body stalls": (stalled_error_body, AgentLost),
+    "504": (sends_error(504), AgentLost),
+    "424, the agent failed": (sends_error(424, "RuntimeClientError"), AgentFailed),
+    "424 that quotes a throttle": (
+        sends_error(424, "RuntimeClientError", b'{"message":"ThrottlingException"}'),
+        AgentFailed,
+    ),
+    "424 without its name": (sends_error(424), AgentFailed),
+    "closed before the answer": (hangs_up, AgentLost),
+    "reset before the answer": (Exchange.reset, AgentLost),
+    "no answer in time": (Exchange.stall, AgentLost),
+    "headers cut": (cut_headers, AgentFailed),
+    "no HTTP at all": (not_http, AgentLost),
+    "a stream cut at once": (streams(then=hangs_up), AgentLost),
+    "a stream cut later": (streams(line("hello"), then=hangs_up), AgentLost),
+    "a stream reset": (streams(line("hello"), then=Exchange.reset), AgentLost),
+    "a stream that stalls": (streams(line("hello"), then=Exchange.stall), AgentLost),
+    "a stream that drips": (streams(then=lambda it: it.drip(b": .\n")), AgentLost),
+    "an error in the stream": (streams(line({"error": "no"})), AgentFailed),
+    "a stream without an answer": (streams(), AgentFailed),
+    "an answer of nothing": (sends(b""), AgentFailed),
+    "an answer that says error": (sends_json({"error": "no"}), AgentFailed),
+    "an answer that is not JSON": (sends(b"<html>"), AgentFailed),
+}
+
+
+@pytest.mark.parametrize("name", MAY_HAVE_ACTED)
+def test_an_agent_that_may_have_acted_is_never_called_again(
+    agent: AgentRuntime, server: AgentServer, name: str
+):
+    """The core promise: it e-mails real people."""
+    script, kind = MAY_HAVE_ACTED[name]
+    server.play(script)
+    error = failure(agent, SHORT)
+    assert type(error) is kind, error.detail
+    assert str(error).endswith(MAYBE)
+    assert error.still_running == (kind is AgentLost)
+    assert len(server.runs) == 1
+
+
+@pytest.mark.parametrize(
+    "status, code",
+    [
+        (400, "ValidationException"),
+        (401, "UnauthorizedException"),
+        (403, "AccessDeniedException"),
+        (403, "ExpiredTokenException"),
+        (404, "ResourceNotFoundException"),
+        (409, "ConflictException"),
+        (413, ""),
+    ],
+)
+def test_a_refused_call_is_not_repeated_and_contacted_nobody(
+    agent: AgentRuntime, server: AgentServer, status: int, code: str
+):
+    server.play(sends_error(status, code))
+    error = failure(agent)
+    assert type(error) is AgentNotStarted
+    assert str(error).endswith(NO_VENDOR)
+    assert not error.still_running
+    assert len(server.runs) == 1
+
+
+NOT_STARTED = [
+    (429, "ThrottlingException"),
+    (409, "RetryableConflictException"),
+    (402, "ServiceQuotaExceededException"),
+]
+
+
+@pytest.mark.parametrize("status, code", NOT_STARTED)
+def test_a_call_that_proves_that_nothing_started_is_repeated(
+    agent: AgentRuntime, server: AgentServer, status: int, code: str
+):
+    no = sends_error(status, code)
+    server.play(no, no, no, sends_json("done"))
+    answer, _ = run(agent)
+    assert answer.agent_response == "done"
+    assert len(server.runs) == 4
+    assert len({call.session for call in server.runs}) == 1
+
+
+@pytest.mark.parametrize("status, code", NOT_STARTED)
+def test_an_agent_too_busy_for_too_long_contacted_nobody(
+    patient: AgentRuntime, server: AgentServer, status: int, code: str
+):
+    server.play(sends_error(status, code))
+    error = failure(patient, 60)
+    assert type(error) is AgentNotStarted
+    assert str(error) == f"The agent was too busy, or out of reach, for too long. {NO_VENDOR}"
+    assert code in error.detail
+
+
+def test_a_refused_connection_is_tried_again_until_it_is_too_late_to_start(
+    patient: AgentRuntime, fake_time: FakeTime, monkeypatch: pytest.MonkeyPatch
+):
+    url = f"http://127.0.0.1:{free_port()}"
+    monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK_AGENTCORE", url)
+    error = failure(patient, 60)
+    assert type(error) is AgentNotStarted
+    assert fake_time.slept == [1, 2, 4, 8]
+
+
+def test_a_throttled_start_followed_by_a_lost_one_ends_there(
+    agent: AgentRuntime, server: AgentServer
+):
+    server.play(sends_error(429, "ThrottlingException"), hangs_up, sends_json("twice!"))
+    assert type(failure(agent)) is AgentLost
+    assert len(server.runs) == 2
+
+
+def test_a_tls_connection_that_breaks_in_mid_call_may_have_started_the_agent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The same error of botocore's as for a bad certificate, so neither counts as not started."""
+    received: list[bytes] = []
+    with broken_tls_server(tmp_path, received.append) as (url, certificate):
+        monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK_AGENTCORE", url)
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
+        fresh = botocore.session.Session()
+        fresh.set_credentials("test", "test")
+        error = failure(AgentRuntime(fresh, ARN))
+    assert b"Find me a painter" in b"".join(received)
+    assert "SSLError" in error.detail
+    assert type(error) is AgentLost
+
+
+def test_no_credentials_means_not_started(server: AgentServer, monkeypatch: pytest.MonkeyPatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    agent = AgentRuntime(botocore.session.Session(), ARN)
+    error = failure(agent)
+    assert type(error) is AgentNotStarted
+    assert str(error) == f"The agent could not be called (NoCredentialsError). {NO_VENDOR}"
+    assert server.runs == []
+
+
+# --- backoff, and when it is too late to start ----------------------------------------------------
+
+
+def test_the_waits_grow_up_to_20_seconds_and_end_with_the_first_half(
+    patient: AgentRuntime, fake_time: FakeTime, server: AgentServer
+):
+    """An agent started late would be cut off in the middle of its work."""
+    server.play(sends_error(429, "ThrottlingException"))
+    failure(patient, 200)
+    assert fake_time.slept == [1, 2, 4, 8, 16, 20, 20, 20]
+    assert len(server.runs) == 9
+    assert fake_time.now - 1_000 < 100
+
+
+def test_the_jitter_is_full(
+    session: botocore.session.Session, fake_time: FakeTime, server: AgentServer
+):
+    draws = iter([0.0, 0.25, 1.0])
+    agent = AgentRuntime(
+        session,
+        ARN,
+        monotonic=fake_time.monotonic,
+        sleep=fake_time.sleep,
+        jitter=lambda: next(draws),
+    )
+    no = sends_error(429, "ThrottlingException")
+    server.play(no, no, no, sends_json("done"))
+    run(agent, 100)
+    assert fake_time.slept == [0.0, 0.5, 4.0]
+
+
+@pytest.mark.parametrize("seconds", [0.0, -5.0])
+def test_without_time_the_agent_is_not_even_called(
+    patient: AgentRuntime, server: AgentServer, seconds: float
+):
+    server.play(sends_json("done"))
+    assert type(failure(patient, seconds)) is AgentNotStarted
+    assert server.runs == []
+
+
+# --- time -----------------------------------------------------------------------------------------
+
+
+def drips_pieces(exchange: Exchange) -> None:
+    exchange.begin()
+    exchange.drip(line("x"))
+
+
+def drips_json(exchange: Exchange) -> None:
+    exchange.begin("application/json")
+    exchange.drip(b" ")
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        Exchange.stall,
+        streams(then=Exchange.stall),
+        streams(line("x"), b"data: ", then=Exchange.stall),
+        drips_pieces,
+        drips_json,
+    ],
+    ids=["silent", "no frame", "half a frame", "a stream that drips", "JSON that drips"],
+)
+def test_the_whole_call_takes_no_longer_than_it_may(
+    agent: AgentRuntime, server: AgentServer, script: Script
+):
+    """A read timeout alone bounds only the gaps: a stream that drips would go on for ever."""
+    server.play(script)
+    start = time.monotonic()
+    error = failure(agent, SHORT)
+    assert SHORT * 0.9 <= time.monotonic() - start < SHORT + 1
+    assert str(error) == f"The agent did not finish in time. {MAYBE}"
+    assert error.still_running
+
+
+def test_progress_is_heard_while_the_agent_is_still_at_work(
+    agent: AgentRuntime, server: AgentServer
+):
+    """Each line is passed on when it arrives, not when a block of bytes is full."""
+    heard = threading.Event()
+
+    def waits_until_heard(exchange: Exchange) -> None:
+        assert heard.wait(5)
+        exchange.chunk(line({"response": "done"}))
+        exchange.end()
+
+    server.play(streams(line({"message": "one"}), then=waits_until_heard))
+    answer = agent.run(TASK_ID, "x", ENOUGH, lambda _: heard.set())
+    assert answer.agent_response == "done"
+
+
+# --- what had arrived is kept ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("worse", [hangs_up, Exchange.reset, Exchange.stall])
+def test_a_stream_that_breaks_keeps_all_that_had_arrived(
+    agent: AgentRuntime, server: AgentServer, worse: Script
+):
+    server.play(
+        streams(
+            line({"message": "Looking"}),
+            line({"vendors": [{"name": "Ann", "email": "ann@x"}], "emails_sent": 1}),
+            line({"message": "E-mailing"}) + b'data: "half a fr',
+            then=worse,
+        )
+    )
+    said: list[str] = []
+    with pytest.raises(AgentLost) as caught:
+        agent.run(TASK_ID, "x", 2 * SHORT, said.append)
+    # A reset may overtake what was sent just before it: TCP throws away what nobody has read.
+    if worse is Exchange.reset and not said:
+        return
+    assert said[:1] == ["Looking"]
+    if worse is not Exchange.reset:
+        assert said == ["Looking", "E-mailing"]
+        assert caught.value.partial is not None
+        assert caught.value.partial.vendors == [{"name": "Ann", "email": "ann@x", "emails": []}]
+        assert caught.value.partial.emails_sent == 1
+        assert caught.value.raw == 'data: "half a fr'
+
+
+def test_a_document_that_breaks_off_is_no_answer_but_is_kept_for_the_log(
+    agent: AgentRuntime, server: AgentServer
+):
+    def script(exchange: Exchange) -> None:
+        exchange.begin("application/json", length=1_000)
+        exchange.wfile.write(b'{"response": "I have e-mai')
+
+    server.play(script)
+    error = failure(agent)
+    assert type(error) is AgentLost
+    assert error.partial is None
+    assert error.raw == '{"response": "I have e-mai'
+
+
+def test_a_stream_cut_between_frames_is_an_error_not_a_completed_task(
+    agent: AgentRuntime, server: AgentServer
+):
+    """Only the end of the chunks says that the agent had finished."""
+    server.play(streams(line({"response": "done"}), then=hangs_up))
+    error = failure(agent)
+    assert str(error) == f"The connection to the agent was lost. {MAYBE}"
+    assert error.partial == Answer("done")
+
+
+CUT_STREAM = (
+    line({"message": "Looking"})
+    + line("Grüße, ")
+    + b": a comment\r\nevent: x\r\nid: 7\r\n"
+    + line({"response": "done\u2028", "vendors": [{"name": "Ann"}], "emails_sent": 2})
+)
+ONE_CUT = 4
+
+
+@pytest.mark.parametrize("offset", range(ONE_CUT))
+def test_a_stream_cut_at_any_byte_keeps_every_frame_before_it(
+    agent: AgentRuntime, server: AgentServer, offset: int
+):
+    """Through the socket, at some of the bytes; the property below takes every byte."""
+    for cut in range(1 + offset, len(CUT_STREAM), 8 * ONE_CUT):
+        server.play(streams(CUT_STREAM[:cut], then=hangs_up))
+        error = failure(agent)
+        assert type(error) is AgentLost
+        assert error.raw.encode().startswith(CUT_STREAM[:cut].rpartition(b"\n")[2][:5])
+        whole = CUT_STREAM[:cut].count(b"\n")
+        assert (error.partial is None) == (whole < 4)
+
+
+def test_what_a_broken_strands_run_wrote_after_its_last_turn_is_kept_too():
+    stream = EventStream(print)
+    stream.feed(line({"message": {"role": "assistant", "content": [{"text": "I look."}]}}))
+    stream.feed(line({"event": {"contentBlockDelta": {"delta": {"text": "I found"}}}}))
+    partial = stream.partial()
+    assert partial is not None
+    assert "I look." in partial.agent_response
+    assert "I found" in partial.agent_response
+
+
+# --- the stream's frames --------------------------------------------------------------------------
+
+
+def test_pieces_of_text_are_put_together():
+    answer, said = read_frames("Hello ", {"data": "wor"}, "ld", "\u2028🏠")
+    assert answer == Answer("Hello world\u2028🏠")
+    assert said == []
+
+
+def test_messages_are_progress_trimmed_and_never_blank():
+    answer, said = read_frames({"message": " one\n"}, {"message": "  "}, {"message": "two"}, "x")
+    assert said == ["one", "two"]
+    assert answer == Answer("x")
+
+
+def test_an_answer_object_wins_over_pieces():
+    answer, _ = read_frames("thinking…", {"response": "done", "vendors": [{"name": "Ann"}]})
+    assert answer.agent_response == "done"
+    assert answer.vendors == [{"name": "Ann", "emails": []}]
+
+
+def test_pieces_are_the_response_of_an_answer_object_that_has_none():
+    answer, _ = read_frames("I found Ann.", {"vendors": [{"name": "Ann"}]})
+    assert answer.agent_response == "I found Ann."
+    assert answer.vendors == [{"name": "Ann", "emails": []}]
+
+
+def test_an_answer_in_several_objects_is_one_answer():
+    answer, _ = read_frames({"vendors": [{"name": "Ann"}]}, {"quotes": [{"price": 5}]}, "x")
+    assert (answer.vendors[0]["name"], answer.quotes) == ("Ann", [{"price": 5}])
+
+
+def test_a_message_beside_result_keys_is_the_response_and_not_progress():
+    answer, said = read_frames({"message": "All done", "vendors": []})
+    assert answer.agent_response == "All done"
+    assert said == []
+
+
+@pytest.mark.parametrize(
+    "frame", [None, True, 5, 1.5, [], ["x"], {}, {"start": True}, {"event": 3}, {"message": 3}]
+)
+def test_frames_that_mean_nothing_are_passed_over(frame: Any):
+    answer, said = read_frames(frame, "x")
+    assert (answer, said) == (Answer("x"), [])
+
+
+STRANDS_FRAMES: list[Any] = [
+    {"init_event_loop": True},
+    {"start": True},
+    {"start_event_loop": True},
+    {"event": {"messageStart": {"role": "assistant"}}},
+    {"event": {"contentBlockDelta": {"delta": {"text": "Let me "}, "contentBlockIndex": 0}}},
+    "{'data': 'Let me ', 'agent': <strands.agent.agent.Agent object at 0x7fa1>, 'id': UUID('5f')}",
+    {"event": {"contentBlockDelta": {"delta": {"text": "look."}}}},
+    {
+        "event": {
+            "contentBlockStart": {"start": {"toolUse": {"name": "getVendors", "toolUseId": "t1"}}}
+        }
+    },
+    {"event": {"contentBlockDelta": {"delta": {"toolUse": {"input": '{"city": "Charl'}}}}},
+    {"event": {"contentBlockStop": {}}},
+    {"event": {"messageStop": {"stopReason": "tool_use"}}},
+    {
+        "message": {
+            "role": "assistant",
+            "content": [
+                {"text": "Let me look."},
+                {"toolUse": {"toolUseId": "t1", "name": "getVendors", "input": {}}},
+            ],
+        }
+    },
+    {
+        "message": {
+            "role": "user",
+            "content": [{"toolResult": {"toolUseId": "t1", "content": [{"text": "secret"}]}}],
+        }
+    },
+    {"message": {"role": "assistant", "content": [{"toolUse": {"name": "sendEmail"}}]}},
+    {"message": {"role": "assistant", "content": []}},
+    {"event": {"metadata": {"usage": {"inputTokens": 5}}}},
+    {"event": {"contentBlockDelta": {"delta": {"text": "I e-mailed "}}}},
+    {"event": {"contentBlockDelta": {"delta": {"text": "Ann."}}}},
+    {"message": {"role": "assistant", "content": [{"text": "I e-mailed "}, {"text": "Ann."}]}},
+    "{'result': AgentResult(stop_reason='end_turn', message={'role': 'assistant'}, state={})}",
+]
+
+
+def test_a_strands_agent_s_raw_events_give_its_last_turn_and_its_tools():
+    answer, said = read_frames(*STRANDS_FRAMES)
+    assert answer == Answer("I e-mailed Ann.")
+    assert said == ["Using getVendors"]
+
+
+def test_a_turn_without_text_is_not_the_response():
+    """A strands run that ends in a tool call: the last turn *with text* is the response."""
+    answer, _ = read_frames(*STRANDS_FRAMES[:15])
+    assert answer == Answer("Let me look.")
+
+
+def test_a_strands_run_without_whole_turns_gives_its_deltas():
+    answer, _ = read_frames(*(frame for frame in STRANDS_FRAMES if "message" not in frame))
+    assert answer == Answer("Let me look.I e-mailed Ann.")
+
+
+# What bedrock-agentcore 1.24.2 sent for an async generator's "Hello ", {"data": "Hi", "agent": an
+# object}, {"message": "Looking"}, {"a": {1, 2}}, "line\u2028sep é", a delta, None and b"x".
+SDK_STREAM = (
+    b'data: "Hello "\n\n'
+    b"data: \"{'data': 'Hi', 'agent': <__main__.Agent object at 0x7fa139d4dd90>}\"\n\n"
+    b'data: {"message": "Looking"}\n\n'
+    b'data: {"a": [1, 2]}\n\n'
+    b'data: "line\xe2\x80\xa8sep \xc3\xa9"\n\n'
+    b'data: {"event": {"contentBlockDelta": {"delta": {"text": "Hel"}, "contentBlockIndex": 0}}}\n\n'
+    b"data: null\n\n"
+    b"data: \"b'x'\"\n\n"
+)
+SDK_STREAM_ERROR = (
+    b'data: "Hello "\n\n'
+    b'data: {"error": "boom", "error_type": "RuntimeError", '
+    b'"message": "An error occurred during streaming"}\n\n'
+)
+
+
+def test_a_stream_recorded_from_the_sdk_is_read():
+    answer, said = read_stream(SDK_STREAM)
+    assert answer == Answer("Hello line\u2028sep éHelb'x'")
+    assert said == ["Looking"]
+
+
+def test_an_exception_in_the_middle_of_a_stream_is_a_failure_with_what_came_before():
+    """It comes with HTTP status 200."""
+    with pytest.raises(AgentFailed) as caught:
+        read_stream(SDK_STREAM_ERROR)
+    assert str(caught.value) == f"boom. {MAYBE}"
+    assert caught.value.partial == Answer("Hello ")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{'data': 'Hi', 'agent': <strands.agent.agent.Agent object at 0x7fa139d4dd90>}",
+        "{'role': 'user'}",
+        "{'a': {'b': [1, None, True]}, 'c': 1.5}",
+        "{'result': AgentResult(stop_reason='end_turn')}",
+        "{'data': 'cut off in the mid",
+        "{'a': 1, []: 2}",
+        "{'a', []}",
+        "{'" + "(" * 10_000,
+        "{'a': " + "[" * 100_000,
+        "{'a': " + "-" * 100_000 + "1}",
+    ],
+    ids=lambda text: text[:20],
+)
+def test_the_repr_of_a_python_dict_never_reaches_a_person(text: str):
+    assert is_python_repr(text)
+    answer, said = read_frames(text, "x")
+    assert (answer, said) == (Answer("x"), [])
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"a": 1}', "{ 'a': 1}", "Dear {'name'}", "{'a', 'b'}"])
+def test_other_text_with_braces_is_text(text: str):
+    assert not is_python_repr(text)
+
+
+# --- the stream's lines ---------------------------------------------------------------------------
+
+
+def test_only_a_newline_ends_a_line():
+    """str.splitlines() would cut these in two."""
+    text = "a\u2028b\u2029c\x85d\x0be\x0cf\x1cg"
+    answer, _ = read_stream(
+        b'data: "' + json.dumps(text, ensure_ascii=False)[1:-1].encode() + b'"\n\n'
+    )
+    assert answer.agent_response == text
+
+
+def test_crlf_comments_and_other_fields_are_allowed():
+    answer, said = read_stream(
+        b": hello\r\nretry: 5\r\nevent: message\r\nid: 1\r\n"
+        b'data: {"message": "one"}\r\n\r\ndata:"x"\r\n\r\ndatabase: 1\n:\n\n'
+    )
+    assert (answer, said) == (Answer("x"), ["one"])
+
+
+def test_a_last_line_without_a_newline_is_read():
+    answer, _ = read_stream(b'data: "Hello "\n\ndata: "world"')
+    assert answer == Answer("Hello world")
+
+
+def test_an_unreadable_frame_makes_the_answer_bad_but_is_heard_out():
+    """One frame may be noise and the agent at work, so what follows is not lost."""
+    said: list[str] = []
+    stream = EventStream(said.append)
+    stream.feed(b'data: {"vendors": [NaN]}\n' + line({"message": "one"}) + line("Hello"))
+    with pytest.raises(AgentFailed) as caught:
+        stream.finish()
+    assert str(caught.value) == f"The agent's answer cannot be read. {MAYBE}"
+    assert said == ["one"]
+    assert caught.value.partial == Answer("Hello")
+    assert '{"vendors": [NaN]}' in caught.value.raw
+
+
+FRAMES = st.one_of(
+    st.text(max_size=8),
+    st.builds(lambda text: {"data": text}, st.text(max_size=8)),
+    st.builds(lambda text: {"message": text}, st.text(max_size=8)),
+    st.builds(lambda text: {"response": text}, st.text(max_size=8)),
+    st.builds(lambda name: {"vendors": [{"name": name}]}, st.text(max_size=8)),
+    st.builds(
+        lambda role, text: {"message": {"role": role, "content": [{"text": text}]}},
+        st.sampled_from(["assistant", "user"]),
+        st.text(max_size=8),
+    ),
+    st.sampled_from(STRANDS_FRAMES),
+)
+LINE_ENDS = st.sampled_from([b"\n\n", b"\r\n\r\n", b"\n", b"\n: comment\n\n"])
+WIRE = st.lists(st.tuples(FRAMES, LINE_ENDS), max_size=6).map(
+    lambda frames: b"".join(
+        b"data: " + json.dumps(frame, ensure_ascii=False).encode() + end for frame, end in frames
+    )
+)
+
+
+def feed_pieces(stream: EventStream, data: bytes, cuts: list[int]) -> None:
+    places = sorted({min(cut, len(data)) for cut in cuts} | {0, len(data)})
+    for start, end in pairwise(places):
+        stream.feed(data[start:end])
+
+
+@given(wire=WIRE, cut=st.integers(0, 600), cuts=st.lists(st.integers(0, 600), max_size=8))
+def test_the_same_frames_are_read_wherever_a_stream_is_cut_and_however_it_arrives(
+    wire: bytes, cut: int, cuts: list[int]
+):
+    """Whole lines are never lost, half ones never read, and half a character harms nothing."""
+    arrived = wire[:cut]
+    in_pieces: list[str] = []
+    by_lines: list[str] = []
+    pieces = EventStream(in_pieces.append)
+    feed_pieces(pieces, arrived, cuts)
+    lines = EventStream(by_lines.append)
+    *whole, rest = arrived.split(b"\n")
+    for one in whole:
+        lines.feed(one + b"\n")
+    assert in_pieces == by_lines
+    assert pieces.partial() == lines.partial()
+    assert pieces.raw() == rest.decode(errors="replace")
+
+
+# --- JSON answers ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "value, response",
+    [
+        ("Hello", "Hello"),
+        ({"response": "Hello"}, "Hello"),
+        ({"result": "Hello"}, "Hello"),
+        ({"output": "Hello"}, "Hello"),
+        ({"message": "Hello"}, "Hello"),
+        ({"response": None, "result": "Hello"}, "Hello"),
+        ({"response": "", "vendors": []}, ""),
+        ({"vendors": []}, ""),
+        ({"result": {"role": "assistant", "content": [{"text": "Hel"}, {"text": "lo"}]}}, "Hello"),
+        ({"result": {"role": "assistant", "content": "Hello"}}, "Hello"),
+        ({"result": [{"text": "Hel"}, {"toolUse": {}}, {"text": "lo"}]}, "Hello"),
+        ({"result": {"role": "assistant", "content": [{"toolUse": {}}]}}, ""),
+        ({"result": {"price": 5}}, '{"price": 5}'),
+        ({"result": 5}, "5"),
+        ({"result": False}, "false"),
+        ({"something": "else"}, '{"something": "else"}'),
+        (["a", "b"], '["a", "b"]'),
+        (5, "5"),
+        ({"response": "Hello", "error": None}, "Hello"),
+        ({"response": "Hello", "error": ""}, "Hello"),
+    ],
+)
+def test_every_shape_of_response_is_text(value: Any, response: str):
+    assert read_json(value).agent_response == response
+
+
+@pytest.mark.parametrize("body", [b"", b" \n", b"null", b"{}", b"[]", b'""'])
+def test_an_answer_of_nothing_is_a_failure(body: bytes):
+    with pytest.raises(AgentFailed, match="ended without an answer"):
+        read_whole(body)
+
+
+def test_vendors_get_the_emails_sent_to_them_whatever_the_case():
+    answer = read_json(
+        {
+            "response": "x",
+            "vendors": [{"name": "Ann", "email": "Ann@X.com"}, {"name": "Bob", "email": "bob@x"}],
+            "emails": [
+                {"recipient": "ann@x.COM ", "subject": "1"},
+                {"recipient": "BOB@x", "subject": "2"},
+                {"recipient": "ANN@x.com", "subject": "3"},
+            ],
+        }
+    )
+    subjects = [[email["subject"] for email in vendor["emails"]] for vendor in answer.vendors]
+    assert subjects == [["1", "3"], ["2"]]
+    assert answer.emails_sent == 3
+    assert answer.unmatched_emails == []
+
+
+def test_an_email_to_no_vendor_is_counted_and_kept():
+    emails: list[Any] = [{"recipient": "eve@x"}, {"subject": "?"}, "text", {"recipient": ["a"]}]
+    answer = read_json({"vendors": [{"name": "Ann"}, {"email": ""}, 7], "emails": emails})
+    assert answer.unmatched_emails == emails
+    assert answer.emails_sent == 4
+    assert [vendor["emails"] for vendor in answer.vendors] == [[], [], []]
+
+
+@pytest.mark.parametrize(
+    "said, counted",
+    [(5, 5), (0, 0), (2.0, 2), (None, 1), ("3", 1), (True, 1), (-1, 1), (10**30, 1), ([], 1)],
+)
+def test_emails_sent_is_the_agent_s_number_if_it_is_one(said: Any, counted: int):
+    answer = read_json({"emails": [{"recipient": "a@x"}], "emails_sent": said})
+    assert answer.emails_sent == counted
+
+
+@pytest.mark.parametrize(
+    "value, vendors",
+    [
+        (None, []),
+        ({"name": "Ann"}, [{"name": "Ann", "emails": []}]),
+        (["Ann"], [{"name": "Ann", "emails": []}]),
+        ("Ann", [{"name": "Ann", "emails": []}]),
+    ],
+)
+def test_vendors_in_other_shapes_become_objects(value: Any, vendors: list[Any]):
+    assert read_json({"vendors": value}).vendors == vendors
+
+
+def test_values_survive_as_they_were():
+    quote = {
+        "price": 1.5,
+        "large": 1e300,
+        "tiny": 5e-324,
+        "digits": 10**40,
+        "empty": "",
+        "no": None,
+    }
+    assert read_json({"quotes": [quote]}).quotes == [quote]
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/json", "application/json; charset=utf-8", ""]
+)
+def test_json_is_read_whatever_its_content_type_adds(
+    agent: AgentRuntime, server: AgentServer, content_type: str
+):
+    server.play(sends(b'{"response": "Hello"}', content_type))
+    assert run(agent)[0] == Answer("Hello")
+
+
+def test_plain_text_is_the_response(agent: AgentRuntime, server: AgentServer):
+    server.play(sends("Grüße \xff".encode("latin-1"), "text/plain"))
+    assert run(agent)[0] == Answer("Gr\ufffd\ufffde \ufffd")
+
+
+def test_json_that_calls_itself_plain_text_is_json(agent: AgentRuntime, server: AgentServer):
+    server.play(sends(b'{"response": "Hello", "emails_sent": 1}', "text/plain; charset=utf-8"))
+    assert run(agent)[0] == Answer("Hello", emails_sent=1)
+
+
+def test_a_json_answer_in_chunks_is_read(agent: AgentRuntime, server: AgentServer):
+    def script(exchange: Exchange) -> None:
+        exchange.begin("application/json")
+        for byte in b'{"response": "Hello"}':
+            exchange.chunk(bytes([byte]))
+        exchange.end()
+
+    server.play(script)
+    assert run(agent)[0] == Answer("Hello")
+
+
+# --- odd bytes ------------------------------------------------------------------------------------
+
+ODD = {
+    "NaN": b"NaN",
+    "Infinity": b"Infinity",
+    "-Infinity": b"-Infinity",
+    "1e999": b"1e999",
+    "5,000 digits": b"1" * 5_000,
+    "600 deep": b"[" * 600 + b"]" * 600,
+    "100,000 deep": b"[" * 100_000 + b"]" * 100_000,
+    "100,000 deep, cut": b'{"a":' * 100_000,
+    "invalid UTF-8": b'"\xff\xfe"',
+    "an encoded surrogate": b'"\xed\xa0\x80"',
+    "UTF-16": '"x"'.encode("utf-16"),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_what_no_browser_could_read_makes_a_json_answer_bad_and_is_kept(name: str):
+    body = b'{"response": "x", "quotes": [' + ODD[name] + b"]}"
+    with pytest.raises(AgentFailed) as caught:
+        read_whole(body)
+    assert str(caught.value) == f"The agent's answer cannot be read. {MAYBE}"
+    assert caught.value.raw == body.decode(errors="replace")
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_what_no_browser_could_read_makes_a_streamed_answer_bad_and_is_kept(name: str):
+    body = b'{"response": "x", "quotes": [' + ODD[name].replace(b"\n", b"") + b"]}"
+    with pytest.raises(AgentFailed) as caught:
+        read_stream(line("Hello"), b"data: " + body + b"\n\n")
+    assert caught.value.partial == Answer("Hello")
+    assert body.decode(errors="replace") in caught.value.raw
+
+
+def test_halves_of_surrogate_pairs_become_replacement_characters():
+    body = rb'{"response": "a\ud800b\udc00", "vendors": [{"\udfff": "\ud83c\udfe0 \ud83c"}]}'
+    for answer in (read_whole(body), read_stream(b"data: " + body + b"\n\n")[0]):
+        assert answer.agent_response == "a\ufffdb\ufffd"
+        assert answer.vendors == [{"\ufffd": "🏠 \ufffd", "emails": []}]
+
+
+def test_nesting_up_to_490_is_kept():
+    value: Any = []
+    for _ in range(490):
+        value = [value]
+    assert read_json({"quotes": [{"deep": value}]}).quotes == [{"deep": value}]
+
+
+@pytest.mark.parametrize("content_type", ["application/json", STREAM])
+def test_an_answer_of_20_megabytes_comes_whole_and_soon(
+    agent: AgentRuntime, server: AgentServer, content_type: str
+):
+    text = "x" * 20_000_000
+    body = json.dumps({"response": text}).encode()
+    if content_type == STREAM:
+        body = b"data: " + body + b"\n\n"
+    server.play(sends(body, content_type))
+    assert run(agent)[0].agent_response == text
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"x" * (MAX_BYTES + 1), line("x" * (MAX_BYTES // 2 + 1)) * 2],
+    ids=["a line without end", "pieces without end"],
+)
+def test_an_answer_without_end_is_given_up_and_the_agent_may_still_run(data: bytes):
+    with pytest.raises(AgentLost, match="too long"):
+        read_stream(data)
+
+
+def test_a_document_without_end_is_given_up():
+    with pytest.raises(AgentLost, match="too long"):
+        read_whole(b" " * (MAX_BYTES + 1))
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                "response result message vendors quotes emails emails_sent error event data role "
+                "content text email recipient contentBlockDelta contentBlockStart delta start "
+                "toolUse name".split()
+            )
+            | st.text(max_size=3),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+def strict_json(value: Any) -> Any:
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is not JSON")
+
+    return json.loads(json.dumps(value, ensure_ascii=False).encode(), parse_constant=refuse)
+
+
+def check_fit_for_a_task(answer: Answer) -> None:
+    """Text is text, lists are lists of objects, and all of it is JSON that UTF-8 can carry."""
+    assert isinstance(answer.agent_response, str)
+    strict_json([answer.agent_response, answer.unmatched_emails])
+    for kept in (answer.vendors, answer.quotes):
+        assert strict_json(kept) == kept
+        assert all(isinstance(element, dict) for element in kept)
+    assert 0 <= answer.emails_sent < 1_000_000_000
+
+
+@given(body=st.binary(max_size=60) | JSON_VALUES.map(lambda value: json.dumps(value).encode()))
+@example(body=b"\x00")
+@example(body=b'{"error": {"message": 5}}')
+@example(body=b'"\\ud800"')
+def test_no_document_raises_anything_but_agent_error(body: bytes):
+    for is_text in (False, True):
+        with suppress(AgentError):
+            check_fit_for_a_task(read_whole(body, is_text=is_text))
+
+
+@given(
+    frames=st.lists(
+        st.binary(max_size=30) | JSON_VALUES.map(lambda value: json.dumps(value).encode()),
+        max_size=5,
+    )
+)
+@example(frames=[b"\"{'a', []}\""])
+def test_no_stream_raises_anything_but_agent_error(frames: list[bytes]):
+    said: list[str] = []
+    stream = EventStream(said.append)
+    with suppress(AgentError):
+        for frame in frames:
+            stream.feed(b"data: " + frame + b"\n")
+            assert stream.partial() == stream.partial()
+            check_fit_for_a_task(stream.partial() or Answer(""))
+        check_fit_for_a_task(stream.finish())
+    assert all(one == one.strip() != "" for one in said)
+
+
+# --- what a person reads --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "answer, text",
+    [
+        ({"error": "No vendors today"}, "No vendors today."),
+        ({"error": "Really?"}, "Really?"),
+        ({"error": {"message": "Nested"}}, "Nested."),
+        ({"error": True, "message": "Beside"}, "Beside."),
+        ({"error": {"code": 5}}, "The agent reported a failure."),
+        ({"error": ["x"], "message": " "}, "The agent reported a failure."),
+        ({"error": "two\n\nlines  "}, "two lines."),
+        ({"error": "x" * 2_000}, "x" * 1_500 + "."),
+    ],
+)
+def test_an_agent_s_own_words_are_the_error(answer: dict[str, Any], text: str):
+    for read in (read_json, read_frames):
+        with pytest.raises(AgentFailed) as caught:
+            read(answer)
+        assert str(caught.value) == f"{text} {MAYBE}"
+
+
+SECRETS = re.compile(r"arn:|123456789012|AgentCoreRole|valro-AbC")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"No access to {ARN}",
+        'User: "arn:aws:sts::123456789012:assumed-role/AgentCoreRole/x" may not',
+        "account 123456789012 is closed",
+        "x" * 1_490 + " 123456789012",
+        "x" * 1_490 + f" {ARN}",
+    ],
+)
+def test_an_error_names_no_arn_and_no_account(text: str):
+    with pytest.raises(AgentFailed) as caught:
+        read_json({"error": text})
+    assert not SECRETS.search(str(caught.value))
+    assert not re.search(r"\d{8}", str(caught.value))
+
+
+@pytest.mark.parametrize("status, code", [(403, "AccessDeniedException"), (500, "Oops")])
+def test_what_aws_says_goes_to_the_log_only(
+    agent: AgentRuntime, server: AgentServer, status: int, code: str
+):
+    body = json.dumps({"message": f"AgentCoreRole may not invoke {ARN}"}).encode()
+    server.play(sends_error(status, code, body))
+    error = failure(agent)
+    assert not SECRETS.search(str(error))
+    assert code in str(error)
+    assert ARN in error.detail
+
+
+def test_every_error_says_whether_vendors_may_have_been_contacted():
+    assert str(AgentNotStarted("No.")) == f"No. {NO_VENDOR}"
+    for kind in (AgentError, AgentFailed, AgentLost):
+        assert str(kind("No.")) == f"No. {MAYBE}"
