@@ -1,0 +1,307 @@
+"""openapi.yaml says what the API does: all of it, and nothing else."""
+
+import functools
+import io
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
+from openapi_spec_validator import validate
+
+import lambda_function
+from dynamodb_helpers import TaskStore
+from tests import contract
+from tests.contract import ContractBroken, document, escaped, operations, resolve, validate_response
+
+CONTEXT = None
+JWT = {"jwt": {"claims": {"sub": "alice"}}}
+
+
+class FakeLambda:
+    """Takes the place of the Lambda service: starts nothing, or fails as it is told."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+
+    def invoke(self, **_: Any) -> dict[str, Any]:
+        if self.error:
+            raise self.error
+        return {"StatusCode": 202, "Payload": io.BytesIO()}
+
+
+class Api:
+    """The API's function on moto; what it answers is judged, and which kinds there were is kept."""
+
+    def __init__(self, store: TaskStore, worker: FakeLambda) -> None:
+        self.store = store
+        self.worker = worker
+        self.seen: set[tuple[str, str, int]] = set()
+        self.codes: set[str] = set()
+
+    def __call__(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        headers: dict[str, str] | None = None,
+        query: dict[str, str] | None = None,
+        **event: Any,
+    ) -> dict[str, Any]:
+        event = {
+            "version": "2.0",
+            "rawPath": path,
+            "headers": headers or {},
+            "queryStringParameters": query or {},
+            "requestContext": {"http": {"method": method}, "stage": "$default"},
+            "body": body if isinstance(body, str) or body is None else json.dumps(body),
+            "isBase64Encoded": False,
+        } | event
+        # As API Gateway has it: text inside JSON.
+        response: dict[str, Any] = json.loads(
+            json.dumps(lambda_function.lambda_handler(event, CONTEXT))
+        )
+        validate_response(*contract.response_of_handler(method, path, response))
+        status = response["statusCode"]
+        template = re.sub(r"(?<=/tasks/)[^/]+", "{id}", path)
+        self.seen.add((template, method.lower(), status))
+        if status >= 400:
+            self.codes.add(json.loads(response["body"])["code"])
+        return response
+
+    def create(self, description: str = "Find me a painter", **headers: str) -> str:
+        response = self("POST", "/tasks", {"description": description}, headers)
+        return str(json.loads(response["body"])["id"])
+
+
+@pytest.fixture
+def api(dynamodb: Any, table_name: str, monkeypatch: pytest.MonkeyPatch) -> Api:
+    store, worker = TaskStore(dynamodb, table_name), FakeLambda()
+    monkeypatch.setenv("WORKER_LAMBDA_ARN", "arn:aws:lambda:us-east-1:0:function:valro-worker")
+    monkeypatch.setattr(lambda_function, "task_store", lambda: store)
+    monkeypatch.setattr(lambda_function, "lambda_client", lambda: worker)
+    return Api(store, worker)
+
+
+def test_the_document_is_valid_openapi():
+    validate(document())
+
+
+def test_every_example_fits_its_schema():
+    examples = list(_examples(document(), ""))
+
+    assert len(examples) > 50
+    for pointer, schema, example in examples:
+        errors = [error.message for error in contract.validator(schema).iter_errors(example)]
+        assert errors == [], pointer
+
+
+def test_every_operation_has_a_name_a_summary_and_an_example_of_each_answer_with_a_body():
+    names = [operation["operationId"] for _, _, operation in operations()]
+
+    assert len(set(names)) == len(names) == 5
+    for path, method, operation in operations():
+        assert operation["summary"]
+        for status in operation["responses"]:
+            _, response = resolve(f"/paths/{escaped(path)}/{method}/responses/{status}")
+            assert response["description"]
+            for media in response.get("content", {}).values():
+                assert media["examples"], (path, method, status)
+
+
+def test_the_codes_are_those_in_the_function():
+    source = Path(lambda_function.__file__).read_text(encoding="utf-8")
+    in_function = set(re.findall(r'HttpError\(\s*\d{3},\s*"(\w+)"', source))
+
+    assert set(document()["components"]["schemas"]["Error"]["properties"]["code"]["enum"]) == (
+        in_function
+    )
+
+
+def test_a_description_is_blank_for_the_document_if_it_is_for_the_function():
+    pattern = document()["components"]["schemas"]["NewTask"]["properties"]["description"]["pattern"]
+
+    # All of the BMP; Unicode has no white space beyond it.
+    for letter in map(chr, range(0x10000)):
+        assert bool(re.search(pattern, letter)) == bool(letter.strip()), hex(ord(letter))
+    assert not [hex(code) for code in range(0x10000, sys.maxunicode) if chr(code).isspace()]
+
+
+def test_every_answer_that_the_function_gives_is_described_and_every_described_one_is_given(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+):
+    _ask_everything(api, monkeypatch)
+
+    described = {
+        (path, method, int(status))
+        for path, method, operation in operations()
+        for status in operation["responses"]
+    }
+    elsewhere = {("/elsewhere", "get", 404), ("/tasks", "delete", 405), ("/tasks/{id}", "put", 405)}
+    by_gateway_only = {entry for entry in described if entry[2] in {401, 429, 503}}
+    assert api.seen == (described - by_gateway_only) | elsewhere
+    # An event that is no HTTP request comes from no HTTP client.
+    codes = set(document()["components"]["schemas"]["Error"]["properties"]["code"]["enum"])
+    assert api.codes == codes - {"invalid_event"}
+
+
+def test_a_task_is_described_at_every_moment_of_its_life(api: Api):
+    task_id = api.create()
+    api("GET", f"/tasks/{task_id}")
+
+    claim = api.store.claim_task(task_id, "token", function_end=2_000_000_000)
+    claim.note(claim.last_ts, "Looking for painters")
+    api.store.record_progress(claim)
+    api("GET", f"/tasks/{task_id}")
+    answer = {
+        "agent_response": "I've contacted 1 painter.",
+        "vendors": [{"name": "A", "rating": "high", "emails": ["one", {"recipient": 1}]}],
+        "quotes": [{"text": "about $300"}, {}],
+        "emails_sent": 2,
+    }
+    api.store.complete_task(claim, answer)
+    api("GET", f"/tasks/{task_id}")
+
+    large = api.store.claim_task(api.create("large"), "token", function_end=2_000_000_000)
+    api.store.complete_task(large, answer | {"agent_response": "x" * 4_000_000})
+    shown = api("GET", f"/tasks/{large.task['id']}")
+    assert json.loads(shown["body"])["agent_response_truncated"] is True
+
+    failed = api.store.claim_task(api.create("failed"), "token", function_end=2_000_000_000)
+    api.store.fail_task(failed, "The agent failed.", {"agent_response": "I have only begun"})
+    api("GET", f"/tasks/{failed.task['id']}")
+    api("GET", "/tasks")
+
+
+def test_the_cors_headers_of_the_document_are_those_of_the_function():
+    headers = document()["components"]["headers"]
+    expected = lambda_function.CORS_HEADERS | lambda_function.PREFLIGHT_HEADERS
+
+    assert headers["ExposeHeaders"]["example"] == (
+        expected["Access-Control-Expose-Headers"].lower()
+    )
+    assert headers["AllowHeaders"]["example"] == expected["Access-Control-Allow-Headers"]
+    assert headers["AllowMethods"]["example"] == expected["Access-Control-Allow-Methods"]
+    assert str(headers["MaxAge"]["example"]) == expected["Access-Control-Max-Age"]
+
+
+def test_the_retry_after_of_the_document_has_the_functions_bounds():
+    schema = document()["components"]["headers"]["RetryAfter"]["schema"]
+
+    waits = [wait for _, wait in lambda_function.POLLING]
+    assert (schema["minimum"], schema["maximum"]) == (waits[0], lambda_function.SLOWEST_POLLING)
+
+
+GOOD_HEADERS = {
+    "Content-Type": "application/json",
+    "Cache-Control": "no-store",
+    "Location": "/tasks/abc",
+    "Retry-After": "1",
+}
+GOOD_BODY = {"id": "abc", "status": "pending", "message": lambda_function.ACCEPTED}
+
+
+def test_the_judge_accepts_a_good_answer_and_the_gateways_own():
+    validate_response("POST", "/tasks", 202, GOOD_HEADERS, json.dumps(GOOD_BODY))
+    for method, path in (("PUT", "/tasks"), ("GET", "/nowhere"), ("GET", "/tasks/a/b")):
+        validate_response(
+            method, path, 404, {"Content-Type": "application/json"}, b'{"message": "Not Found"}'
+        )
+
+
+@pytest.mark.parametrize(
+    "reason, status, headers, body",
+    [
+        ("no such status", 200, {}, GOOD_BODY),
+        ("lacks Location", 202, {"Location": None}, GOOD_BODY),
+        ("Retry-After", 202, {"Retry-After": "soon"}, GOOD_BODY),
+        ("Retry-After", 202, {"Retry-After": "3600"}, GOOD_BODY),
+        ("Content-Type", 202, {"Content-Type": "text/html"}, GOOD_BODY),
+        ("not described", 202, {}, GOOD_BODY | {"owner": "public"}),
+        ("'status'", 202, {}, {"id": "abc", "message": lambda_function.ACCEPTED}),
+        ("not JSON", 202, {}, None),
+        ("taskArns", 202, {}, {"taskArns": []}),
+        ("502", 502, {}, {"message": "Unable to import module"}),
+    ],
+)
+def test_the_judge_refuses_what_is_not_described(
+    reason: str, status: int, headers: dict[str, str | None], body: Any
+):
+    given = {name: value for name, value in (GOOD_HEADERS | headers).items() if value is not None}
+
+    with pytest.raises(ContractBroken, match=reason):
+        validate_response("POST", "/tasks", status, given, "" if body is None else json.dumps(body))
+
+
+def _ask_everything(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sends requests of every kind; the api judges each answer."""
+    task_id = api.create()
+    api.create("Find me a plumber", **{"idempotency-key": "a key"})
+    api.create("Find me a plumber", **{"idempotency-key": "a key"})
+    api("POST", "/tasks", {"description": "Another"}, {"idempotency-key": "a key"})
+    api("POST", "/tasks", {"description": "x"}, {"idempotency-key": "ü"})
+    api("POST", "/tasks", "{")
+    api("POST", "/tasks", {"description": " "})
+    api("POST", "/tasks", {"description": "x" * 4_001})
+    api("POST", "/tasks", {"description": "x" * 70_000})
+    api("POST", "/tasks", {"description": "x"}, requestContext=_authorized("POST", {"claims": {}}))
+
+    api("GET", "/tasks")
+    page = api("GET", "/tasks", query={"limit": "1"})
+    assert "cursor=" in page["headers"]["Link"]
+    api("GET", "/tasks", query={"limit": "0"})
+    api("GET", "/tasks", query={"cursor": "!"})
+    api("GET", "/tasks", requestContext=_authorized("GET", {"claims": {}}))
+
+    etag = api("GET", f"/tasks/{task_id}")["headers"]["ETag"]
+    api("GET", f"/tasks/{task_id}", headers={"if-none-match": etag})
+    api("GET", "/tasks/unknown")
+    api("GET", "/tasks/unknown", requestContext=_authorized("GET", {"claims": {}}))
+    api("GET", f"/tasks/{task_id}", requestContext=_authorized("GET", JWT))
+
+    api("OPTIONS", "/tasks")
+    api("OPTIONS", "/tasks/unknown")
+    api("GET", "/elsewhere")
+    api("DELETE", "/tasks")
+    api("PUT", "/tasks/unknown")
+
+    api.worker.error = EndpointConnectionError(endpoint_url="https://lambda")
+    api("POST", "/tasks", {"description": "x"})
+    api.worker.error = ClientError({"Error": {"Code": "TooManyRequestsException"}}, "Invoke")
+    for _ in range(2):
+        api("POST", "/tasks", {"description": "x"}, {"idempotency-key": "b"})
+    monkeypatch.delenv("WORKER_LAMBDA_ARN")
+    api("POST", "/tasks", {"description": "x"})
+    monkeypatch.setattr(lambda_function, "task_store", _broken_store)
+    api("GET", "/tasks")
+    api("GET", "/tasks/unknown")
+
+
+def _authorized(method: str, authorizer: dict[str, Any]) -> dict[str, Any]:
+    return {"http": {"method": method}, "authorizer": authorizer}
+
+
+def _broken_store() -> TaskStore:
+    message = "the table is on fire"
+    raise RuntimeError(message)
+
+
+def _examples(value: Any, pointer: str) -> Iterator[tuple[str, str, Any]]:
+    """Every example in the document: where it stands, the pointer of its schema, and itself."""
+    if isinstance(value, dict):
+        at = functools.partial("{}/{}".format, pointer)
+        if "schema" in value and "example" in value:
+            yield at("example"), at("schema"), value["example"]
+        if "schema" in value and isinstance(value.get("examples"), dict):
+            for name, example in value["examples"].items():
+                yield at(f"examples/{name}"), at("schema"), example["value"]
+        if isinstance(value.get("examples"), list):
+            for example in value["examples"]:
+                yield at("examples"), pointer, example
+    for name, member in value.items() if isinstance(value, dict) else enumerate(value):
+        if isinstance(member, (dict, list)) and name not in {"examples", "example"}:
+            yield from _examples(member, f"{pointer}/{escaped(str(name))}")
