@@ -12,3 +12,6 @@ Nothing here is in a zip, and nothing in a zip knows of this package.
 
 PACE_VARIABLE = "VALRO_SAMPLE_AGENT_PACE"
 """The environment variable that says how many seconds each step of the agent takes; 0 if unset."""
+
+REGION = "us-east-1"
+"""The region of everything here."""

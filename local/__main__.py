@@ -66,7 +66,7 @@ def _show(console: Console, stack: LocalStack, options: argparse.Namespace) -> i
     console.line(f"Deployed in {time.monotonic() - start:.1f} s.")
     task = _run_task(console, stack.api, options.description)
     show_answer(console, task)
-    show_usage(console, stack.api.url, task["id"])
+    show_usage(console, stack.api.url, stack.endpoint, task["id"])
     console.line()
     completed = task["status"] == "completed"
     if options.once:

@@ -29,10 +29,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from local import PACE_VARIABLE
+from local import PACE_VARIABLE, REGION
 
 ROOT = Path(__file__).resolve().parent.parent
-REGION = "us-east-1"
 ACCOUNT = "000000000000"
 AGENT_RUNTIME_ARN = (
     f"arn:aws:bedrock-agentcore:{REGION}:{ACCOUNT}:runtime/valro_sample_agent-LocalAgent"
@@ -316,8 +315,8 @@ class LocalStack:
                 self._await_answer(program, self.port, "/_ministack/ready")
                 return
             except LocalError:
-                in_use = "already in use" in program.output() or "in use" in program.output()
-                if not in_use or self._asked_port or attempt == PORT_ATTEMPTS:
+                is_taken = "already in use" in program.output()
+                if not is_taken or self._asked_port or attempt == PORT_ATTEMPTS:
                     raise
                 self._programs.remove(program)
 
@@ -373,9 +372,7 @@ class LocalStack:
         script = ROOT / "create-infrastructure.sh"
         # Two stacks on one working copy (test workers, two terminals) build the zips in turn.
         with (ROOT / "deploy.sh").open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if self._closing:
-                raise LocalError("Stopped before the deployment.")
+            self._wait_for_lock(lock)
             # In a session of its own: a Ctrl-C on the terminal is ours to pass on.
             self._script = subprocess.Popen(
                 ["bash", str(script), *arguments],
@@ -388,6 +385,8 @@ class LocalStack:
                 errors="replace",
                 start_new_session=True,
             )
+            if self._closing:
+                stop_group(self._script)
             lines: list[str] = []
             reader = threading.Thread(
                 target=_read_lines, args=(self._script.stderr, lines, say or _say_nothing)
@@ -409,6 +408,15 @@ class LocalStack:
             raise LocalError(f"{script.name} printed no API URL, but:", result)
         self.api = Api(self.port, api_id)
         return self.api.url
+
+    def _wait_for_lock(self, lock: IO[bytes]) -> None:
+        while not self._closing:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                time.sleep(0.1)
+        raise LocalError("Stopped before the deployment.")
 
 
 @contextlib.contextmanager
@@ -472,7 +480,9 @@ def _read_lines(stream: IO[str], lines: list[str], say: Callable[[str], None]) -
     with stream:
         for line in stream:
             lines.append(line.rstrip("\n"))
-            say(lines[-1])
+            # Who listens may have gone (`| head`); the script is to be heard out all the same.
+            with contextlib.suppress(BrokenPipeError):
+                say(lines[-1])
 
 
 def _say_nothing(_: str) -> None:

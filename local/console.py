@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, TextIO
 
+from local import REGION
+
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 _STATUS_STYLES = {
     "pending": "yellow",
@@ -162,8 +164,8 @@ def show_answer(console: Console, task: dict[str, Any]) -> None:
     console.heading(f"{count} e-mail{'' if count == 1 else 's'} sent")
 
 
-def show_usage(console: Console, url: str, task_id: str) -> None:
-    """Writes where the API is and how to try it."""
+def show_usage(console: Console, url: str, endpoint: str, task_id: str) -> None:
+    """Writes where the API is, how to try it, and how to look behind it with the AWS CLI."""
     console.heading("The API")
     console.line(f"  {url}/tasks")
     console.heading("Try it")
@@ -172,6 +174,12 @@ def show_usage(console: Console, url: str, task_id: str) -> None:
     console.line(f"    -d '{body}'")
     console.line(f"  curl -s {url}/tasks/{task_id}")
     console.line(f"  curl -s {url}/tasks")
+    console.heading("Look inside, in another terminal")
+    console.line(f"  export AWS_ENDPOINT_URL={endpoint} AWS_DEFAULT_REGION={REGION} \\")
+    console.line("    AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test")
+    console.line("  aws dynamodb scan --table-name valro-tasks")
+    console.line("  aws logs filter-log-events --log-group-name /aws/lambda/valro-worker \\")
+    console.line("    --query 'events[].message' --output text")
 
 
 def clean(text: str) -> str:

@@ -36,6 +36,7 @@ BEHAVIOURS = {
     "strands": "streams raw Strands events, as an agent that passes them on does",
     "throttle TIMES": "is refused by the runtime with 429 so often (1), then answers",
     "conflict TIMES": "is refused by the runtime with 409 so often (1), then answers",
+    "unavailable TIMES": "is not reached, the runtime answers 500, so often (1), then answers",
 }
 """What may stand in a prompt as `[agent: …]`, and what happens then."""
 

@@ -36,6 +36,7 @@ AGENT_FAILED = (
 _REFUSALS = {
     "throttle": (429, "ThrottlingException"),
     "conflict": (409, "RetryableConflictException"),
+    "unavailable": (500, "InternalServerException"),
 }
 
 

@@ -10,20 +10,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, TypeVar
 
 import boto3
-import botocore.session
 import pytest
 from botocore.config import Config
 from moto import mock_aws
 
 import dynamodb_helpers
-from local.aws import REGION, LocalStack, local_stack
+from local import REGION
+from local.aws import LocalStack, local_stack
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 TABLE_NAME = "valro-tasks"
 
 T = TypeVar("T")
-
-_real_connect = socket.socket.connect
 
 
 @pytest.fixture(autouse=True)
@@ -43,12 +41,16 @@ def no_real_aws(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPa
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL"):
         monkeypatch.delenv(name, raising=False)
 
-    def connect(self: socket.socket, address: Any) -> None:
-        if self.family in {socket.AF_INET, socket.AF_INET6} and address[0] not in LOOPBACK:
-            pytest.fail(f"A test tried to reach {address[0]}: only this machine is allowed.")
-        _real_connect(self, address)
+    def only_here(connect: Callable[..., Any]) -> Callable[..., Any]:
+        def connect_here(self: socket.socket, address: Any) -> Any:
+            if self.family in {socket.AF_INET, socket.AF_INET6} and address[0] not in LOOPBACK:
+                pytest.fail(f"A test tried to reach {address[0]}: only this machine is allowed.")
+            return connect(self, address)
 
-    monkeypatch.setattr(socket.socket, "connect", connect)
+        return connect_here
+
+    for name in ("connect", "connect_ex"):
+        monkeypatch.setattr(socket.socket, name, only_here(getattr(socket.socket, name)))
 
 
 @pytest.fixture

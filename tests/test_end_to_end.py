@@ -21,8 +21,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from dynamodb_helpers import TaskStore
-from local import faults
-from local.aws import AGENT_RUNTIME_ARN, REGION
+from local import REGION, faults
+from local.aws import AGENT_RUNTIME_ARN
 from local.vendors import build_answer
 from tests.conftest import TABLE_NAME, Deployment, eventually
 
@@ -246,6 +246,15 @@ def test_an_agent_that_was_refused_twice_is_called_again_and_runs_once(
     assert task["status"] == "completed"
     assert stack.stack.agent_report()["refused"][task["id"]] == 2
     assert stack.agent_runs(task["id"]) == 1
+
+
+def test_an_agent_behind_a_failing_service_is_not_called_again(stack: Deployment):
+    task = stack.run(f"{PROMPT} [agent: unavailable]")
+
+    assert task["status"] == "error"
+    assert "The agent's service failed" in task["error_message"]
+    assert stack.stack.agent_report()["refused"][task["id"]] == 1
+    assert stack.agent_runs(task["id"]) == 0
 
 
 # The two promises: at most one agent run, and every task ends

@@ -9,8 +9,8 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, ResponseStreamingError
 
-from local import faults
-from local.aws import AGENT_RUNTIME_ARN, REGION, LocalStack
+from local import REGION, faults
+from local.aws import AGENT_RUNTIME_ARN, LocalStack
 from local.vendors import CATALOGUE, CITIES, SERVICES, build_answer, read_prompt
 from tests.conftest import eventually
 
@@ -202,7 +202,11 @@ def test_strands_events_come_with_python_reprs_as_strings(caller: Caller):
 
 @pytest.mark.parametrize(
     "behaviour, code",
-    [("throttle", "ThrottlingException"), ("conflict", "RetryableConflictException")],
+    [
+        ("throttle", "ThrottlingException"),
+        ("conflict", "RetryableConflictException"),
+        ("unavailable", "InternalServerException"),
+    ],
 )
 def test_a_refused_call_does_not_reach_the_agent(caller: Caller, behaviour: str, code: str):
     task_id = str(uuid.uuid4())
