@@ -17,6 +17,7 @@ from moto import mock_aws
 import dynamodb_helpers
 from local import REGION
 from local.aws import LocalStack, local_stack
+from tests.contract import CheckedApi
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 TABLE_NAME = "valro-tasks"
@@ -129,11 +130,14 @@ class RecordingProxy:
 
 
 class Deployment:
-    """The deployed stack as tests use it: over HTTP, through AWS clients, and by what it did."""
+    """The deployed stack as tests use it: over HTTP, through AWS clients, and by what it did.
+
+    Every answer of its API is held to openapi.yaml.
+    """
 
     def __init__(self, stack: LocalStack, proxy: RecordingProxy) -> None:
         self.stack = stack
-        self.api = stack.api
+        self.api = CheckedApi(stack.api.port, stack.api.api_id)
         self.writes_of = proxy.writes_of
 
     @functools.cache  # noqa: B019  lives as long as the session

@@ -15,6 +15,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 import pytest
@@ -143,16 +144,17 @@ def test_an_unknown_task_is_not_found(stack: Deployment):
 
 @pytest.mark.parametrize("by_path", [False, True], ids=["its own host", "a path on 127.0.0.1"])
 def test_a_page_of_another_origin_may_post_and_read(stack: Deployment, by_path: bool):
-    prefix = f"/_aws/execute-api/{stack.api.api_id}" if by_path else ""
-    host = {"Host": f"127.0.0.1:{stack.api.port}"} if by_path else {}
+    api = stack.stack.api  # unlike the checked one, it also knows the API by a path
+    prefix = urlsplit(api.url).path if by_path else ""
+    host = {"Host": urlsplit(api.url).netloc} if by_path else {}
     origin = {"Origin": "http://127.0.0.1:1234", **host}
     asked = {
         "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": "content-type,idempotency-key",
     }
 
-    preflight = stack.api.request("OPTIONS", f"{prefix}/tasks", headers={**origin, **asked})
-    answer = stack.api.request("GET", f"{prefix}/tasks?limit=1", headers=origin)
+    preflight = api.request("OPTIONS", f"{prefix}/tasks", headers={**origin, **asked})
+    answer = api.request("GET", f"{prefix}/tasks?limit=1", headers=origin)
 
     assert preflight.status in {200, 204}
     assert "POST" in preflight.headers["Access-Control-Allow-Methods"]
@@ -160,8 +162,7 @@ def test_a_page_of_another_origin_may_post_and_read(stack: Deployment, by_path: 
     assert {"content-type", "idempotency-key"} <= {name.strip() for name in allowed.split(",")}
     assert answer.status == 200
     assert answer.headers["Access-Control-Allow-Origin"] in {"*", "http://127.0.0.1:1234"}
-    exposed = answer.headers["Access-Control-Expose-Headers"].lower()
-    assert "location" in exposed
+    assert "location" in answer.headers["Access-Control-Expose-Headers"].lower()
 
 
 # What agents answer
