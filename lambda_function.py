@@ -403,10 +403,10 @@ def _fail_dispatch(task: Task, error: Exception) -> Task:
             task["id"], "Error invoking worker", message, DISPATCH_FAILED, task["created_at"]
         )
     except (BotoCoreError, ClientError, TaskNotFound) as write_error:
-        # The task's deadline will end it. For this caller it has failed already.
+        # The call may have been taken although it failed, so nothing is known but that the task
+        # exists. It stays pending: a worker runs it after all, or its deadline ends it.
         log("ERROR", "failure not written", task_id=task["id"], detail=repr(write_error))
-        failure = {"status": "error", "error_code": DISPATCH_FAILED, "error_message": message}
-        return task | failure
+        return task
 
 
 def _retry_after(task: Task) -> Headers:
