@@ -211,12 +211,11 @@ class TaskRun:
         keep = max(self.time_left() - CLAIM_RETRY_SECONDS, 0)
 
         def claim() -> Claim:
-            return self.store.claim_task(
-                self.task.task_id, token, function_end, self.task.created_at
-            )
+            created_at = _created_if_by_hand(self.store, self.task)
+            return self.store.claim_task(self.task.task_id, token, function_end, created_at)
 
         # The token stays the same from try to try, so a claim whose answer was lost is still ours.
-        return self._persist(lambda: _created_if_by_hand(self.store, self.task, claim), keep)
+        return self._persist(claim, keep)
 
     def _completed(self, claim: Claim, answer: Answer) -> dict[str, Any]:
         for email in answer.unmatched_emails:
@@ -383,30 +382,22 @@ class Progress:
             self.claim.note(ts, message)
 
 
-def _created_if_by_hand(store: TaskStore, task: TaskEvent, write: Callable[[], T]) -> T:
-    """Does ``write``; a task that an event made by hand names, and nobody created, is made first."""
-    try:
-        return write()
-    except TaskNotFound:
-        if task.created_at:
-            raise
-        store.create_task(task.task_id, task.description)
-        return write()
+def _created_if_by_hand(store: TaskStore, task: TaskEvent) -> str:
+    """When the task was created; an event made by hand creates it, unless somebody has before."""
+    if task.created_at:
+        return task.created_at
+    existing, _created = store.create_task(task.task_id, task.description)
+    return existing.get("created_at") or ""
 
 
 def _fail_misconfigured(
     store: TaskStore, task: TaskEvent, message: str, context: Context
 ) -> dict[str, Any]:
     """Ends a pending task at once, since no delivery of its event can run the agent."""
-
-    def fail() -> None:
-        store.fail_pending_task(
-            task.task_id, "Agent error", message, "misconfigured", task.created_at
-        )
-
     log("ERROR", message, outcome="error", task_id=task.task_id, request_id=context.aws_request_id)
     try:
-        _created_if_by_hand(store, task, fail)
+        created_at = _created_if_by_hand(store, task)
+        store.fail_pending_task(task.task_id, "Agent error", message, "misconfigured", created_at)
     except TaskNotFound as error:
         log("INFO", str(error), outcome="deleted", task_id=task.task_id)
     return {"error": message, "code": "not_configured", "task_id": task.task_id}
