@@ -372,7 +372,7 @@ class LocalStack:
         script = ROOT / "create-infrastructure.sh"
         # Two stacks on one working copy (test workers, two terminals) build the zips in turn.
         with (ROOT / "deploy.sh").open("rb") as lock:
-            self._wait_for_lock(lock)
+            self._wait_for_lock(lock, say or _say_nothing)
             # In a session of its own: a Ctrl-C on the terminal is ours to pass on.
             self._script = subprocess.Popen(
                 ["bash", str(script), *arguments],
@@ -409,12 +409,16 @@ class LocalStack:
         self.api = Api(self.port, api_id)
         return self.api.url
 
-    def _wait_for_lock(self, lock: IO[bytes]) -> None:
+    def _wait_for_lock(self, lock: IO[bytes], say: Callable[[str], None]) -> None:
+        has_said = False
         while not self._closing:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return
             except BlockingIOError:
+                if not has_said:
+                    say("Waiting for another deployment from this folder to end")
+                    has_said = True
                 time.sleep(0.1)
         raise LocalError("Stopped before the deployment.")
 
