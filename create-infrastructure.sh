@@ -409,7 +409,7 @@ list() {
 
 look_identity() {
   aws_cli sts get-caller-identity --query '[Account, Arn]' --output text >"$WORK/identity" \
-    || die 'AWS does not know you: try: aws sts get-caller-identity'
+    || die 'AWS does not know you. Look at your credentials: aws sts get-caller-identity'
 }
 
 look_table() {
