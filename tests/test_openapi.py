@@ -4,7 +4,9 @@ import functools
 import io
 import json
 import re
+import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,11 @@ from openapi_spec_validator import validate
 import lambda_function
 from dynamodb_helpers import TaskStore
 from tests import contract
+from tests.conftest import Deployment
 from tests.contract import ContractBroken, document, escaped, operations, resolve, validate_response
 
 CONTEXT = None
+SCHEMATHESIS_CONFIG = Path(__file__).with_name("schemathesis.toml")
 JWT = {"jwt": {"claims": {"sub": "alice"}}}
 
 
@@ -235,6 +239,40 @@ def test_the_judge_refuses_what_is_not_described(
 
     with pytest.raises(ContractBroken, match=reason):
         validate_response("POST", "/tasks", status, given, "" if body is None else json.dumps(body))
+
+
+@pytest.mark.e2e
+def test_schemathesis_finds_no_fault_over_http(stack: Deployment):
+    command: list[str | Path] = [Path(sys.executable).parent / "schemathesis"]
+    command += ["--config-file", SCHEMATHESIS_CONFIG]
+    command += ["run", contract.DOCUMENT, "--url", stack.api.url]
+    command += ["--seed", "1", "--max-time", "30", "--no-shrink", "--request-timeout", "20"]
+    with tempfile.TemporaryDirectory() as folder:
+        run = subprocess.run(
+            command,
+            cwd=folder,  # it leaves a cache behind
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+        assert run.returncode == 0, run.stdout[-8000:] + run.stderr[-2000:]
+
+    assert "No issues found" in run.stdout
+    # Both links of the document, and those that Schemathesis finds by itself.
+    links = re.search(r"API Links: +(\d+) covered / (\d+) selected", run.stdout)
+    assert links
+    assert int(links[1]) == int(links[2]) >= 2
+
+
+@pytest.mark.e2e
+def test_the_gateway_answers_other_methods_and_paths_by_itself(stack: Deployment):
+    for method in ("PUT", "PATCH", "DELETE", "HEAD", "TRACE"):
+        assert stack.api.request(method, "/tasks").status == 404
+        assert stack.api.request(method, "/tasks/abc").status == 404
+    for path in ("/", "/task", "/tasks/a/b", "/openapi.yaml"):
+        answer = stack.api.request("GET", path)
+        assert (answer.status, answer.json()) == (404, {"message": "Not Found"})
 
 
 def _ask_everything(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
