@@ -528,19 +528,26 @@ class TaskStore:
     def _query_page(
         self, owner: str, limit: int, after: Key | None
     ) -> tuple[list[Key], str | None]:
-        start = {"ExclusiveStartKey": _to_item(after | {"owner": owner})} if after else {}
-        page = self.client.query(
-            TableName=self.table_name,
-            IndexName=INDEX_NAME,
-            KeyConditionExpression="#owner = :owner",
-            ExpressionAttributeNames={"#owner": "owner"},
-            ExpressionAttributeValues={":owner": {"S": owner}},
-            ScanIndexForward=False,
+        request = {
+            "TableName": self.table_name,
+            "IndexName": INDEX_NAME,
+            "KeyConditionExpression": "#owner = :owner",
+            "ExpressionAttributeNames": {"#owner": "owner"},
+            "ExpressionAttributeValues": {":owner": {"S": owner}},
+            "ScanIndexForward": False,
             # One more than the page holds tells whether there is another page.
-            Limit=limit + 1,
-            **start,
-        )
-        keys = [_from_item(item) for item in page["Items"]]
+            "Limit": limit + 1,
+        }
+        if after:
+            request["ExclusiveStartKey"] = _to_item(after | {"owner": owner})
+        keys: list[Key] = []
+        while len(keys) <= limit:
+            page = self.client.query(**request)
+            keys += map(_from_item, page["Items"])
+            # An index that somebody made with more than keys in it fills 1 MB sooner.
+            if "LastEvaluatedKey" not in page:
+                break
+            request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
         return keys[:limit], encode_cursor(keys[limit - 1]) if len(keys) > limit else None
 
     def _scan_page(
