@@ -129,8 +129,7 @@ class Request:
     query: dict[str, str] = field(default_factory=dict)
     body: str | None = None
     is_base64: bool = False
-    authorizer: dict[str, Any] = field(default_factory=dict)
-    request_id: str = ""
+    authorizer: Any = None
 
     @classmethod
     def from_event(cls, event: Any) -> Request:
@@ -160,8 +159,7 @@ class Request:
             query=dict(_values(event, "queryStringParameters", "QueryStringParameters")),
             body=event.get("body"),
             is_base64=event.get("isBase64Encoded") is True,
-            authorizer=_dict(context.get("authorizer")),
-            request_id=str(context.get("requestId", "")),
+            authorizer=context.get("authorizer"),
         )
 
 
@@ -186,7 +184,7 @@ def route(request: Request, request_id: str) -> Response:
             return post_task(request, request_id)
         case ["", "tasks"], "GET":
             return list_tasks(request)
-        case ["", "tasks", task_id], "GET" if task_id:
+        case ["", "tasks", task_id], "GET":
             return get_task(request, task_id)
         case ((["", "tasks"] | ["", "tasks", _]), "OPTIONS"):
             return make_response(204, None, PREFLIGHT_HEADERS)
@@ -309,12 +307,15 @@ def lambda_client() -> Any:
 
 def owner_of(request: Request) -> str:
     """Whose tasks a request is about: everybody's without an authorizer, else the token's."""
-    given = {name: value for name, value in request.authorizer.items() if value is not None}
-    if not given:
+    given = request.authorizer
+    # An HTTP API that sends payload 1.0 says so when a route has no authorizer.
+    if not given or given == {"claims": None, "scopes": None}:
         return PUBLIC_OWNER
-    claims = _dict(_dict(given.get("jwt")).get("claims")) or _dict(given.get("claims"))
+    claims = _dict(_dict(_dict(given).get("jwt")).get("claims")) or _dict(
+        _dict(given).get("claims")
+    )
     subject = claims.get("sub")
-    if not isinstance(subject, str) or not 0 < len(subject) <= 255:
+    if not isinstance(subject, str) or not 0 < len(subject) <= 255 or not subject.isprintable():
         raise HttpError(403, "no_subject", "The token names no user ('sub').")
     return f"jwt#{subject}"
 
@@ -325,7 +326,9 @@ def read_description(request: Request) -> str:
     if not isinstance(body, str) or not body:
         raise _invalid_body("it is empty")
     try:
-        data = base64.b64decode(body, validate=True) if request.is_base64 else body.encode()
+        data = body.encode()
+        if request.is_base64:
+            data = base64.b64decode(data, validate=True)
         if len(data) > MAX_BODY_BYTES:
             raise HttpError(413, "body_too_large", "The body must be at most 64 KB.")
         value = json.loads(data.decode())
@@ -435,10 +438,14 @@ def _invalid_body(reason: str) -> HttpError:
 
 def _values(event: dict[str, Any], name: str, multi_name: str) -> list[tuple[str, str]]:
     """Names and values of headers or of the query; payload 1.0 may have them as lists only."""
-    values = dict(_dict(event.get(f"multiValue{multi_name}")))
-    values = {key: ",".join(map(str, value)) for key, value in values.items() if value}
-    values |= _dict(event.get(name))
-    return [(str(key), str(value)) for key, value in values.items()]
+    lists = _dict(event.get(f"multiValue{multi_name}"))
+    values = {key: ",".join(map(str, given)) for key, given in lists.items() if _is_full(given)}
+    values |= {key: str(one) for key, one in _dict(event.get(name)).items() if one is not None}
+    return [(str(key), value) for key, value in values.items()]
+
+
+def _is_full(value: Any) -> bool:
+    return isinstance(value, list) and bool(value)
 
 
 def _dict(value: Any) -> dict[str, Any]:
