@@ -1416,6 +1416,17 @@ class TestListing:
                 f"public-{number:03}" for number in (4, 3, 2, 1, 0)
             ]
 
+    def test_an_index_whose_pages_end_early_is_read_on(
+        self, store: TaskStore, network: Network, clock: Clock
+    ):
+        """Somebody's own index may hold whole items, which fill 1 MB; here it is two keys."""
+        self.fill(store, clock, 5)
+        for _ in range(3):
+            network.plan("query", lambda real, request: real(**request | {"Limit": 2}))
+        tasks, cursor = store.list_tasks(PUBLIC_OWNER, 4)
+        assert [task["id"] for task in tasks] == [f"public-{number:03}" for number in (4, 3, 2, 1)]
+        assert cursor is not None
+
     def test_an_index_that_is_still_backfilling_is_scanned_around(
         self, store: TaskStore, network: Network, clock: Clock
     ):

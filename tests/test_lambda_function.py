@@ -1,0 +1,1225 @@
+"""What the API promises to those who call it: an HTTP event in, an HTTP response out, always.
+
+The events in ``events/`` are what AWS sends, of every shape. The worker is a fake Lambda client.
+"""
+
+import base64
+import io
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, ConnectTimeoutError, ReadTimeoutError
+from botocore.response import StreamingBody
+from botocore.validate import validate_parameters
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from moto.server import ThreadedMotoServer
+
+import dynamodb_helpers
+import lambda_function
+from dynamodb_helpers import PUBLIC_OWNER, TABLE_DEFINITION, TaskStore, epoch, timestamp
+from lambda_function import lambda_handler, main
+
+EVENTS = Path(__file__).parent / "events"
+POSTS = sorted(path.stem for path in EVENTS.glob("*_post*.json"))
+WORKER_ARN = "arn:aws:lambda:us-east-1:123456789012:function:valro-worker"
+DESCRIPTION = "Find me a landscaper in Charlotte under $300"
+LAMBDA_RESPONSE_LIMIT = 6 * 1024 * 1024
+STREAM = {"agent_response": "Done", "vendors": [{"name": "A"}], "quotes": [{"amount": 275.5}]}
+EXPOSED = {"Location", "Retry-After", "ETag", "Link", "Idempotent-Replayed"}
+
+
+class Payload(StreamingBody):  # type: ignore[misc]  # botocore has no types
+    """The body of an invocation's response, which has to be read to keep the connection."""
+
+    was_read = False
+
+    def read(self, amt: int | None = None) -> bytes:
+        self.was_read = True
+        return bytes(super().read(amt))
+
+
+class Worker:
+    """A Lambda client that takes only what Lambda's own model allows, and fails when told to."""
+
+    def __init__(self) -> None:
+        model = dynamodb_helpers.aws_session().get_service_model("lambda")
+        self.request_shape = model.operation_model("Invoke").input_shape
+        self.invocations: list[dict[str, Any]] = []
+        self.payloads: list[Payload] = []
+        self.failure: Exception | None = None
+        self.meanwhile: Callable[[str], Any] = str
+
+    def invoke(self, **request: Any) -> dict[str, Any]:
+        validate_parameters(request, self.request_shape)
+        event = json.loads(request.pop("Payload"))
+        self.invocations.append(request | {"event": event})
+        self.meanwhile(event["task_id"])
+        if self.failure:
+            raise self.failure
+        self.payloads.append(Payload(io.BytesIO(b""), 0))
+        return {"StatusCode": 202, "Payload": self.payloads[-1]}
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return [invocation["event"] for invocation in self.invocations]
+
+
+class Context:
+    """What Lambda tells a function about its invocation."""
+
+    aws_request_id = "request-1"
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch, table_name: str) -> Iterator[TaskStore]:
+    """The store that the API itself makes from its environment."""
+    monkeypatch.setenv("DYNAMODB_TABLE_NAME", table_name)
+    monkeypatch.delenv("TASK_TTL_DAYS", raising=False)
+    dynamodb_helpers.task_store.cache_clear()
+    yield dynamodb_helpers.task_store()
+    dynamodb_helpers.task_store.cache_clear()
+
+
+@pytest.fixture
+def worker(monkeypatch: pytest.MonkeyPatch, store: TaskStore) -> Worker:
+    worker = Worker()
+    monkeypatch.setenv("WORKER_LAMBDA_ARN", WORKER_ARN)
+    monkeypatch.setattr(lambda_function, "lambda_client", lambda: worker)
+    return worker
+
+
+def event(name: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((EVENTS / f"{name}.json").read_text("utf-8"))
+    return loaded
+
+
+def request(
+    method: str,
+    path: str = "/tasks",
+    body: str | None = None,
+    *,
+    query: dict[str, str] | None = None,
+    user: str | None = None,
+    is_base64: bool = False,
+    **headers: str,
+) -> dict[str, Any]:
+    """Sends a request through an HTTP API and returns the function's response."""
+    sent = event("http_api_v2_get_list")
+    sent["rawPath"] = sent["requestContext"]["http"]["path"] = path
+    sent["requestContext"]["http"]["method"] = method
+    sent["queryStringParameters"] = query or {}
+    sent["headers"] |= {name.replace("_", "-"): value for name, value in headers.items()}
+    sent |= {"body": body, "isBase64Encoded": is_base64} if body is not None else {}
+    if user:
+        sent["requestContext"]["authorizer"] = {"jwt": {"claims": {"sub": user}, "scopes": None}}
+    return checked(lambda_handler(sent, Context()))
+
+
+def checked(response: dict[str, Any]) -> dict[str, Any]:
+    """Whatever the response says, API Gateway and a browser can use it."""
+    assert isinstance(response["statusCode"], int)
+    assert all(isinstance(value, str) for value in response["headers"].values())
+    assert response["headers"]["Access-Control-Allow-Origin"] == "*"
+    assert set(response["headers"]["Access-Control-Expose-Headers"].split(",")) == EXPOSED
+    assert len(json.dumps(response)) < LAMBDA_RESPONSE_LIMIT
+    if response["statusCode"] >= 400:
+        error = json.loads(response["body"])
+        assert error["error"].strip()
+        assert error["code"].replace("_", "").isalpha()
+        assert error["code"] == error["code"].lower()
+    return response
+
+
+def post(description: str = DESCRIPTION, **options: Any) -> dict[str, Any]:
+    return request("POST", "/tasks", json.dumps({"description": description}), **options)
+
+
+def said(response: dict[str, Any]) -> Any:
+    assert response["headers"]["Content-Type"] == "application/json"
+    return json.loads(response["body"])
+
+
+def read(task_id: str, **options: Any) -> Any:
+    response = request("GET", f"/tasks/{task_id}", **options)
+    assert response["statusCode"] == 200
+    return said(response)
+
+
+def items(store: TaskStore) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = store.client.scan(TableName=store.table_name)["Items"]
+    return found
+
+
+def let_pass(store: TaskStore, task_id: str, seconds: float) -> None:
+    """Makes a task as old as if ``seconds`` had passed."""
+    key = {"id": {"S": task_id}}
+    item = store.client.get_item(TableName=store.table_name, Key=key)["Item"]
+    for name in ("created_at", "updated_at", "deadline"):
+        item[name] = {"S": timestamp(epoch(item[name]["S"]) - seconds)}
+    store.client.put_item(TableName=store.table_name, Item=item)
+
+
+def complete(store: TaskStore, task_id: str, **answer: Any) -> None:
+    now = datetime.now(UTC).timestamp()
+    claim = store.claim_task(task_id, "token", now + 600)
+    store.complete_task(claim, STREAM | {"emails_sent": 3} | answer)
+
+
+def error_of(code: str) -> ClientError:
+    message = f"Something about {WORKER_ARN}"
+    return ClientError({"Error": {"Code": code, "Message": message}}, "Invoke")
+
+
+def log_lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+
+
+class TestPost:
+    def test_a_task_is_written_its_worker_started_and_202_said_at_once(
+        self, store: TaskStore, worker: Worker
+    ):
+        response = post()
+        body = said(response)
+        assert response["statusCode"] == 202
+        assert body == {
+            "id": body["id"],
+            "status": "pending",
+            "message": "Task created and processing started",
+        }
+        assert response["headers"]["Location"] == f"/tasks/{body['id']}"
+        assert response["headers"]["Retry-After"] == "1"
+        assert "Idempotent-Replayed" not in response["headers"]
+        (item,) = items(store)
+        assert item["id"]["S"] == body["id"]
+        assert item["status"]["S"] == "pending"
+        assert item["description"]["S"] == DESCRIPTION
+
+    def test_the_worker_gets_the_task_asynchronously(self, store: TaskStore, worker: Worker):
+        task_id = said(post())["id"]
+        (invocation,) = worker.invocations
+        assert invocation == {
+            "FunctionName": WORKER_ARN,
+            "InvocationType": "Event",
+            "event": {
+                "task_id": task_id,
+                "description": DESCRIPTION,
+                "created_at": read(task_id)["created_at"],
+            },
+        }
+
+    def test_the_invocations_answer_is_read_so_that_the_connection_lives_on(self, worker: Worker):
+        post()
+        assert [payload.was_read for payload in worker.payloads] == [True]
+
+    def test_each_post_is_a_task_of_its_own(self, store: TaskStore, worker: Worker):
+        assert said(post())["id"] != said(post())["id"]
+        assert len(items(store)) == len(worker.events) == 2
+
+    def test_the_largest_event_is_within_an_asynchronous_invocation(self, worker: Worker):
+        post("\U0001f3e1" * 4000)
+        assert len(json.dumps(worker.events[0])) < 256 * 1024
+
+    def test_the_description_is_trimmed(self, worker: Worker):
+        assert read(said(post("  x\n"))["id"])["description"] == "x"
+        assert worker.events[0]["description"] == "x"
+
+    def test_the_outcome_is_logged_with_both_ids(
+        self, worker: Worker, capsys: pytest.CaptureFixture[str]
+    ):
+        task_id = said(post())["id"]
+        (line,) = log_lines(capsys)
+        assert line["outcome"] == "accepted"
+        assert line["task_id"] == task_id
+        assert line["request_id"] == Context.aws_request_id
+        assert "status" not in line
+
+    @pytest.mark.parametrize("name", POSTS)
+    def test_events_of_every_shape_are_understood(
+        self, store: TaskStore, worker: Worker, name: str
+    ):
+        response = checked(lambda_handler(event(name), Context()))
+        body = said(response)
+        prefix = "/prod" if "rest" in name or "named_stage" in name else ""
+        owner = "jwt#user-1" if "jwt" in name or "cognito" in name else PUBLIC_OWNER
+        assert response["statusCode"] == 202
+        assert response["headers"]["Location"] == f"{prefix}/tasks/{body['id']}"
+        assert store.get_task(body["id"], owner)["description"] == DESCRIPTION
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            None,
+            "",
+            " ",
+            "not json",
+            "{",
+            "null",
+            "7",
+            '"description"',
+            "[]",
+            '["description"]',
+            "{}",
+            '{"Description": "x"}',
+            '{"description": null}',
+            '{"description": 7}',
+            '{"description": ["x"]}',
+            '{"description": ""}',
+            '{"description": " \\n\\u2003"}',
+            '{"description": "\\ud800"}',
+            json.dumps({"description": "x" * 4001}),
+            "\ud800",
+            "\ufeff{}",
+            "[" * 60_000,
+            '{"description": "x"} and more',
+            "1" * 5_000,
+        ],
+    )
+    def test_a_body_that_cannot_be_used_is_400_and_writes_nothing(
+        self, store: TaskStore, worker: Worker, body: Any
+    ):
+        response = request("POST", "/tasks", body)
+        assert response["statusCode"] == 400
+        assert said(response)["code"] in ("invalid_body", "invalid_description")
+        assert items(store) == []
+        assert worker.events == []
+
+    @pytest.mark.parametrize(
+        "body,reason",
+        [
+            ("not base64!", "it is not base64"),
+            ("é", "it is not base64"),
+            ("YWJ", "it is not base64"),
+            (base64.b64encode(b"\xff\xfe").decode(), "it is not UTF-8"),
+            (base64.b64encode(b'{"description": "\xe9"}').decode(), "it is not UTF-8"),
+            (base64.b64encode(b"{").decode(), "it is not JSON"),
+            ("", "it is empty"),
+        ],
+    )
+    def test_an_encoded_body_that_cannot_be_used_says_why(
+        self, store: TaskStore, worker: Worker, body: Any, reason: Any
+    ):
+        response = request("POST", "/tasks", body, is_base64=True)
+        assert response["statusCode"] == 400
+        assert reason in said(response)["error"]
+        assert items(store) == []
+
+    @pytest.mark.parametrize("body", [{"description": "x"}, 7, ["x"], True])
+    def test_a_body_that_is_no_text_is_400(self, worker: Worker, body: Any):
+        bare = {"httpMethod": "POST", "path": "/tasks", "body": body}
+        assert checked(lambda_handler(bare, None))["statusCode"] == 400
+
+    def test_the_length_of_a_description_is_told(self, worker: Worker):
+        assert "at most 4,000 characters, not 4,001" in said(post("x" * 4001))["error"]
+
+    def test_the_longest_description_is_taken(self, worker: Worker):
+        assert post("x" * 4000)["statusCode"] == 202
+
+    @pytest.mark.parametrize("is_base64", [False, True])
+    @pytest.mark.parametrize("size,status", [(65_536, 202), (65_537, 413)])
+    def test_a_body_has_64_kb_at_most(
+        self, store: TaskStore, worker: Worker, is_base64: Any, size: int, status: Any
+    ):
+        text = '{"description": "é"}'.encode()
+        data = text + b" " * (size - len(text))
+        body = base64.b64encode(data).decode() if is_base64 else data.decode()
+        assert request("POST", "/tasks", body, is_base64=is_base64)["statusCode"] == status
+        assert len(items(store)) == (1 if status == 202 else 0)
+
+    def test_other_fields_of_the_body_are_ignored(self, store: TaskStore, worker: Worker):
+        body = '{"description": "x", "id": "mine", "status": "completed", "owner": "jwt#x"}'
+        assert said(request("POST", "/tasks", body))["status"] == "pending"
+        (item,) = items(store)
+        assert item["owner"]["S"] == PUBLIC_OWNER
+        assert item["id"]["S"] != "mine"
+
+    @pytest.mark.parametrize("value", [None, ""])
+    def test_without_a_workers_arn_nothing_is_written(
+        self, store: TaskStore, worker: Worker, monkeypatch: pytest.MonkeyPatch, value: Any
+    ):
+        if value is None:
+            monkeypatch.delenv("WORKER_LAMBDA_ARN")
+        else:
+            monkeypatch.setenv("WORKER_LAMBDA_ARN", value)
+        response = post()
+        assert response["statusCode"] == 500
+        assert said(response) == {"error": "WORKER_LAMBDA_ARN not set", "code": "not_configured"}
+        assert items(store) == []
+
+    def test_without_a_workers_arn_tasks_are_shown(
+        self, store: TaskStore, worker: Worker, monkeypatch: pytest.MonkeyPatch
+    ):
+        task_id = said(post())["id"]
+        monkeypatch.delenv("WORKER_LAMBDA_ARN")
+        assert read(task_id)["status"] == "pending"
+        assert request("GET")["statusCode"] == 200
+
+
+class TestWorkerUnavailable:
+    @pytest.mark.parametrize(
+        "failure",
+        [
+            error_of("AccessDeniedException"),
+            error_of("ResourceNotFoundException"),
+            error_of("TooManyRequestsException"),
+            ConnectTimeoutError(endpoint_url="https://lambda"),
+            ReadTimeoutError(endpoint_url="https://lambda"),
+        ],
+    )
+    def test_the_task_is_kept_as_error_and_502_names_it(
+        self, store: TaskStore, worker: Worker, failure: Any, capsys: pytest.CaptureFixture[str]
+    ):
+        worker.failure = failure
+        response = post()
+        body = said(response)
+        assert response["statusCode"] == 502
+        assert body["code"] == "worker_unavailable"
+        assert response["headers"]["Location"] == f"/tasks/{body['id']}"
+        task = read(body["id"])
+        assert task["status"] == "error"
+        assert task["events"][-1]["message"] == f"Error invoking worker: {task['error_message']}"
+        assert task["events"][-1]["type"] == "error"
+        assert "arn:" not in json.dumps([response, task])
+        (line,) = log_lines(capsys)
+        assert line["outcome"] == "dispatch_failed"
+        assert line["task_id"] == body["id"]
+
+    def test_the_operator_learns_all_of_it(
+        self, worker: Worker, capsys: pytest.CaptureFixture[str]
+    ):
+        worker.failure = error_of("AccessDeniedException")
+        post()
+        assert WORKER_ARN in log_lines(capsys)[0]["detail"]
+
+    def test_a_worker_that_has_the_task_after_all_makes_it_202(
+        self, store: TaskStore, worker: Worker
+    ):
+        """Only the answer to the invocation was lost."""
+        worker.meanwhile = lambda task_id: store.claim_task(task_id, "t", 4e9)
+        worker.failure = ReadTimeoutError(endpoint_url="https://lambda")
+        response = post()
+        assert response["statusCode"] == 202
+        assert said(response)["status"] == "processing"
+        assert read(said(response)["id"])["status"] == "processing"
+
+    def test_a_worker_that_was_faster_still_makes_it_202(self, store: TaskStore, worker: Worker):
+        worker.meanwhile = lambda task_id: complete(store, task_id)
+        worker.failure = ReadTimeoutError(endpoint_url="https://lambda")
+        response = post()
+        assert response["statusCode"] == 202
+        assert said(response)["status"] == "completed"
+        assert "Retry-After" not in response["headers"]
+
+    def test_a_late_delivery_of_the_event_finds_the_task_ended(
+        self, store: TaskStore, worker: Worker
+    ):
+        worker.failure = ReadTimeoutError(endpoint_url="https://lambda")
+        task_id = said(post())["id"]
+        with pytest.raises(dynamodb_helpers.TaskNotClaimable):
+            store.claim_task(task_id, "t", 4e9)
+
+    def test_if_the_failure_cannot_be_written_either_it_stays_pending_and_its_deadline_ends_it(
+        self,
+        store: TaskStore,
+        worker: Worker,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ):
+        def refuse(*_: Any, **__: Any) -> Any:
+            raise error_of("ProvisionedThroughputExceededException")
+
+        worker.failure = error_of("TooManyRequestsException")
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "fail_pending_task", refuse)
+            response = post()
+        assert response["statusCode"] == 202
+        assert said(response)["status"] == "pending"
+        assert [line["message"] for line in log_lines(capsys)][:2] == [
+            "worker not started",
+            "failure not written",
+        ]
+        task_id = said(response)["id"]
+        assert read(task_id)["status"] == "pending"
+        let_pass(store, task_id, 961)
+        assert read(task_id)["status"] == "error"
+
+
+class TestIdempotency:
+    def test_the_same_key_and_body_are_one_task(self, store: TaskStore, worker: Worker):
+        first, second = post(idempotency_key="k-1"), post(idempotency_key="k-1")
+        assert said(first) == said(second)
+        assert second["statusCode"] == 202
+        assert second["headers"]["Location"] == first["headers"]["Location"]
+        assert second["headers"]["Idempotent-Replayed"] == "true"
+        assert "Idempotent-Replayed" not in first["headers"]
+        assert len(items(store)) == len(worker.events) == 1
+
+    def test_a_replay_is_logged_as_one(self, worker: Worker, capsys: pytest.CaptureFixture[str]):
+        post(idempotency_key="k-1")
+        post(idempotency_key="k-1")
+        assert [line["outcome"] for line in log_lines(capsys)] == ["accepted", "replayed"]
+
+    def test_a_body_that_only_looks_different_is_the_same(self, worker: Worker):
+        first = request("POST", "/tasks", '{"description":"x"}', idempotency_key="k")
+        second = request(
+            "POST", "/tasks", '{ "a": 1, "description": " \\u0078 "}', idempotency_key="k"
+        )
+        assert said(first)["id"] == said(second)["id"]
+
+    def test_another_description_is_422_and_changes_nothing(self, store: TaskStore, worker: Worker):
+        post(idempotency_key="k-1")
+        before = items(store)
+        response = post("Something else", idempotency_key="k-1")
+        assert response["statusCode"] == 422
+        assert said(response)["code"] == "idempotency_key_reused"
+        assert items(store) == before
+        assert len(worker.events) == 1
+
+    def test_another_key_is_another_task(self, store: TaskStore, worker: Worker):
+        assert said(post(idempotency_key="k-1"))["id"] != said(post(idempotency_key="k-2"))["id"]
+
+    def test_another_users_key_is_another_task(self, store: TaskStore, worker: Worker):
+        ids = {said(post(idempotency_key="k", user=user))["id"] for user in (None, "a", "b", "a")}
+        assert len(ids) == len(items(store)) == 3
+
+    def test_the_current_status_is_told(self, store: TaskStore, worker: Worker):
+        task_id = said(post(idempotency_key="k-1"))["id"]
+        complete(store, task_id)
+        response = post(idempotency_key="k-1")
+        assert response["statusCode"] == 202
+        assert said(response)["status"] == "completed"
+        assert "Retry-After" not in response["headers"]
+
+    def test_an_agents_error_is_told_as_202_too(self, store: TaskStore, worker: Worker):
+        task_id = said(post(idempotency_key="k-1"))["id"]
+        store.fail_task(store.claim_task(task_id, "t", 4e9), "No vendors")
+        response = post(idempotency_key="k-1")
+        assert response["statusCode"] == 202
+        assert said(response)["status"] == "error"
+
+    @pytest.mark.parametrize("seconds,starts", [(25, 1), (35, 2)])
+    def test_a_task_still_pending_after_30_s_is_dispatched_again(
+        self, store: TaskStore, worker: Worker, seconds: Any, starts: Any
+    ):
+        """The client that made it may have died before it started the worker."""
+        task_id = said(post(idempotency_key="k-1"))["id"]
+        let_pass(store, task_id, seconds)
+        before = items(store)
+        assert said(post(idempotency_key="k-1"))["id"] == task_id
+        assert [sent["task_id"] for sent in worker.events] == [task_id] * starts
+        assert items(store) == before
+
+    def test_a_running_task_is_not_dispatched_again(self, store: TaskStore, worker: Worker):
+        task_id = said(post(idempotency_key="k-1"))["id"]
+        store.claim_task(task_id, "t", 4e9)
+        let_pass(store, task_id, 60)
+        assert said(post(idempotency_key="k-1"))["status"] == "processing"
+        assert len(worker.events) == 1
+
+    def test_an_overdue_task_is_not_dispatched_again_but_ended(
+        self, store: TaskStore, worker: Worker
+    ):
+        task_id = said(post(idempotency_key="k-1"))["id"]
+        let_pass(store, task_id, 961)
+        assert said(post(idempotency_key="k-1"))["status"] == "error"
+        assert len(worker.events) == 1
+
+    def test_a_failed_dispatch_stays_failed_with_the_same_502(
+        self, store: TaskStore, worker: Worker
+    ):
+        worker.failure = error_of("TooManyRequestsException")
+        first = post(idempotency_key="k-1")
+        worker.failure = None
+        second = post(idempotency_key="k-1")
+        assert (second["statusCode"], said(second)) == (502, said(first))
+        assert second["headers"]["Idempotent-Replayed"] == "true"
+        assert len(worker.events) == 1
+
+    def test_a_creation_whose_answer_was_lost_is_taken_up_by_the_next_try(
+        self, store: TaskStore, worker: Worker, monkeypatch: pytest.MonkeyPatch
+    ):
+        """The first try wrote the task and died; the second finds it and starts it after 30 s."""
+        put_item = store.client.put_item
+
+        def answer_lost(**arguments: Any) -> Any:
+            put_item(**arguments)
+            raise ReadTimeoutError(endpoint_url="https://dynamodb")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(store.client, "put_item", answer_lost)
+            assert post(idempotency_key="k-1")["statusCode"] == 500
+        assert worker.events == []
+        (item,) = items(store)
+        let_pass(store, item["id"]["S"], 31)
+        assert said(post(idempotency_key="k-1"))["id"] == item["id"]["S"]
+        assert [sent["task_id"] for sent in worker.events] == [item["id"]["S"]]
+
+    @pytest.mark.parametrize("key", ["", "x" * 256, "é", "a\tb", "a\nb", "\x7f", "a\n"])
+    def test_a_malformed_key_is_400_and_writes_nothing(
+        self, store: TaskStore, worker: Worker, key: Any
+    ):
+        response = post(idempotency_key=key)
+        assert response["statusCode"] == 400
+        assert said(response)["code"] == "invalid_idempotency_key"
+        assert items(store) == []
+
+    @pytest.mark.parametrize("key", ["x", "x" * 255, '"quoted key"', "~!@ #"])
+    def test_any_printable_key_will_do(self, worker: Worker, key: Any):
+        assert said(post(idempotency_key=key))["id"] == said(post(idempotency_key=key))["id"]
+
+    def test_200_threads_with_one_key_make_one_task_and_start_it_once(
+        self, store: TaskStore, worker: Worker, monkeypatch: pytest.MonkeyPatch
+    ):
+        """Since moto is not thread-safe, a lock makes each of its calls atomic, as DynamoDB's are."""
+        lock, real = threading.Lock(), store.client
+
+        class Atomic:
+            def __getattr__(self, operation: str) -> Callable[..., Any]:
+                def call(**arguments: Any) -> Any:
+                    with lock:
+                        return getattr(real, operation)(**arguments)
+
+                return call
+
+        monkeypatch.setattr(store, "client", Atomic())
+        with ThreadPoolExecutor(200) as pool:
+            responses = list(pool.map(lambda _: post(idempotency_key="k-1"), range(200)))
+        assert {response["statusCode"] for response in responses} == {202}
+        assert len({said(response)["id"] for response in responses}) == 1
+        assert len(items(store)) == len(worker.events) == 1
+        replays = [response["headers"].get("Idempotent-Replayed") for response in responses]
+        assert sorted(replays, key=str) == [None] + ["true"] * 199
+
+
+class TestGetOne:
+    def test_a_finished_task_shows_what_is_public_and_nothing_else(
+        self, store: TaskStore, worker: Worker
+    ):
+        task_id = said(post(idempotency_key="k-1"))["id"]
+        complete(store, task_id)
+        task = read(task_id)
+        assert list(task) == [
+            "id",
+            "description",
+            "status",
+            "vendors",
+            "quotes",
+            "emails_sent",
+            "events",
+            "created_at",
+            "updated_at",
+            "agent_response",
+        ]
+        assert task["status"] == "completed"
+        assert task["agent_response"] == "Done"
+        assert task["vendors"] == [{"name": "A"}]
+        assert task["quotes"] == [{"amount": 275.5}]
+        assert task["emails_sent"] == 3
+        assert [list(line) for line in task["events"]] == [["ts", "message", "type"]] * 4
+
+    def test_a_new_task_has_its_lists_empty(self, worker: Worker):
+        task = read(said(post())["id"])
+        assert (task["vendors"], task["quotes"], task["emails_sent"]) == ([], [], 0)
+        assert task["status"] == "pending"
+        assert "agent_response" not in task
+        assert "error_message" not in task
+
+    def test_a_failed_task_says_why(self, store: TaskStore, worker: Worker):
+        task_id = said(post())["id"]
+        store.fail_task(store.claim_task(task_id, "t", 4e9), "No vendors")
+        assert read(task_id)["error_message"] == "No vendors"
+
+    def test_a_task_whose_worker_never_came_is_shown_as_error(
+        self, store: TaskStore, worker: Worker
+    ):
+        task_id = said(post())["id"]
+        let_pass(store, task_id, 961)
+        assert read(task_id)["status"] == "error"
+
+    def test_a_megabyte_comes_back_whole(self, store: TaskStore, worker: Worker):
+        task_id = said(post())["id"]
+        complete(store, task_id, agent_response="x" * 1_048_576)
+        assert len(read(task_id)["agent_response"]) == 1_048_576
+
+    def test_the_largest_answer_is_within_lambdas_response(self, store: TaskStore, worker: Worker):
+        """With a full timeline of the dearest characters beside it."""
+        task_id = said(post("é" * 4000))["id"]
+        claim = store.claim_task(task_id, "t", 4e9)
+        for _ in range(201):
+            claim.note(timestamp(0), "é" * 1000)
+        store.complete_task(claim, {"agent_response": "é" * 3_000_000})
+        task = read(task_id)
+        assert task["agent_response_truncated"] is True
+        assert len(task["agent_response"]) > 900_000
+
+    @pytest.mark.parametrize("path", ["/tasks/{}", "/tasks/{}/", "/prod/tasks/{}"])
+    def test_a_trailing_slash_or_a_stage_changes_nothing(self, worker: Worker, path: str):
+        task_id = said(post())["id"]
+        sent = event("http_api_v2_get_task")
+        sent["rawPath"] = path.format(task_id)
+        sent["requestContext"]["stage"] = "prod" if "prod" in path else "$default"
+        assert said(checked(lambda_handler(sent, None)))["id"] == task_id
+
+    @pytest.mark.parametrize(
+        "task_id",
+        ["7d5c7a0e-54f5-4a53-8a2f-6f2f7f0c9b11", "x", "a%23b", "a#0", "..", "ä", "x" * 300],
+    )
+    def test_what_is_not_there_is_404(self, worker: Worker, task_id: str):
+        response = request("GET", f"/tasks/{task_id}")
+        assert response["statusCode"] == 404
+        assert said(response)["code"] == "task_not_found"
+
+    def test_a_chunk_of_an_answer_is_404(self, store: TaskStore, worker: Worker):
+        task_id = said(post())["id"]
+        complete(store, task_id, agent_response="x" * 400_000)
+        assert request("GET", f"/tasks/{task_id}#0")["statusCode"] == 404
+
+    def test_somebody_elses_task_is_404(self, worker: Worker):
+        task_id = said(post(user="a"))["id"]
+        assert request("GET", f"/tasks/{task_id}", user="b")["statusCode"] == 404
+        assert request("GET", f"/tasks/{task_id}")["statusCode"] == 404
+        assert read(task_id, user="a")["id"] == task_id
+
+    def test_an_item_of_an_older_version_is_shown(self, store: TaskStore, worker: Worker):
+        item = {
+            "id": {"S": "old-1"},
+            "status": {"S": "completed"},
+            "description": {"S": "x"},
+            "vendors": {"L": [{"M": {"price": {"N": "275.5"}, "count": {"N": "3"}}}]},
+            "events": {"L": []},
+            "created_at": {"S": "2025-10-31T12:00:00.123456"},
+            "updated_at": {"S": "2025-10-31T12:00:00.123456"},
+        }
+        store.client.put_item(TableName=store.table_name, Item=item)
+        assert read("old-1")["vendors"] == [{"price": 275.5, "count": 3}]
+
+
+class TestPolling:
+    @pytest.mark.parametrize(
+        "age,seconds",
+        [(0, "1"), (9, "1"), (11, "2"), (59, "2"), (61, "5"), (299, "5"), (301, "10")],
+    )
+    def test_the_older_a_task_the_longer_one_waits(
+        self, store: TaskStore, worker: Worker, age: Any, seconds: Any
+    ):
+        task_id = said(post())["id"]
+        let_pass(store, task_id, age)
+        assert request("GET", f"/tasks/{task_id}")["headers"]["Retry-After"] == seconds
+
+    def test_a_final_task_is_not_polled(self, store: TaskStore, worker: Worker):
+        task_id = said(post())["id"]
+        store.claim_task(task_id, "token", 4e9)
+        assert "Retry-After" in request("GET", f"/tasks/{task_id}")["headers"]
+        let_pass(store, task_id, 3e9)
+        response = request("GET", f"/tasks/{task_id}")
+        assert said(response)["status"] == "error"
+        assert "Retry-After" not in response["headers"]
+
+    @pytest.mark.parametrize("form", ["{}", "W/{}", '"other", {}', '{} , W/"x"', "*"])
+    def test_a_client_that_has_it_gets_304_and_no_body(self, worker: Worker, form: Any):
+        task_id = said(post())["id"]
+        etag = request("GET", f"/tasks/{task_id}")["headers"]["ETag"]
+        assert etag.startswith('"')
+        assert etag.endswith('"')
+        response = request("GET", f"/tasks/{task_id}", if_none_match=form.format(etag))
+        assert response["statusCode"] == 304
+        assert "body" not in response
+        assert response["headers"]["ETag"] == etag
+        assert response["headers"]["Retry-After"] == "1"
+
+    @pytest.mark.parametrize("tags", ["", '"other"', "nonsense", ","])
+    def test_a_client_that_has_something_else_gets_the_task(self, worker: Worker, tags: Any):
+        task_id = said(post())["id"]
+        assert request("GET", f"/tasks/{task_id}", if_none_match=tags)["statusCode"] == 200
+
+    def test_every_change_changes_the_tag(self, store: TaskStore, worker: Worker):
+        task_id = said(post())["id"]
+
+        def etag() -> str:
+            return str(request("GET", f"/tasks/{task_id}")["headers"]["ETag"])
+
+        tags = [etag()]
+        claim = store.claim_task(task_id, "t", 4e9)
+        tags.append(etag())
+        claim.note(claim.last_ts, "Found 3 vendors")
+        store.record_progress(claim)
+        tags.append(etag())
+        store.complete_task(claim, STREAM)
+        tags.append(etag())
+        assert len(set(tags)) == 4
+        assert etag() == tags[-1]
+
+    def test_a_poller_with_a_tag_still_learns_that_the_task_was_given_up(
+        self, store: TaskStore, worker: Worker
+    ):
+        task_id = said(post())["id"]
+        let_pass(store, task_id, 959)
+        etag = request("GET", f"/tasks/{task_id}")["headers"]["ETag"]
+        let_pass(store, task_id, 2)
+        response = request("GET", f"/tasks/{task_id}", if_none_match=etag)
+        assert response["statusCode"] == 200
+        assert said(response)["status"] == "error"
+
+    def test_304_is_only_for_what_is_there(self, worker: Worker):
+        assert request("GET", "/tasks/x", if_none_match="*")["statusCode"] == 404
+
+
+class TestList:
+    def follow(self, response: dict[str, Any], **options: Any) -> dict[str, Any] | None:
+        """The next page, by the link of this one."""
+        link = response["headers"].get("Link")
+        if link is None:
+            return None
+        path, _, rest = link.removeprefix("<").partition("?")
+        query, _, relation = rest.partition(">")
+        assert relation == '; rel="next"'
+        parameters = dict(part.split("=") for part in query.split("&"))
+        return request("GET", path, query=parameters, **options)
+
+    def walk(self, **options: Any) -> list[list[str]]:
+        pages, response = [], request("GET", "/tasks", **options)
+        options.pop("query", None)
+        following: dict[str, Any] | None = response
+        while following:
+            assert following["statusCode"] == 200
+            pages.append([task["id"] for task in said(following)])
+            following = self.follow(following, **options)
+        return pages
+
+    def test_nothing_yet_is_a_bare_empty_array(self, store: TaskStore):
+        response = request("GET")
+        assert response["statusCode"] == 200
+        assert response["body"] == "[]"
+        assert "Link" not in response["headers"]
+
+    def test_the_newest_comes_first_without_its_text(self, store: TaskStore, worker: Worker):
+        ids = [said(post(f"Task {number}"))["id"] for number in range(3)]
+        complete(store, ids[0])
+        tasks = said(request("GET"))
+        assert [task["id"] for task in tasks] == ids[::-1]
+        assert tasks[2]["status"] == "completed"
+        assert tasks[2]["vendors"] == [{"name": "A"}]
+        assert "agent_response" not in tasks[2]
+        assert set(tasks[2]) == set(lambda_function.PUBLIC_FIELDS)
+
+    def test_links_lead_through_all_of_it_once(self, worker: Worker):
+        ids = [said(post())["id"] for _ in range(5)]
+        pages = self.walk(query={"limit": "2"})
+        assert pages == [ids[4:2:-1], ids[2:0:-1], ids[:1]]
+
+    def test_a_link_keeps_the_stage(self, worker: Worker):
+        for _ in range(3):
+            post()
+        for name in ("http_api_v2_get_list", "rest_api_v1_get_list"):
+            sent = event(name)
+            if "v2" in name:
+                sent["rawPath"] = "/prod/tasks"
+                sent["requestContext"]["stage"] = "prod"
+            response = checked(lambda_handler(sent, None))
+            assert len(said(response)) == 2
+            assert response["headers"]["Link"].startswith("</prod/tasks?limit=2&cursor=")
+
+    def test_50_is_the_default_and_100_the_most(self, store: TaskStore, worker: Worker):
+        for number in range(101):
+            store.create_task(f"task-{number}", "x")
+        assert [len(page) for page in self.walk()] == [50, 50, 1]
+        assert [len(page) for page in self.walk(query={"limit": "100"})] == [100, 1]
+
+    @pytest.mark.parametrize(
+        "limit", ["0", "101", "-1", "1.5", "ten", "", " 5", "5,5", "1e2", "٣", "9" * 5000]
+    )
+    def test_a_malformed_limit_is_400(self, store: TaskStore, limit: str):
+        response = request("GET", query={"limit": limit})
+        assert response["statusCode"] == 400
+        assert said(response)["code"] == "invalid_limit"
+
+    @pytest.mark.parametrize("cursor", ["", "x", "é", "W10", "bnVsbA", "x" * 5000, "a,b"])
+    def test_a_malformed_cursor_is_400(self, store: TaskStore, cursor: str):
+        response = request("GET", query={"cursor": cursor})
+        assert response["statusCode"] == 400
+        assert said(response)["code"] == "invalid_cursor"
+
+    def test_a_page_that_would_be_too_large_ends_early_and_links_on(
+        self, store: TaskStore, worker: Worker
+    ):
+        """Every é of two bytes takes six in Lambda's response."""
+        ids = [said(post())["id"] for _ in range(9)]
+        for task_id in ids:
+            complete(store, task_id, vendors=["é" * 140_000])
+        pages = self.walk()
+        assert [task_id for page in pages for task_id in page] == ids[::-1]
+        assert [len(page) for page in pages] == [6, 3]
+
+    def test_everyone_sees_their_own(self, worker: Worker):
+        mine = said(post(user="a"))["id"]
+        post(user="b")
+        post()
+        assert self.walk(user="a") == [[mine]]
+        assert self.walk(user="c") == [[]]
+
+    def test_overdue_tasks_are_shown_as_ended(self, store: TaskStore, worker: Worker):
+        task_id = said(post())["id"]
+        let_pass(store, task_id, 961)
+        assert said(request("GET"))[0]["status"] == "error"
+
+
+class TestOwner:
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "http_api_v2_lambda_authorizer",
+            "http_api_v2_iam_authorizer",
+            "rest_api_v1_custom_authorizer",
+        ],
+    )
+    def test_an_authorizer_that_names_no_user_is_403(self, store: TaskStore, name: str):
+        response = checked(lambda_handler(event(name), None))
+        assert response["statusCode"] == 403
+        assert said(response)["code"] == "no_subject"
+
+    @pytest.mark.parametrize(
+        "authorizer",
+        [
+            {"jwt": {"claims": {}}},
+            {"jwt": {"claims": {"sub": ""}}},
+            {"jwt": {"claims": {"sub": None}}},
+            {"jwt": {"claims": {"sub": 7}}},
+            {"jwt": {"claims": {"sub": "x" * 256}}},
+            {"jwt": {"claims": {"sub": "\ud800"}}},
+            {"jwt": {"claims": None}},
+            {"jwt": None},
+            {"jwt": "x"},
+            {"claims": {}},
+            {"claims": {"email": "a@example.com"}},
+            {"claims": "sub"},
+            {"lambda": {}},
+            {"principalId": "a"},
+            "somebody",
+            ["a"],
+        ],
+    )
+    @pytest.mark.parametrize("method", ["GET", "POST"])
+    def test_a_strange_authorizer_never_opens_what_is_public(
+        self, store: TaskStore, worker: Worker, authorizer: Any, method: str
+    ):
+        sent = event("http_api_v2_post")
+        sent["requestContext"]["http"]["method"] = method
+        sent["requestContext"]["authorizer"] = authorizer
+        assert checked(lambda_handler(sent, None))["statusCode"] == 403
+        assert items(store) == []
+
+    @pytest.mark.parametrize("authorizer", [None, {}, {"claims": None, "scopes": None}])
+    def test_no_authorizer_is_the_public(self, store: TaskStore, worker: Worker, authorizer: Any):
+        sent = event("http_api_v2_post")
+        sent["requestContext"]["authorizer"] = authorizer
+        assert checked(lambda_handler(sent, None))["statusCode"] == 202
+        assert items(store)[0]["owner"]["S"] == PUBLIC_OWNER
+
+    def test_a_user_called_public_is_not_the_public(self, store: TaskStore, worker: Worker):
+        post(user="public")
+        assert items(store)[0]["owner"]["S"] == "jwt#public"
+
+    def test_the_user_is_named_to_nobody(self, worker: Worker):
+        response = post(user="user-1")
+        task = read(said(response)["id"], user="user-1")
+        assert "user-1" not in json.dumps([response, task])
+
+
+class TestRoutes:
+    @pytest.mark.parametrize(
+        "method,path,allowed",
+        [
+            ("DELETE", "/tasks", "GET, POST, OPTIONS"),
+            ("PUT", "/tasks/", "GET, POST, OPTIONS"),
+            ("HEAD", "/tasks", "GET, POST, OPTIONS"),
+            ("POST", "/tasks/x", "GET, OPTIONS"),
+            ("DELETE", "/tasks/x", "GET, OPTIONS"),
+            ("", "/tasks", "GET, POST, OPTIONS"),
+        ],
+    )
+    def test_another_method_is_405_and_says_which_are_allowed(
+        self, worker: Worker, method: str, path: str, allowed: Any
+    ):
+        response = checked(lambda_handler({"httpMethod": method, "path": path}, None))
+        assert response["statusCode"] == 405
+        assert response["headers"]["Allow"] == allowed
+        assert said(response)["code"] == "method_not_allowed"
+
+    @pytest.mark.parametrize(
+        "path", ["", "/", "//", "/task", "/Tasks", "tasks", "/tasks/a/b", "/x/tasks", "//tasks"]
+    )
+    @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
+    def test_another_path_is_404(self, worker: Worker, method: str, path: str):
+        response = checked(lambda_handler({"httpMethod": method, "path": path}, None))
+        assert response["statusCode"] == 404
+        assert said(response)["code"] == "not_found"
+
+    @pytest.mark.parametrize("path", ["/tasks", "/tasks/", "/tasks/x"])
+    def test_a_preflight_allows_what_the_api_takes(self, path: str):
+        response = request("OPTIONS", path)
+        assert response["statusCode"] == 204
+        assert "body" not in response
+        headers = response["headers"]
+        assert headers["Access-Control-Allow-Methods"] == "GET,POST,OPTIONS"
+        assert set(headers["Access-Control-Allow-Headers"].split(",")) == {
+            "content-type",
+            "idempotency-key",
+            "if-none-match",
+            "authorization",
+        }
+
+    def test_a_preflight_as_a_gateway_sends_it_needs_no_token(self):
+        assert checked(lambda_handler(event("http_api_v2_options"), None))["statusCode"] == 204
+
+    @pytest.mark.parametrize(
+        "sent",
+        [
+            None,
+            [],
+            "GET /tasks",
+            7,
+            {},
+            {"httpMethod": "GET"},
+            {"path": "/tasks"},
+            {"httpMethod": None, "path": "/tasks"},
+            {"httpMethod": "GET", "path": ["tasks"]},
+            {"task_id": "test-123", "description": "Find me a painter"},
+            {"Records": []},
+        ],
+    )
+    def test_an_event_that_is_no_request_is_400(self, sent: Any):
+        response = checked(lambda_handler(sent, None))
+        assert response["statusCode"] == 400
+        assert said(response)["code"] == "invalid_event"
+
+    def test_the_bare_event_lists(self, store: TaskStore, worker: Worker):
+        task_id = said(lambda_handler(event("bare_post"), None))["id"]
+        response = checked(lambda_handler(event("bare_get"), None))
+        assert [task["id"] for task in said(response)] == [task_id]
+
+    def test_a_stage_called_tasks_is_told_from_the_path(self, store: TaskStore, worker: Worker):
+        sent = event("http_api_v2_post")
+        sent["rawPath"] = "/tasks/tasks"
+        sent["requestContext"]["stage"] = "tasks"
+        response = checked(lambda_handler(sent, None))
+        assert response["statusCode"] == 202
+        assert response["headers"]["Location"].startswith("/tasks/tasks/")
+
+    def test_headers_of_any_case_are_understood(self, worker: Worker):
+        for name in ("Idempotency-Key", "IDEMPOTENCY-KEY", "idempotency-key"):
+            lambda_handler(event("bare_post") | {"headers": {name: "k-1"}}, None)
+        lambda_handler(
+            event("bare_post") | {"multiValueHeaders": {"Idempotency-Key": ["k-1"]}}, None
+        )
+        assert len({sent["task_id"] for sent in worker.events}) == 1
+
+    @pytest.mark.parametrize("name", ["multiValueHeaders", "multiValueQueryStringParameters"])
+    @pytest.mark.parametrize("value", [7, "x", ["x"], {"limit": 7}, {"limit": []}, {"limit": None}])
+    def test_lists_of_values_that_are_none_are_not_there(
+        self, store: TaskStore, name: str, value: Any
+    ):
+        response = checked(lambda_handler(event("bare_get") | {name: value}, None))
+        assert response["statusCode"] == 200
+
+    def test_headers_and_parameters_without_a_value_are_not_there(self, worker: Worker):
+        for empty in (None, {}, {"Idempotency-Key": None}):
+            lambda_handler(event("bare_post") | {"headers": empty}, None)
+        assert len({sent["task_id"] for sent in worker.events}) == 3
+        listing = event("bare_get") | {"queryStringParameters": {"limit": None, "cursor": None}}
+        assert len(said(lambda_handler(listing, None))) == 3
+
+
+class TestTrouble:
+    def test_dynamodbs_failure_is_500_without_internals_and_logged_with_all(
+        self,
+        store: TaskStore,
+        worker: Worker,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ):
+        def refuse(**_: Any) -> Any:
+            raise error_of("AccessDeniedException")
+
+        for operation in ("put_item", "query", "get_item"):
+            monkeypatch.setattr(store.client, operation, refuse)
+        for response in (post(), request("GET"), request("GET", "/tasks/x")):
+            assert response["statusCode"] == 500
+            assert said(response)["code"] == "internal_error"
+            assert "arn:" not in response["body"]
+            assert "AccessDenied" not in response["body"]
+        lines = log_lines(capsys)
+        assert len(lines) == 3
+        assert all(WORKER_ARN in line["stack"] for line in lines)
+        assert all(line["request_id"] == Context.aws_request_id for line in lines)
+
+    def test_a_missing_table_is_500(self, store: TaskStore, worker: Worker):
+        store.client.delete_table(TableName=store.table_name)
+        assert post()["statusCode"] == 500
+        assert request("GET")["statusCode"] == 500
+
+    def test_a_refused_request_is_not_logged_as_our_trouble(
+        self, store: TaskStore, worker: Worker, capsys: pytest.CaptureFixture[str]
+    ):
+        request("POST", "/tasks", "nonsense")
+        request("GET", "/tasks/x")
+        assert log_lines(capsys) == []
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+REAL_EVENTS = [json.loads(path.read_text("utf-8")) for path in sorted(EVENTS.glob("*.json"))]
+ANY_TEXT = st.text(st.characters(), max_size=30)
+
+
+def places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every place in a JSON value."""
+    if place:
+        yield place
+    if isinstance(value, dict):
+        for name in value:
+            yield from places(value[name], (*place, name))
+
+
+@st.composite
+def mutated_events(draw: st.DrawFn) -> Any:
+    """An event as AWS sends it, with up to three of its values replaced by any JSON."""
+    mutated: dict[str, Any] = json.loads(json.dumps(draw(st.sampled_from(REAL_EVENTS))))
+    for _ in range(draw(st.integers(1, 3))):
+        *parents, name = draw(st.sampled_from(sorted(places(mutated), key=str)))
+        target = mutated
+        for parent in parents:
+            target = target[parent]
+        target[name] = draw(JSON | ANY_TEXT)
+    return mutated
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> Any:
+    """A well-formed event with any method, path, headers, query and body."""
+    body = draw(
+        st.none()
+        | ANY_TEXT
+        | JSON.map(json.dumps)
+        | st.builds(lambda text: json.dumps({"description": text}), ANY_TEXT)
+        | st.binary(max_size=40).map(lambda data: base64.b64encode(data).decode())
+    )
+    return {
+        "version": "2.0",
+        "rawPath": draw(
+            st.sampled_from(["/tasks", "/tasks/", "/prod/tasks"]) | ANY_TEXT.map("/tasks/{}".format)
+        ),
+        "headers": draw(
+            st.fixed_dictionaries(
+                {}, optional={"idempotency-key": ANY_TEXT, "if-none-match": ANY_TEXT}
+            )
+        ),
+        "queryStringParameters": draw(
+            st.none() | st.fixed_dictionaries({}, optional={"limit": ANY_TEXT, "cursor": ANY_TEXT})
+        ),
+        "requestContext": {
+            "http": {"method": draw(st.sampled_from(["GET", "POST", "OPTIONS", "PATCH"]))},
+            "stage": draw(st.sampled_from(["$default", "prod"])),
+        },
+        "body": body,
+        "isBase64Encoded": draw(st.booleans()),
+    }
+
+
+@given(st.one_of(JSON, mutated_events(), mutated_events(), requests(), requests()))
+@settings(
+    max_examples=200,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_no_event_whatsoever_makes_it_raise_or_answer_500(worker: Worker, sent: Any):
+    response = checked(lambda_handler(sent, None))
+    assert response["statusCode"] in {200, 202, 204, 304, 400, 403, 404, 405, 413, 422}
+
+
+class TestShell:
+    def test_a_get_prints_the_body_and_succeeds(
+        self, store: TaskStore, worker: Worker, capsys: pytest.CaptureFixture[str]
+    ):
+        task_id = said(post())["id"]
+        capsys.readouterr()
+        assert main(["GET", "/tasks?limit=1"]) == 0
+        printed = capsys.readouterr()
+        assert [task["id"] for task in json.loads(printed.out)] == [task_id]
+        assert printed.err == "HTTP 200\n"
+
+    def test_without_arguments_it_lists(self, store: TaskStore, capsys: pytest.CaptureFixture[str]):
+        assert main([]) == 0
+        assert capsys.readouterr().out == "[]\n"
+
+    def test_a_post_creates_a_task(
+        self, store: TaskStore, worker: Worker, capsys: pytest.CaptureFixture[str]
+    ):
+        assert main(["POST", "/tasks", '{"description": "Find me a painter"}']) == 0
+        assert json.loads(capsys.readouterr().out)["id"] == items(store)[0]["id"]["S"]
+
+    def test_an_error_is_printed_and_fails(
+        self, store: TaskStore, worker: Worker, capsys: pytest.CaptureFixture[str]
+    ):
+        assert main(["GET", "/tasks/x"]) == 1
+        assert json.loads(capsys.readouterr().out)["code"] == "task_not_found"
+        assert main(["POST", "/tasks"]) == 1
+        assert json.loads(capsys.readouterr().out)["code"] == "invalid_body"
+
+    def test_as_a_script_it_talks_to_the_table_that_is_named(self, tmp_path: Any):
+        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+        server.start()
+        try:
+            host, port = server.get_host_and_port()
+            endpoint = f"http://{host}:{port}"
+            client = dynamodb_helpers.aws_session().create_client(
+                "dynamodb", region_name="us-east-1", endpoint_url=endpoint
+            )
+            client.create_table(TableName="shell-tasks", **TABLE_DEFINITION)
+            task, _ = TaskStore(client, "shell-tasks").create_task("by-hand", "Find me a painter")
+            client.close()
+            done = subprocess.run(
+                [sys.executable, lambda_function.__file__, "GET", "/tasks/by-hand"],
+                env={
+                    "AWS_ENDPOINT_URL": endpoint,
+                    "AWS_ACCESS_KEY_ID": "test",
+                    "AWS_SECRET_ACCESS_KEY": "test",
+                    "DYNAMODB_TABLE_NAME": "shell-tasks",
+                },
+                cwd=tmp_path,
+                capture_output=True,
+                text=True,
+                timeout=30,
+                check=False,
+            )
+        finally:
+            server.stop()
+        assert done.stderr == "HTTP 200\n"
+        assert done.returncode == 0
+        assert json.loads(done.stdout)["created_at"] == task["created_at"]
+
+    def test_as_a_script_without_credentials_it_fails_and_says_so(self, tmp_path: Any):
+        done = subprocess.run(
+            [sys.executable, lambda_function.__file__],
+            env={"AWS_EC2_METADATA_DISABLED": "true", "HOME": str(tmp_path)},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert done.returncode == 1
+        assert json.loads(done.stdout)["code"] == "internal_error"
+        assert "Unable to locate credentials" in done.stderr
