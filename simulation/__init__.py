@@ -1,0 +1,19 @@
+"""The two promises, proven: the real handlers in a simulated world that breaks at every step.
+
+    python -m simulation --count 1000        a thousand schedules
+    python -m simulation --seed 42 --trace   one of them, told in full
+
+A schedule is a short life of the backend in virtual time: clients post and poll, Lambda delivers
+events late, twice or never, DynamoDB loses answers, sandboxes die, the agent stalls. What runs is
+the code that is deployed; only the clients of AWS, the clock and chance are replaced. Everything
+that happens follows from one number, so a failing schedule can be run again, and shrunk.
+
+    choices.py     where chance comes from, and how a failing schedule gets shorter
+    dynamodb.py    a DynamoDB in memory, as far as the store uses it
+    world.py       virtual time, threads, sandboxes and their end
+    aws.py         botocore's clients, the network, Lambda's queue and the agent
+    people.py      those who post, poll, list, and call the worker by hand
+    invariants.py  what must be true after every step and at the end
+    schedule.py    one schedule: the real modules put into a world
+    mutations.py   deliberate faults in the code, each of which must be found
+"""

@@ -1,0 +1,192 @@
+"""`python -m simulation`: many schedules, a few of them at once, until one fails or time is up."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from itertools import count
+
+from simulation.choices import shrink
+from simulation.mutations import MUTATIONS, mutated
+from simulation.schedule import DEFAULT_SKEW, Result, run
+
+BATCH = 50
+BAR_WIDTH = 30
+LINE_EVERY_SECONDS = 10.0
+
+
+def run_batch(
+    seeds: Sequence[int], mutation: str, skew: float
+) -> tuple[int, Counter[str], int | None]:
+    """Runs some schedules; returns how many, what they met, and the seed that failed, if one did."""
+    faults: Counter[str] = Counter()
+    with mutated(mutation):
+        for number, seed in enumerate(seeds, start=1):
+            result = run(seed, skew=skew)
+            faults += result.faults
+            if result.violation:
+                return number, faults, seed
+    return len(seeds), faults, None
+
+
+def shrunk(seed: int, skew: float, seconds: float = 20.0) -> Result:
+    """The shortest schedule found that fails as the seed's does, with its trace."""
+    first = run(seed, skew=skew)
+    if not first.violation:
+        return run(seed, skew=skew, tracing=True)
+    invariant = first.violation.invariant
+
+    def fails(script: list[int]) -> bool:
+        violation = run(script=script, skew=skew).violation
+        return violation is not None and violation.invariant == invariant
+
+    script = shrink(first.choices, fails, seconds=seconds)
+    return run(script=script, skew=skew, tracing=True)
+
+
+class Bar:
+    """How far it is: a bar on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, total: int | None, seconds: float | None) -> None:
+        self.total = total
+        self.seconds = seconds
+        self.started = time.monotonic()
+        self.on_terminal = sys.stderr.isatty()
+        self.next_line = self.started + LINE_EVERY_SECONDS
+
+    def show(self, done: int) -> None:
+        """Says how many schedules are done."""
+        now = time.monotonic()
+        passed = now - self.started
+        shares = [done / self.total] if self.total else []
+        shares += [passed / self.seconds] if self.seconds else []
+        share = min(max(shares), 1.0)
+        text = f"{done:,} schedules, {done / max(passed, 0.001):,.0f} a second"
+        if self.on_terminal:
+            filled = int(share * BAR_WIDTH)
+            bar = "█" * filled + "·" * (BAR_WIDTH - filled)
+            print(f"\r{bar} {share:4.0%}  {text}  ", end="", file=sys.stderr, flush=True)
+        elif now >= self.next_line:
+            self.next_line = now + LINE_EVERY_SECONDS
+            print(f"{share:4.0%}  {text}", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """Leaves the bar's line."""
+        if self.on_terminal:
+            print(file=sys.stderr)
+
+
+def explore(
+    seed: int, total: int | None, seconds: float | None, *, jobs: int, mutation: str, skew: float
+) -> tuple[int, Counter[str], int | None]:
+    """Runs schedules on ``jobs`` processes; returns how many, the faults, and a failing seed."""
+    bar = Bar(total, seconds)
+    end = time.monotonic() + seconds if seconds else float("inf")
+    done, faults = 0, Counter[str]()
+    batches = _batches(seed, total)
+    running: set[Future[tuple[int, Counter[str], int | None]]] = set()
+    failed: int | None = None
+    with ProcessPoolExecutor(jobs) as pool:
+        while failed is None:
+            while len(running) < jobs + 1 and time.monotonic() < end:
+                batch = next(batches, None)
+                if batch is None:
+                    break
+                running.add(pool.submit(run_batch, batch, mutation, skew))
+            if not running:
+                break
+            finished, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                number, met, bad = future.result()
+                done += number
+                faults += met
+                failed = bad if failed is None else failed
+            bar.show(done)
+    bar.end()
+    return done, faults, failed
+
+
+def _batches(seed: int, total: int | None) -> Iterator[range]:
+    for start in count(seed, BATCH):
+        if total is not None and start >= seed + total:
+            return
+        yield range(start, start + BATCH if total is None else min(start + BATCH, seed + total))
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m simulation",
+        description="Runs the backend's real handlers through random schedules of faults, in "
+        "virtual time, and checks the promises after every step. A schedule that breaks one is "
+        "shrunk and told; the exit code is then 1.",
+    )
+    parser.add_argument("--seed", type=int, help="the first schedule (default: by the clock)")
+    parser.add_argument("--count", type=int, help="how many schedules (default: 10,000)")
+    parser.add_argument("--seconds", type=float, help="stop after this time")
+    parser.add_argument("--trace", action="store_true", help="tell the one schedule of --seed")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes at once")
+    parser.add_argument(
+        "--skew",
+        type=float,
+        default=DEFAULT_SKEW,
+        help=f"how many seconds a function's clock may be off (default: {DEFAULT_SKEW:g})",
+    )
+    parser.add_argument(
+        "--mutation",
+        choices=[*MUTATIONS],
+        default="",
+        metavar="NAME",
+        help="put this fault into the code first: " + "; ".join(MUTATIONS),
+    )
+    given = parser.parse_args(arguments)
+    if given.trace and given.seed is None:
+        parser.error("--trace needs --seed")
+    if given.seed is None:
+        given.seed = int(time.time())
+    if given.count is None and given.seconds is None:
+        given.count = 10_000
+    return given
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs it; returns the exit code."""
+    given = parse(arguments)
+    if given.trace:
+        with mutated(given.mutation):
+            result = run(given.seed, skew=given.skew, tracing=True)
+        print("\n".join(result.trace))
+        return 1 if result.violation else 0
+    started = time.monotonic()
+    done, faults, failed = explore(
+        given.seed,
+        given.count,
+        given.seconds,
+        jobs=given.jobs,
+        mutation=given.mutation,
+        skew=given.skew,
+    )
+    passed = time.monotonic() - started
+    for fault, number in sorted(faults.items()):
+        print(f"{number:12,}  {fault}")
+    print(
+        f"{done:,} schedules from seed {given.seed}, {passed:.0f} s, {sum(faults.values()):,} faults"
+    )
+    if failed is None:
+        print("No promise was broken.")
+        return 0
+    print(f"Seed {failed} breaks a promise. Looking for the shortest schedule that does ...\n")
+    with mutated(given.mutation):
+        result = shrunk(failed, given.skew)
+    print("\n".join(result.trace))
+    print(f"\nAgain, in full: python -m simulation --seed {failed} --trace")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

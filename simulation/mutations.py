@@ -1,0 +1,224 @@
+"""Deliberate faults in the code under test, each of which the simulation must find.
+
+A fault that survives is a hole in the invariants. Most are one changed line: the function's source
+is taken, changed, and compiled again in its module. A line that is no longer there is an error, so
+that the list cannot silently lose its meaning.
+"""
+
+from __future__ import annotations
+
+import inspect
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from botocore.exceptions import ReadTimeoutError
+
+import agent_runtime
+import dynamodb_helpers
+import lambda_function
+import worker_lambda
+
+ALWAYS = "attribute_exists(#id)"
+
+
+class Line(NamedTuple):
+    """A function of which some text is changed."""
+
+    owner: Any
+    function: str
+    old: str
+    new: str
+
+    def apply(self) -> Any:
+        """The changed function."""
+        function = getattr(self.owner, self.function)
+        source = textwrap.dedent(inspect.getsource(function))
+        if self.old not in source:
+            raise LookupError(f"{function.__qualname__} has no {self.old!r} any more")
+        module = inspect.getmodule(function)
+        defined: dict[str, Any] = {}
+        code = compile(source.replace(self.old, self.new), "<mutation>", "exec")
+        exec(code, vars(module), defined)  # noqa: S102  our own source
+        return defined[self.function]
+
+
+class Constant(NamedTuple):
+    """A constant that gets another value."""
+
+    owner: Any
+    name: str
+    value: Any
+
+    @property
+    def function(self) -> str:
+        """Where it is put."""
+        return self.name
+
+    def apply(self) -> Any:
+        """The other value."""
+        getattr(self.owner, self.name)
+        return self.value
+
+
+Store, Claim = dynamodb_helpers.TaskStore, dynamodb_helpers.Claim
+Run, Progress = worker_lambda.TaskRun, worker_lambda.Progress
+Agent = agent_runtime.AgentRuntime
+
+MUTATIONS: dict[str, Line | Constant] = {
+    # the claim
+    "unconditional claim": Constant(dynamodb_helpers, "IS_CLAIMABLE", ALWAYS),
+    "claim past the deadline": Constant(dynamodb_helpers, "IS_CLAIMABLE", "#status = :pending"),
+    "claim without its token": Line(
+        Store, "claim_task", 'found.get("claim") != token or found', "found"
+    ),
+    "claim token is the request id": Line(
+        Run, "_claim", "uuid.uuid4().hex", "self.context.aws_request_id"
+    ),
+    "claim's deadline before the worker's end": Line(
+        Store, "claim_task", "function_end + DEADLINE_MARGIN_SECONDS", "function_end - 300"
+    ),
+    "claimed task's events in the wrong order": Line(
+        Store, "claim_task", "_update(attributes, events, ", "_update(attributes, events[::-1], "
+    ),
+    "clock of the API ignored by the claim": Line(
+        Store, "claim_task", "max(timestamp(self.clock()), created_at)", "timestamp(self.clock())"
+    ),
+    # progress and the outcome
+    "event_seq not checked": Constant(
+        dynamodb_helpers, "IS_MINE", "#status = :processing AND #claim = :claim"
+    ),
+    "final write unconditional": Constant(dynamodb_helpers, "IS_MINE", ALWAYS),
+    "written progress not recognized": Line(Store, "_append", "not 0 < arrived <= carried", "True"),
+    "written outcome not recognized": Line(
+        Store, "_append", 'found["status"] == attributes.get("status")', "False"
+    ),
+    "outcome before the last progress": Line(
+        Store,
+        "_append",
+        "claim.unwritten[:carried] + last_events",
+        "last_events + claim.unwritten[:carried]",
+    ),
+    "failed progress forgotten": Line(
+        Progress,
+        "_write",
+        "except Exception as error:",
+        "except Exception as error:\n            self.claim.unwritten.clear()",
+    ),
+    "last progress forgotten": Line(
+        Progress, "close", "        self._note_lines()", "        self.lines.clear()"
+    ),
+    "progress twice": Line(
+        Progress, "_note_lines", "self.claim.note(ts, message)", "self.claim.note(ts, message * 2)"
+    ),
+    "outcome tried once": Line(Run, "_end", "self._persist(write)", "write()"),
+    "unwritten answer not logged": Line(
+        Run, "_end", 'self._log_in_parts("answer could not be written", kept)', "pass"
+    ),
+    "no time kept for the outcome": Constant(worker_lambda, "RESERVE_SECONDS", 0.0),
+    "our own fault leaves the task": Line(Run, "run", "outcome = AgentLost(", "raise AgentLost("),
+    "answer's chunks beside the transaction": Line(
+        Store,
+        "_write_with_chunks",
+        'TransactItems=[{"Update": {**target, **refusal, **update}}, *puts]\n    )',
+        'TransactItems=[{"Update": {**target, **refusal, **update}}]\n    )\n'
+        '    for put in puts:\n        self.client.put_item(**put["Put"])',
+    ),
+    # the agent's call
+    "botocore's retries for the agent": Line(
+        Agent, "_client", '{"total_max_attempts": 1}', '{"mode": "standard"}'
+    ),
+    "max_attempts for the agent": Line(
+        Agent, "_client", '{"total_max_attempts": 1}', '{"max_attempts": 1}'
+    ),
+    "agent called again after a read timeout": Constant(
+        agent_runtime, "NOT_CONNECTED", (*agent_runtime.NOT_CONNECTED, ReadTimeoutError)
+    ),
+    "agent called again after a 5xx": Constant(
+        agent_runtime,
+        "NOT_STARTED_CODES",
+        agent_runtime.NOT_STARTED_CODES | {"InternalServerError"},
+    ),
+    "stream's gaps unbounded": Line(Agent, "_arriving", "body.set_socket_timeout(left)", "pass"),
+    "lost agent called not started": Constant(
+        agent_runtime.AgentLost, "consequence", agent_runtime.NOT_STARTED
+    ),
+    "failed agent called not started": Constant(
+        agent_runtime.AgentFailed, "consequence", agent_runtime.NOT_STARTED
+    ),
+    "session stopped before the outcome": Line(
+        Run, "run", "progress.close()", "progress.close(); self._stop_session()"
+    ),
+    # reads
+    "repair is read, then written": Constant(dynamodb_helpers, "IS_AS_READ", ALWAYS),
+    "one task not repaired": Line(Store, "get_task", "self._repaired(task)", "task"),
+    "lists not repaired": Line(Store, "list_tasks", "self._repaired(task) for", "task for"),
+    "reader's clock turns the timeline round": Line(
+        Store, "_repaired", 'max(now, task["updated_at"])', "now"
+    ),
+    "read that is not consistent": Line(
+        Store, "get_task", "ConsistentRead=True", "ConsistentRead=False"
+    ),
+    "pending for too long": Constant(dynamodb_helpers, "PENDING_SECONDS", 1_500),
+    # the API
+    "API writes the status after the invoke": Line(
+        lambda_function,
+        "dispatch",
+        "    return task\n",
+        "    import dynamodb_helpers as store\n"
+        '    lines = [store.make_event(task["created_at"], "Worker invoked")]\n'
+        '    update = store._update({"status": "pending"}, lines, "attribute_exists(#id)", {})\n'
+        '    return task_store()._write(task["id"], update)\n',
+    ),
+    "failed dispatch unconditional": Constant(dynamodb_helpers, "IS_PENDING", ALWAYS),
+    "failed dispatch told though not written": Line(
+        lambda_function,
+        "_fail_dispatch",
+        "        return task\n",
+        '        failure = {"status": "error", "error_code": DISPATCH_FAILED}\n'
+        '        return task | failure | {"error_message": message}\n',
+    ),
+    "creation not recognized": Line(
+        Store,
+        "create_task",
+        'existing.get("creation_token") != task["creation_token"]',
+        "existing",
+    ),
+    "creation unconditional": Constant(
+        dynamodb_helpers, "IS_NEW", "attribute_not_exists(#no_such)"
+    ),
+    "no dispatch for a repeated POST": Constant(lambda_function, "REDISPATCH_SECONDS", 10**9),
+    "key without its owner": Line(
+        lambda_function, "idempotent_id", "json.dumps([owner, key])", "json.dumps([key])"
+    ),
+    "owner without its key": Line(
+        lambda_function, "idempotent_id", "json.dumps([owner, key])", "json.dumps([owner])"
+    ),
+    "key forgotten": Line(
+        lambda_function, "post_task", "if key is None else idempotent_id(owner, key)", ""
+    ),
+    "key with another body": Line(
+        lambda_function, "post_task", 'task.get("fingerprint") != fingerprint', "False"
+    ),
+    "everybody's tasks": Line(Store, "get_task", 'or task["owner"] != owner', ""),
+    "internals shown": Line(lambda_function, "public_task", "return shown |", "return task |"),
+    "AWS's words shown": Line(
+        lambda_function, "_fail_dispatch", '["Error"]["Code"]', '["Error"]["Message"]'
+    ),
+}
+
+
+@contextmanager
+def mutated(name: str) -> Iterator[None]:
+    """Puts a fault into the code; none if the name is empty."""
+    if not name:
+        yield
+        return
+    mutation = MUTATIONS[name]
+    original = getattr(mutation.owner, mutation.function)
+    setattr(mutation.owner, mutation.function, mutation.apply())
+    try:
+        yield
+    finally:
+        setattr(mutation.owner, mutation.function, original)

@@ -1,0 +1,195 @@
+"""Those who use the backend: they post, post again, poll, list, and call the worker by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from simulation.world import Sandbox
+
+if TYPE_CHECKING:
+    from simulation.schedule import Backend
+
+Json = Any
+
+OWNERS = (None, "ann", "bob")
+KEYS = (None, "key-1", "key-2")
+DESCRIPTIONS = ("Find a painter", "Find a plumber")
+STARTS = (0.0, 0.001, 0.02, 1.0, 31.0, 130.0, 955.0)
+BEFORE_POSTING_AGAIN = (0.1, 2.0, 32.0)
+BETWEEN_POLLS = (2.0, 0.05, 0.5, 10.0, 60.0, 300.0)
+AROUND_A_DEADLINE = (1.0, -2.0, -0.01, 0.01, 6.0)
+GATEWAY_LATENCIES = (0.01, 0.001, 0.2)
+BY_HAND_ID = "test-123"
+
+
+@dataclass
+class Reply:
+    """What a client gets."""
+
+    status: int
+    headers: dict[str, str]
+    body: Json
+    text: str
+    faults: int  # that its function met
+
+
+class Person:
+    """One client, signed in or not."""
+
+    def __init__(self, backend: Backend, owner: str | None) -> None:
+        self.backend = backend
+        self.world = backend.world
+        self.choices = backend.world.choices
+        self.owner = owner
+
+    def request(
+        self, method: str, path: str, body: Json = None, headers: dict[str, str] | None = None
+    ) -> Reply | None:
+        """Sends a request through the gateway; None if no answer comes back."""
+        world = self.world
+        actor, ticket = world.actor(), world.actor().ticket
+        event = http_event(method, path, body, headers or {}, self.owner)
+        sandbox = self.backend.new_sandbox("api", f"request-{next(world.ids)}")
+        going, coming = self.choices.pick(GATEWAY_LATENCIES), self.choices.pick(GATEWAY_LATENCIES)
+
+        def ended(response: Json) -> None:
+            if response is not None and self.choices.chance(self.backend.reply_loss):
+                world.count("gateway: reply lost")
+                response = None
+            world.after(coming, world.resume, actor, ticket, response)
+
+        sandbox.on_end = ended
+        world.trace(f"{method} {path} {headers or ''} as {self.owner or 'anybody'}")
+        start: Callable[[], None] = lambda: self.backend.start_api(sandbox, event)  # noqa: E731
+        world.after(going, start)
+        response = world.wait()
+        if response is None:
+            world.trace("gets no answer")
+            return None
+        reply = Reply(
+            response["statusCode"],
+            response["headers"],
+            json.loads(response.get("body") or "null"),
+            response.get("body") or "",
+            sandbox.faults.total(),
+        )
+        world.trace(f"gets {reply.status} {reply.text[:160]}")
+        self.backend.invariants.replied(self.owner, method, path, reply, sandbox)
+        return reply
+
+    def post(self, description: str, key: str | None) -> Reply | None:
+        """Asks for a task."""
+        headers = {} if key is None else {"idempotency-key": key}
+        reply = self.request("POST", "/tasks", {"description": description}, headers)
+        if reply:
+            self.backend.invariants.posted(
+                self.owner, key, description, reply, self.backend.aws.queue.accepted
+            )
+        return reply
+
+    def insist(self, description: str, key: str | None) -> str | None:
+        """Posts until there is an answer worth having, or patience ends; returns the task's id."""
+        for _ in range(self.choices.pick((1, 2, 3))):
+            reply = self.post(description, key)
+            if reply and reply.status in (202, 502) and "id" in reply.body:
+                return str(reply.body["id"])
+            if reply and reply.status < 500:
+                return None
+            self.world.sleep(self.choices.pick(BEFORE_POSTING_AGAIN))
+        return None
+
+    def poll(self, task_id: str) -> None:
+        """Looks at a task now and then, with a liking for the moment of its deadline."""
+        seen: list[Json] = []
+        etag = ""
+        for _ in range(self.choices.below(7)):
+            if self.choices.below(2):
+                self.world.sleep(self.choices.pick(BETWEEN_POLLS))
+            else:
+                due = self.backend.invariants.due(task_id) - self.world.now
+                self.world.sleep(due + self.choices.pick(AROUND_A_DEADLINE))
+            headers = {"if-none-match": etag} if etag and self.choices.below(2) else {}
+            reply = self.request("GET", f"/tasks/{task_id}", headers=headers)
+            if reply and reply.status == 200:
+                self.backend.invariants.seen_again(seen, reply.body)
+                seen.append(reply.body)
+                etag = reply.headers["ETag"]
+            elif reply and reply.status == 304 and seen:
+                self.backend.invariants.seen_unchanged(seen[-1], reply)
+
+    def list(self) -> None:
+        """Lists tasks, page by page."""
+        path = "/tasks?limit=2" if self.choices.below(2) else "/tasks"
+        for _ in range(4):
+            reply = self.request("GET", path)
+            if not reply or reply.status != 200 or "Link" not in reply.headers:
+                return
+            path = reply.headers["Link"].partition("<")[2].partition(">")[0]
+
+
+def client(backend: Backend) -> None:
+    """Comes, posts a task, perhaps over two connections at once, and polls it."""
+    choices, world = backend.world.choices, backend.world
+    person = Person(backend, choices.pick(OWNERS))
+    key, description = choices.pick(KEYS), choices.pick(DESCRIPTIONS)
+    world.sleep(choices.pick(STARTS))
+    if key and choices.below(3) == 2:
+        world.count("client: two connections")
+        world.spawn("client", lambda: _post_and_poll(person, description, key))
+    _post_and_poll(person, description, key)
+
+
+def _post_and_poll(person: Person, description: str, key: str | None) -> None:
+    task_id = person.insist(description, key)
+    if task_id:
+        if person.choices.below(2):
+            person.world.spawn("poller", lambda: person.poll(task_id))
+        person.poll(task_id)
+
+
+def lister(backend: Backend) -> None:
+    """Lists now and then."""
+    choices = backend.world.choices
+    person = Person(backend, choices.pick(OWNERS))
+    for _ in range(choices.below(3) + 1):
+        backend.world.sleep(choices.pick((0.5, 20.0, 400.0, 961.0)))
+        person.list()
+
+
+def operator(backend: Backend) -> None:
+    """Invokes the worker by hand, perhaps twice at once."""
+    world, choices = backend.world, backend.world.choices
+    event = {"task_id": BY_HAND_ID, "description": DESCRIPTIONS[0]}
+    for _ in range(choices.below(2) + 1):
+        world.count("operator: worker invoked by hand")
+        world.after(0.0, backend.start_worker, event, f"by-hand-{next(world.ids)}", _nothing)
+        world.sleep(choices.pick((0.0, 0.01, 5.0)))
+
+
+def http_event(
+    method: str, path: str, body: Json, headers: dict[str, str], owner: str | None
+) -> Json:
+    """An HTTP API's event, payload 2.0."""
+    route, _, query = path.partition("?")
+    context: dict[str, Any] = {"http": {"method": method}, "stage": "$default"}
+    if owner:
+        context["authorizer"] = {"jwt": {"claims": {"sub": owner}}}
+    return {
+        "version": "2.0",
+        "rawPath": route,
+        "headers": headers,
+        "queryStringParameters": dict(pair.split("=", 1) for pair in query.split("&") if pair),
+        "requestContext": context,
+        "body": json.dumps(body) if body is not None else None,
+        "isBase64Encoded": False,
+    }
+
+
+def _nothing(_result: Any) -> None:
+    pass
+
+
+__all__ = ["BY_HAND_ID", "Person", "Reply", "Sandbox", "client", "lister", "operator"]
