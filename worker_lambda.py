@@ -34,7 +34,14 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from agent_runtime import AgentError, AgentLost, AgentRuntime, Answer, InvalidArn
+from agent_runtime import (
+    AgentError,
+    AgentLost,
+    AgentNotStarted,
+    AgentRuntime,
+    Answer,
+    InvalidArn,
+)
 from dynamodb_helpers import (
     Claim,
     ClaimLost,
@@ -192,14 +199,15 @@ class TaskRun:
             # Our own fault, but the agent may have run: the task must end, and not run again.
             outcome = AgentLost("The worker failed.", traceback.format_exc())
         progress.close()
-        # First the outcome, then the session of an agent that should not go on by itself.
-        if isinstance(outcome, Answer):
-            result = self._completed(claim, outcome)
-        else:
-            result = self._failed(claim, outcome)
-        if stop_session_after_task() or (isinstance(outcome, AgentError) and outcome.still_running):
-            self._stop_session()
-        return result
+        # First the outcome, then the session of an agent that should not go on by itself; also if
+        # the outcome could not be written.
+        try:
+            if isinstance(outcome, Answer):
+                return self._completed(claim, outcome)
+            return self._failed(claim, outcome)
+        finally:
+            if _ends_session(outcome):
+                self._stop_session()
 
     def time_left(self) -> float:
         """Seconds until Lambda ends this invocation."""
@@ -218,12 +226,10 @@ class TaskRun:
         return self._persist(claim, keep)
 
     def _completed(self, claim: Claim, answer: Answer) -> dict[str, Any]:
-        for email in answer.unmatched_emails:
-            self._log_in_parts("e-mail to nobody among the vendors", email)
         return self._end(claim, "completed", "Agent completed task successfully", answer)
 
     def _failed(self, claim: Claim, error: AgentError) -> dict[str, Any]:
-        log("ERROR", "agent run failed", task_id=self.task.task_id, detail=error.detail)
+        self._log_in_parts("agent run failed", error.detail)
         if error.raw:
             self._log_in_parts("unreadable answer", error.raw)
         return self._end(claim, "error", str(error), error.partial)
@@ -234,6 +240,8 @@ class TaskRun:
         """Writes the outcome, trying as long as there is time; the answer is never lost."""
         kept: dict[str, Any] = {}
         if answer:
+            for email in answer.unmatched_emails:
+                self._log_in_parts("e-mail to nobody among the vendors", email)
             kept = {
                 "agent_response": answer.agent_response,
                 "vendors": answer.vendors,
@@ -299,7 +307,7 @@ class TaskRun:
 
     def _log_in_parts(self, what: str, value: Any) -> None:
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        parts = range(0, len(text), LOG_PART_CHARACTERS)
+        parts = range(0, max(len(text), 1), LOG_PART_CHARACTERS)
         for number, start in enumerate(parts, start=1):
             log(
                 "WARNING",
@@ -343,7 +351,9 @@ class Progress:
         with self.state:
             self.lines.append((timestamp(self.clock()), message))
             if self.timer is None:
-                wait = max(0.0, self.last_write + PROGRESS_INTERVAL_SECONDS - self.clock())
+                wait = self.last_write + PROGRESS_INTERVAL_SECONDS - self.clock()
+                # A clock that is set back must not silence the agent.
+                wait = min(max(wait, 0.0), PROGRESS_INTERVAL_SECONDS)
                 self.timer = self.make_timer(wait, self._write)
                 self.timer.daemon = True
                 self.timer.start()
@@ -394,13 +404,31 @@ def _fail_misconfigured(
     store: TaskStore, task: TaskEvent, message: str, context: Context
 ) -> dict[str, Any]:
     """Ends a pending task at once, since no delivery of its event can run the agent."""
-    log("ERROR", message, outcome="error", task_id=task.task_id, request_id=context.aws_request_id)
+    started = time.monotonic()
     try:
-        created_at = _created_if_by_hand(store, task)
-        store.fail_pending_task(task.task_id, "Agent error", message, "misconfigured", created_at)
-    except TaskNotFound as error:
-        log("INFO", str(error), outcome="deleted", task_id=task.task_id)
+        found = store.fail_pending_task(
+            task.task_id, "Agent error", message, "misconfigured", _created_if_by_hand(store, task)
+        )
+    except TaskNotFound:
+        outcome = "deleted"
+    else:
+        outcome = "error" if found.get("error_code") == "misconfigured" else "not_claimed"
+    log(
+        "ERROR",
+        message,
+        outcome=outcome,
+        task_id=task.task_id,
+        request_id=context.aws_request_id,
+        duration_ms=round((time.monotonic() - started) * 1000),
+    )
     return {"error": message, "code": "not_configured", "task_id": task.task_id}
+
+
+def _ends_session(outcome: Answer | AgentError) -> bool:
+    """Whether the task's session ought to end now: its agent may be at work, or it costs money."""
+    if isinstance(outcome, AgentNotStarted):
+        return False
+    return stop_session_after_task() or (isinstance(outcome, AgentError) and outcome.still_running)
 
 
 def _is_hopeless(error: Exception) -> bool:
