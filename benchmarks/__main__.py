@@ -34,12 +34,11 @@ from typing import Any
 
 from benchmarks import stats
 from benchmarks.measure import Bench, Case, Rounds, interleave, progress, stub
-from benchmarks.subjects import ROOT, SUBJECTS, ZIPS, Subject, prepare
+from benchmarks.subjects import ROOT, SUBJECTS, ZIPS, certificates, prepare
 
 BUILD = ROOT / "build/bench"
 RESULT = BUILD / "result.json"
 BY_NAME = {subject.name: subject for subject in SUBJECTS}
-APIS = [subject for subject in SUBJECTS if not subject.is_worker]
 
 # A function of 1,769 MB has one vCPU and the others have their share. INIT is not throttled.
 VCPU_MB = 1_769
@@ -80,7 +79,10 @@ def main() -> int:
     options = parser.parse_args()
     folders = prepare(BUILD)
     started = time.monotonic()
-    with tempfile.TemporaryDirectory() as work, stub(Path(work)) as ports:
+    with (
+        tempfile.TemporaryDirectory(dir=BUILD) as work,
+        stub(certificates(BUILD)) as ports,
+    ):
         bench = Bench(folders, ports, Path(work))
         result = measure_all(bench, options)
     result["seconds"] = round(time.monotonic() - started)

@@ -1,6 +1,7 @@
 """The tasks that the stub of DynamoDB answers with, and what an API must make of them.
 
-A task is about 3.3 KB, like a real one with three vendors and a quote. Its item is as
+A task is what the sample agent of ``local/`` makes of its description: six lines of progress among
+ten events, three vendors with an e-mail each, three quotes; 3.4 KB as DynamoDB counts. Its item is as
 ``dynamodb_helpers`` writes it; every subject of the benchmark reads this same item.
 """
 
@@ -19,7 +20,12 @@ LISTED = (
 PUBLIC = (
     "id,description,status,vendors,quotes,emails_sent,events,created_at,updated_at,agent_response"
 ).split(",")
-DESCRIPTION = "Find me a landscaper in Charlotte under $300 for a small back yard, next week"
+DESCRIPTION = "Find me a landscaper in Charlotte under $300"
+VENDORS = (
+    ("Green Fern Landscaping", 4.8, 240),
+    ("Queen City Lawn & Garden", 4.6, 275.5),
+    ("Dogwood Outdoor Care", 4.4, 195),
+)
 
 
 def make_task(number: int) -> Task:
@@ -30,46 +36,42 @@ def make_task(number: int) -> Task:
     vendors = [
         {
             "name": name,
-            "email": f"office@{name.lower().replace(' ', '-')}.example",
-            "phone": "+1 704 555 0100",
-            "services": ["lawn care", "hedges", "clean-up"],
+            "email": email_of(name),
+            "service": "landscaping",
+            "city": "Charlotte",
             "rating": rating,
+            "price": price,
             "emails": [
                 {
-                    "recipient": f"office@{name.lower().replace(' ', '-')}.example",
-                    "subject": "Request for a quote: small back yard",
-                    "body": "Hello, a homeowner in Charlotte is looking for somebody to mow, edge "
-                    "and clean up a small back yard next week, for less than $300. "
-                    "Could you tell us your price and your first free day?",
+                    "recipient": email_of(name),
+                    "subject": "A homeowner in Charlotte is looking for a landscaper",
+                    "body": f"Hello {name},\n\na homeowner in Charlotte is looking for a landscaper. "
+                    "The budget is $300.\nCould you tell us when you have time, and what it would "
+                    "cost?\n\nValro",
+                    "timestamp": "2025-10-31T12:00:20.555Z",
                 }
             ],
         }
-        for name, rating in (("Green Acre", 4.8), ("Queen City Lawns", 4.5), ("Oak and Ivy", 4.1))
+        for name, rating, price in VENDORS
     ]
+    lines = [
+        "Task created",
+        "Worker Lambda invoked - processing started",
+        "Agent processing started",
+        "Looking for landscapers in Charlotte within $300",
+        "Found 3 landscapers within $300",
+        *(f"E-mailed {name} at {email_of(name)}" for name, _, _ in VENDORS),
+        "Comparing quotes",
+    ]
+    events = [{"ts": created, "message": line, "type": "info"} for line in lines]
+    last = {"ts": updated, "message": "Agent completed task successfully", "type": "success"}
     return {
         "id": f"3f2b8c1e-7d4a-4c55-9e1f-{number:012x}",
         "owner": "public",
         "description": DESCRIPTION,
         "status": "completed",
-        "events": [
-            {"ts": created, "message": "Task created", "type": "info"},
-            {
-                "ts": created.replace("01.25", "02.25"),
-                "message": "Worker Lambda invoked - processing started",
-                "type": "info",
-            },
-            {
-                "ts": created.replace("01.25", "02.25"),
-                "message": "Agent processing started",
-                "type": "info",
-            },
-            {
-                "ts": updated,
-                "message": "Agent completed task successfully",
-                "type": "success",
-            },
-        ],
-        "event_seq": 4,
+        "events": [*events, last],
+        "event_seq": 10,
         "created_at": created,
         "updated_at": updated,
         "deadline": created.replace("T23", "T24"),
@@ -77,10 +79,19 @@ def make_task(number: int) -> Task:
         "claim": "7d793037a0760186574b0282f2f435e7",
         "fingerprint": "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9",
         "vendors": vendors,
-        "quotes": [{"vendor": "Green Acre", "amount": 240, "currency": "USD", "text": "$240"}],
+        "quotes": [
+            {"vendor": name, "price": price, "currency": "USD"} for name, _, price in VENDORS
+        ],
         "emails_sent": 3,
-        "agent_response": "I've contacted 3 landscaping vendors in Charlotte. " * 9,
+        "agent_response": "I've contacted 3 landscapers in Charlotte by e-mail. The best rated is "
+        "Green Fern Landscaping (4.8 of 5) at $240. The least expensive is Dogwood Outdoor Care at "
+        "$195.",
     }
+
+
+def email_of(vendor: str) -> str:
+    """A vendor's address."""
+    return f"{vendor.lower().replace(' & ', '-').replace(' ', '-')}@example.com"
 
 
 def running(task: Task) -> Task:

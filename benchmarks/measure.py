@@ -63,8 +63,6 @@ class Bench:
         self.folders = folders
         self.ports = ports
         self.work = work
-        self.home = work / "home"
-        self.home.mkdir(exist_ok=True)
 
     def run(self, case: Case, **options: Any) -> dict[str, Any]:
         """Runs a subject in a fresh process and checks what it answers."""
@@ -78,8 +76,8 @@ class Bench:
         }
         process = subprocess.Popen(
             [*PYTHON, str(CHILD), json.dumps(spec)],
-            env=environment(self.ports, case.scheme, self.work, self.home),
-            cwd=self.home,
+            env=environment(self.ports, case.scheme, self.work),
+            cwd=self.work,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -151,10 +149,10 @@ def check_answer(case: Case, answer: dict[str, Any]) -> None:
 
 
 @contextmanager
-def stub(work: Path) -> Iterator[dict[str, int]]:
+def stub(certificates: Path) -> Iterator[dict[str, int]]:
     """Runs the stub in its own process; gives its ports."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.servers", str(work)],
+        [sys.executable, "-m", "benchmarks.servers", str(certificates)],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -7,8 +7,8 @@ nothing.
 
     python -m benchmarks.servers FOLDER     prints its ports as JSON, serves until stdin closes
 
-FOLDER gets the certificates: ``bundle.pem`` is botocore's list of roots and one more, so that a
-client loads as many as it would on AWS.
+FOLDER has the certificates that ``make_certificates`` wrote: ``bundle.pem`` is botocore's list of
+roots and one more, so that a client loads as many as it would on AWS.
 """
 
 from __future__ import annotations
@@ -195,7 +195,8 @@ def content_length(head: bytes) -> int:
 
 
 def make_certificates(folder: Path) -> None:
-    """Writes key.pem, chain.pem and bundle.pem, once."""
+    """Writes key.pem, chain.pem, root.pem and bundle.pem, once."""
+    folder.mkdir(parents=True, exist_ok=True)
     if (folder / "bundle.pem").is_file():
         return
     root_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -232,7 +233,7 @@ def certificate(
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=365))
+        .not_valid_after(now + dt.timedelta(days=3_650))
         .add_extension(x509.BasicConstraints(ca=is_root, path_length=None), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(issuer_id, critical=False)
@@ -243,7 +244,6 @@ def certificate(
 
 async def serve(folder: Path) -> None:
     """Serves until stdin is closed."""
-    make_certificates(folder)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(folder / "chain.pem", folder / "key.pem")
     stub = Stub()

@@ -3,7 +3,8 @@
 The project's zips are built by its own ``deploy.sh``, from a copy of the sources. The others are
 ``pip install --target``, which compiles byte code, with their module beside it, as people do; they
 all carry the same botocore. Everything is made unwritable, and Python is told to write no byte code
-(root could), so that no run makes the next one faster.
+(root could), so that no run makes the next one faster. The one thing added to all of them is the
+stub's root certificate, beside the roots that they have.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from benchmarks.servers import make_certificates
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = Path(__file__).resolve().parent / "peers"
@@ -81,10 +84,22 @@ SUBJECTS = (
 
 def prepare(folder: Path) -> dict[str, Path]:
     """Packages every subject; returns the folder of each, by its name."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_certificates(certificates(folder))
     return build_zips(folder) | {
         subject.name: install(subject, folder) for subject in SUBJECTS if subject.name not in ZIPS
     }
+
+
+def certificates(folder: Path) -> Path:
+    """The folder of the stub's certificates."""
+    return folder / "certificates"
+
+
+def trust(target: Path, folder: Path) -> None:
+    """Adds the stub's root to those that a subject's botocore brings along."""
+    roots = target / "botocore/cacert.pem"
+    if roots.is_file():
+        shutil.copy(certificates(folder) / "bundle.pem", roots)
 
 
 def build_zips(folder: Path) -> dict[str, Path]:
@@ -103,6 +118,7 @@ def build_zips(folder: Path) -> dict[str, Path]:
         remove(target)
         with zipfile.ZipFile(copy / zip_name) as archive:
             archive.extractall(target)
+        trust(target, folder)
         unpacked[name] = protect(target)
     return unpacked
 
@@ -111,6 +127,7 @@ def install(subject: Subject, folder: Path) -> Path:
     """Installs a peer and what it needs, unless that is done already."""
     modules = [SOURCES / f"{name}.py" for name in (subject.module, *subject.needs)]
     digest = hashlib.sha256(sys.version.encode() + PINS.read_bytes())
+    digest.update((certificates(folder) / "root.pem").read_bytes())
     digest.update(repr(subject).encode())
     for module in modules:
         digest.update(module.read_bytes())
@@ -130,6 +147,7 @@ def install(subject: Subject, folder: Path) -> Path:
     for module in modules:
         shutil.copy(module, new / module.name)
         compileall.compile_file(str(new / module.name), quiet=1)
+    trust(new, folder)
     new.rename(target)
     return protect(target)
 
@@ -150,15 +168,13 @@ def remove(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
-def environment(
-    ports: dict[str, int], scheme: str, certificates: Path, home: Path
-) -> dict[str, str]:
+def environment(ports: dict[str, int], scheme: str, work: Path) -> dict[str, str]:
     """The variables that Lambda and create-infrastructure.sh would set, and the stub's address."""
     url = f"{scheme}://127.0.0.1:{ports[scheme]}"
     return {
         "PATH": os.defpath,
         "LANG": "C.UTF-8",
-        "HOME": str(home),
+        "HOME": str(work),
         "AWS_REGION": "us-east-1",
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_ACCESS_KEY_ID": "benchmark",
@@ -170,7 +186,8 @@ def environment(
         "AWS_ENDPOINT_URL_DYNAMODB": url,
         "AWS_ENDPOINT_URL_LAMBDA": url,
         "AWS_ENDPOINT_URL_BEDROCK_AGENTCORE": url,
-        "AWS_CA_BUNDLE": str(certificates / "bundle.pem"),
+        # Read by the floor only, in place of the system's.
+        "SSL_CERT_FILE": str(certificates(work.parent) / "bundle.pem"),
         "DYNAMODB_TABLE_NAME": "valro-tasks",
         "WORKER_LAMBDA_ARN": ARN,
         "AGENT_RUNTIME_ARN": AGENT_ARN,

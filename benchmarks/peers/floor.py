@@ -146,7 +146,7 @@ def call(service, path, body, headers):
         if scheme == "https":
             import ssl
 
-            context = ssl.create_default_context(cafile=os.environ["AWS_CA_BUNDLE"])
+            context = ssl.create_default_context()
             connections[service] = HTTPSConnection(host, context=context, timeout=3)
         else:
             connections[service] = HTTPConnection(host, timeout=3)
