@@ -743,7 +743,7 @@ def _update(
     return {
         "UpdateExpression": expression,
         "ConditionExpression": condition,
-        "ExpressionAttributeNames": _names(expression + condition),
+        "ExpressionAttributeNames": _names(f"{expression} {condition}"),
         "ExpressionAttributeValues": _to_item(values),
     }
 
