@@ -1,0 +1,463 @@
+"""The real thing, broken: what a poller sees of every fault, and how often the agent ran.
+
+The deployed stack, with microburst (a proxy that speaks AWS's errors) between the functions and
+DynamoDB, Lambda and AgentCore. A fault that did not happen fails its test.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from dynamodb_helpers import PENDING_EXPIRED
+from lambda_function import idempotent_id
+from local import REGION
+from local.aws import AGENT_RUNTIME_ARN, LocalStack, local_stack
+from local.processes import Program
+from local.vendors import build_answer
+from tests.conftest import TABLE_NAME, Deployment, eventually
+from tests.contract import CheckedApi
+from tests.test_end_to_end import (
+    COMPLETED,
+    CREATED,
+    PROMPT,
+    STARTED,
+    backdate,
+    function_processes,
+    messages,
+)
+
+pytestmark = pytest.mark.e2e
+
+QUIET = f"{PROMPT} [agent: quiet]"
+NOT_STARTED = "The agent was not started, so no vendor was contacted."
+MAY_HAVE_ACTED = "The agent may already have contacted vendors."
+NO_WORKER = "Please submit it again, with a new Idempotency-Key if any."
+
+Rule = dict[str, Any]
+
+# What goes wrong. DynamoDB's two kinds of bad days are also those of other services.
+THROTTLED: Rule = {"error": {"code": "ThrottlingException", "status": 400}}
+BROKEN: Rule = {"error": {"code": "InternalServerError", "status": 500}}
+CUT: Rule = {"reset": True}
+# It is done, and nobody learns of it: the connection ends where the answer should be.
+ANSWER_LOST: Rule = {"response": {"abort_bytes": 0}}
+# The same for an answer that has no body: a header too long for any client ends the connection.
+BARE_ANSWER_LOST: Rule = {"response": {"set_headers": {"X-Too-Long": "x" * 100_000}}}
+
+
+def put_of(task_id: str) -> Rule:
+    """The write that creates a task."""
+    return {"operation": "PutItem", "body": f"Item.id.S == '{task_id}'"}
+
+
+def end_of(task_id: str, status: str) -> Rule:
+    """The write that moves a task to a status: claim, complete, or fail and expire."""
+    moves = f"""ExpressionAttributeValues.":status".S == '{status}'"""
+    return {"operation": "UpdateItem", "body": f"Key.id.S == '{task_id}' && {moves}"}
+
+
+def claim_of(task_id: str) -> Rule:
+    """The write with which a worker takes a task."""
+    return end_of(task_id, "processing")
+
+
+def progress_of(task_id: str) -> Rule:
+    """The writes that only append to a task's timeline."""
+    quiet = """!(ExpressionAttributeValues.":status")"""
+    return {"operation": "UpdateItem", "body": f"Key.id.S == '{task_id}' && {quiet}"}
+
+
+def large_end_of(task_id: str) -> Rule:
+    """The transaction that writes a large answer in chunks."""
+    return {
+        "operation": "TransactWriteItems",
+        "body": f"TransactItems[0].Update.Key.id.S == '{task_id}'",
+    }
+
+
+def read_of(task_id: str) -> Rule:
+    """The API's reads of one task."""
+    return {"operation": "GetItem", "body": f"Key.id.S == '{task_id}'"}
+
+
+def agent_call_of(task_id: str) -> Rule:
+    """The call of the agent."""
+    return {"operation": "InvokeAgentRuntime", "body": f"task_id == '{task_id}'"}
+
+
+# The proxy does not look into a function's payload; the tests run one after another.
+WORKER_START: Rule = {"service": "lambda", "operation": "Invoke"}
+
+
+class FaultProxy:
+    """A microburst process in front of one endpoint."""
+
+    def __init__(self) -> None:
+        """Takes a free port; start() says what is behind it."""
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            self.port: int = server.getsockname()[1]
+        self._program: Program | None = None
+
+    @property
+    def url(self) -> str:
+        """The address to use in the place of the endpoint's."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self, upstream: str, folder: Path) -> None:
+        """Starts it and waits until it answers."""
+        self._program = Program("microburst", folder / f"microburst-{self.port}.log")
+        command = [sys.executable, "-m", "microburst", "--upstream", upstream, "--port"]
+        self._program.start([*command, str(self.port)], os.environ, folder)
+        eventually(self._is_up, bool, 20)
+
+    def stop(self) -> None:
+        if self._program:
+            self._program.stop()
+
+    def warm_up(self, service: str, operation: str, **arguments: str) -> None:
+        """Makes it load a service's model, for which no function would wait."""
+        client = botocore.session.get_session().create_client(
+            service,
+            region_name=REGION,
+            endpoint_url=self.url,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+            config=Config(read_timeout=60, retries={"total_max_attempts": 1}),
+        )
+        with contextlib.suppress(ClientError):
+            getattr(client, operation)(**arguments)
+
+    @contextlib.contextmanager
+    def fault(self, where: Rule, what: Rule, times: int | None = None) -> "Iterator[Fault]":
+        """Breaks the calls that `where` names, `times` of them or all; it must strike once."""
+        rule = where | what | ({"times": times} if times else {})
+        rules = self._control("PATCH", "rules", [rule])
+        fault = Fault(self, rules[-1]["id"])
+        try:
+            yield fault
+        finally:
+            struck = fault.strikes()
+            self._control("DELETE", "rules", [where])
+        assert struck, f"the fault never struck: {rule}"
+
+    def rules(self) -> list[dict[str, Any]]:
+        """The rules that are in force, with how often each has struck."""
+        rules: list[dict[str, Any]] = self._control("GET", "rules")
+        return rules
+
+    def _is_up(self) -> bool:
+        try:
+            return self._control("GET", "health")["status"] == "ok"
+        except OSError:
+            return False
+
+    def _control(self, method: str, path: str, body: Any = None) -> Any:
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
+        with contextlib.closing(connection):
+            connection.request(method, f"/_microburst/{path}", json.dumps(body))
+            response = connection.getresponse()
+            assert response.status == 200
+            return json.loads(response.read())
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault that is in force."""
+
+    proxy: FaultProxy
+    number: int
+
+    def strikes(self) -> int:
+        """How many calls it has broken."""
+        rules = self.proxy.rules()
+        return next(int(rule["fired_count"]) for rule in rules if rule["id"] == self.number)
+
+    def wait_for(self, strikes: int, seconds: float = 20) -> None:
+        """Waits until it has broken so many calls."""
+        eventually(self.strikes, lambda struck: struck >= strikes, seconds)
+
+
+class FaultyDeployment(Deployment):
+    """The deployed stack, with faults at hand: `aws` before MiniStack, `agent` before the agent."""
+
+    def __init__(self, stack: LocalStack, aws: FaultProxy, agent: FaultProxy) -> None:
+        self.stack = stack
+        self.api = CheckedApi(stack.api.port, stack.api.api_id)
+        self.aws = aws
+        self.agent = agent
+
+    def post(self, description: str, key: str, timeout: float = 60) -> Any:
+        """Posts a task with an Idempotency-Key, which says its id beforehand: see new_task."""
+        return self.api.request(
+            "POST", "/tasks", {"description": description}, {"Idempotency-Key": key}, timeout
+        )
+
+    def logged(self, function: str, *words: str) -> list[str]:
+        """The lines of a function's log that hold all of these words."""
+        pages = self.client("logs").get_paginator("filter_log_events")
+        lines = [
+            event["message"]
+            for page in pages.paginate(logGroupName=f"/aws/lambda/{function}")
+            for event in page["events"]
+        ]
+        return [line for line in lines if all(word in line for word in words)]
+
+    def outcomes(self, task_id: str) -> list[str]:
+        """The outcomes that the worker's deliveries of a task have logged so far."""
+        lines = self.logged("valro-worker", task_id, '"outcome"')
+        return [json.loads(line[line.index("{") :])["outcome"] for line in lines]
+
+    def kill(self, function: str) -> None:
+        """Kills a function's processes, as an out-of-memory does."""
+        for process in function_processes(self, function):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+
+    @contextlib.contextmanager
+    def worker(self, timeout: int, **variables: str) -> Iterator[None]:
+        """Gives the worker another timeout and more variables for a while."""
+        client = self.client("lambda")
+        before = client.get_function_configuration(FunctionName="valro-worker")
+        environment = before["Environment"]["Variables"]
+
+        def configure(seconds: int, with_variables: dict[str, str]) -> None:
+            client.update_function_configuration(
+                FunctionName="valro-worker",
+                Timeout=seconds,
+                Environment={"Variables": with_variables},
+            )
+            client.get_waiter("function_updated_v2").wait(
+                FunctionName="valro-worker", WaiterConfig={"Delay": 1}
+            )
+
+        configure(timeout, environment | variables)
+        try:
+            yield
+        finally:
+            configure(before["Timeout"], environment)
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[FaultyDeployment]:
+    """The backend on a local AWS, with a fault proxy between it and everything that it calls."""
+    aws, agent = FaultProxy(), FaultProxy()
+    environment = {
+        "AWS_ENDPOINT_URL_DYNAMODB": aws.url,
+        "AWS_ENDPOINT_URL_LAMBDA": aws.url,
+        "AWS_ENDPOINT_URL_BEDROCK_AGENTCORE": agent.url,
+    }
+    try:
+        # Without authorization: the proxy makes the Host header another than the signed one.
+        with local_stack(authorization=False, function_environment=environment) as local:
+            aws.start(local.endpoint, local.folder)
+            agent.start(local.agent_endpoint, local.folder)
+            aws.warm_up("dynamodb", "list_tables")
+            aws.warm_up("lambda", "list_functions")
+            nobody = {"agentRuntimeArn": AGENT_RUNTIME_ARN, "runtimeSessionId": "x" * 33}
+            agent.warm_up("bedrock-agentcore", "stop_runtime_session", **nobody)
+            throttling = ("--post-throttle-rate", "100", "--post-throttle-burst", "100")
+            local.deploy(arguments=throttling)
+            deployment = FaultyDeployment(local, aws, agent)
+            assert deployment.run(QUIET)["status"] == "completed"
+            yield deployment
+    finally:
+        aws.stop()
+        agent.stop()
+
+
+def new_task() -> tuple[str, str]:
+    """A fresh Idempotency-Key, and the id of the task that it stands for."""
+    key = str(uuid.uuid4())
+    return key, idempotent_id("public", key)
+
+
+def seconds_taken(task: dict[str, Any]) -> float:
+    """The seconds from a task's claim to its last event."""
+    claimed, ended = (
+        time.strptime(task["events"][index]["ts"][:19], "%Y-%m-%dT%H:%M:%S") for index in (1, -1)
+    )
+    return time.mktime(ended) - time.mktime(claimed)
+
+
+def assert_completed(stack: FaultyDeployment, task: dict[str, Any], lines: list[str]) -> None:
+    """The task is as if nothing had happened, and its agent ran once."""
+    assert task["status"] == "completed"
+    assert messages(task) == [CREATED, *STARTED, *lines, COMPLETED]
+    assert task["agent_response"] == build_answer(PROMPT)["response"]
+    assert "error_message" not in task
+    assert stack.agent_runs(task["id"]) == 1
+
+
+def assert_failed(stack: FaultyDeployment, task: dict[str, Any], words: str, runs: int) -> None:
+    """The task ended with these words as its last event too, and its agent ran so often."""
+    assert task["status"] == "error"
+    assert task["error_message"] == words
+    assert messages(task) == [CREATED, *STARTED, f"Agent error: {words}"]
+    assert task["events"][-1]["type"] == "error"
+    assert stack.agent_runs(task["id"]) == runs
+
+
+# DynamoDB, while the task is created
+
+
+@pytest.mark.parametrize("what", [THROTTLED, BROKEN, CUT], ids=["throttled", "500", "cut"])
+def test_a_post_that_cannot_be_written_is_a_500_and_the_same_key_works_later(
+    stack: FaultyDeployment, what: Rule
+):
+    key, task_id = new_task()
+
+    with stack.aws.fault(put_of(task_id), what) as fault:
+        answer = stack.post(QUIET, key)
+        assert fault.strikes() == 2
+
+    assert (answer.status, answer.json()["code"]) == (500, "internal_error")
+    assert stack.api.request("GET", f"/tasks/{task_id}").status == 404
+    assert stack.agent_runs(task_id) == 0
+    again = stack.post(QUIET, key)
+    assert (again.status, again.json()["id"]) == (202, task_id)
+    assert "Idempotent-Replayed" not in again.headers
+    assert_completed(stack, stack.finish(task_id), [])
+
+
+def test_one_lost_answer_to_the_first_write_is_not_noticed(stack: FaultyDeployment):
+    """Botocore writes again, and the store recognises its own task."""
+    key, task_id = new_task()
+
+    with stack.aws.fault(put_of(task_id), ANSWER_LOST, times=1):
+        answer = stack.post(QUIET, key)
+
+    assert answer.status == 202
+    assert "Idempotent-Replayed" not in answer.headers
+    assert_completed(stack, stack.finish(task_id), [])
+
+
+def test_a_post_whose_write_is_never_confirmed_is_started_by_the_same_key_30_s_later(
+    stack: FaultyDeployment,
+):
+    """The task is there, though its client saw a 500: it ends in any case, and runs once at most."""
+    key, task_id = new_task()
+    with stack.aws.fault(put_of(task_id), ANSWER_LOST):
+        assert stack.post(QUIET, key).status == 500
+    assert stack.task(task_id)["status"] == "pending"
+
+    make_older(stack, task_id, 31)
+    answer = stack.post(QUIET, key)
+
+    assert (answer.status, answer.headers["Idempotent-Replayed"]) == (202, "true")
+    assert_completed(stack, stack.finish(task_id), [])
+
+
+# Lambda, when the worker is to be started
+
+
+@pytest.mark.parametrize(
+    "what, reason",
+    [
+        ({"error": {"code": "TooManyRequestsException"}}, "TooManyRequestsException"),
+        ({"error": {"code": "ServiceException"}}, "ServiceException"),
+        ({"error": {"code": "AccessDeniedException", "status": 403}}, "AccessDeniedException"),
+        (CUT, "no connection"),
+    ],
+    ids=["throttled", "500", "no access", "cut"],
+)
+def test_a_worker_that_cannot_be_started_is_a_502_and_the_task_is_kept_as_an_error(
+    stack: FaultyDeployment, what: Rule, reason: str
+):
+    key, task_id = new_task()
+
+    with stack.aws.fault(WORKER_START, what):
+        answer = stack.post(QUIET, key)
+    task = stack.task(task_id)
+
+    words = f"The worker could not be started ({reason}). {NOT_STARTED}"
+    assert (answer.status, answer.json()) == (
+        502,
+        {"error": f"{words} {NO_WORKER}", "code": "worker_unavailable", "id": task_id},
+    )
+    assert (task["status"], task["error_message"]) == ("error", words)
+    assert messages(task) == [CREATED, f"Error invoking worker: {words}"]
+    assert (stack.post(QUIET, key).status, stack.task(task_id)) == (502, task)
+    assert stack.agent_runs(task_id) == 0
+
+
+def test_a_worker_started_at_the_second_try_is_not_noticed(stack: FaultyDeployment):
+    key, task_id = new_task()
+
+    with stack.aws.fault(WORKER_START, {"error": {"code": "ServiceException"}}, times=1):
+        answer = stack.post(QUIET, key)
+
+    assert answer.status == 202
+    assert_completed(stack, stack.finish(task_id), [])
+
+
+def test_a_worker_whose_start_was_not_confirmed_is_started_twice_and_the_agent_once(
+    stack: FaultyDeployment,
+):
+    key, task_id = new_task()
+
+    with stack.aws.fault(WORKER_START, BARE_ANSWER_LOST, times=1):
+        answer = stack.post(QUIET, key)
+
+    assert answer.status == 202
+    assert_completed(stack, stack.finish(task_id), [])
+    outcomes = eventually(lambda: stack.outcomes(task_id), lambda seen: len(seen) == 2)
+    assert sorted(outcomes) == ["completed", "not_claimed"]
+
+
+def test_a_worker_whose_start_is_never_confirmed_is_a_202_since_it_has_the_task(
+    stack: FaultyDeployment,
+):
+    key, task_id = new_task()
+
+    # The second try is held until the worker that the first one started has surely claimed.
+    with stack.aws.fault(WORKER_START, {**BARE_ANSWER_LOST, "latency": 1500}):
+        answer = stack.post(QUIET, key)
+
+    assert (answer.status, answer.json()["status"]) == (202, "completed")
+    assert_completed(stack, stack.finish(task_id), [])
+
+
+def test_a_task_whose_worker_and_whose_failure_both_got_lost_stays_pending_and_ends(
+    stack: FaultyDeployment,
+):
+    """Nobody knows whether a worker has it, so its client is told no lie; its deadline ends it."""
+    key, task_id = new_task()
+
+    with stack.aws.fault(WORKER_START, CUT), stack.aws.fault(end_of(task_id, "error"), BROKEN):
+        answer = stack.post(QUIET, key)
+
+    assert (answer.status, answer.json()["status"]) == (202, "pending")
+    assert stack.task(task_id)["status"] == "pending"
+    backdate(stack, task_id)
+    task = stack.task(task_id)
+    assert (task["status"], task["error_message"]) == ("error", PENDING_EXPIRED)
+    assert messages(task) == [CREATED, PENDING_EXPIRED]
+    assert stack.agent_runs(task_id) == 0
+
+
+def make_older(stack: FaultyDeployment, task_id: str, seconds: int) -> None:
+    """Moves the creation of a task into the past."""
+    now = time.time()
+    then = time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime(now - seconds))
+    stack.client("dynamodb").update_item(
+        TableName=TABLE_NAME,
+        Key={"id": {"S": task_id}},
+        UpdateExpression="SET created_at = :then",
+        ConditionExpression="attribute_exists(created_at)",
+        ExpressionAttributeValues={":then": {"S": then}},
+    )
