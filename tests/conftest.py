@@ -61,10 +61,16 @@ def aws() -> Iterator[None]:
         yield
 
 
+@functools.cache
+def moto_client() -> Any:
+    """One client for all tests: making it takes longer than most of them do."""
+    return dynamodb_helpers.aws_session().create_client("dynamodb", region_name=REGION)
+
+
 @pytest.fixture
 def dynamodb(aws: None) -> Any:
     """A low-level DynamoDB client against moto."""
-    return dynamodb_helpers.aws_session().create_client("dynamodb", region_name=REGION)
+    return moto_client()
 
 
 @pytest.fixture
