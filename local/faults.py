@@ -5,10 +5,10 @@ BEHAVIOURS lists what may stand there.
 """
 
 import asyncio
+import base64
 import json
 import random
 import re
-import string
 import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ BEHAVIOURS = {
     "fail-midway": "raises in the middle of its stream",
     "error": 'answers {"error": "…"}',
     "stall SECONDS": "says nothing for so long (300), unless its session is stopped",
+    "drip SECONDS": "says something all the time, for so long (300), unless its session is stopped",
     "cut": "closes the connection in the middle of an event",
     "json": "answers in plain JSON, not as a stream",
     "text": "answers in plain JSON with a bare string",
@@ -79,8 +80,7 @@ def read_wish(prompt: str, session: str) -> Wish | None:
 
 def random_text(size: int) -> str:
     """Returns text of that many bytes that does not compress; the same for the same size."""
-    letters = string.ascii_letters + string.digits + " .,-"
-    return "".join(random.Random(size).choices(letters, k=size))
+    return base64.b64encode(random.Random(size).randbytes(size))[:size].decode()
 
 
 def odd_answer() -> dict[str, Any]:
@@ -123,14 +123,27 @@ async def _fail_midway(wish: Wish) -> AsyncIterator[Any]:
 
 async def _stall(wish: Wish) -> AsyncIterator[Any]:
     """Streams one line of progress, then nothing until the time is up or the session ends."""
-    stopped = stopped_sessions.setdefault(wish.session, threading.Event())
     yield {"message": "Waiting for a vendor to answer"}
+    async for _ in _while_wanted(wish, 0.05):
+        pass
+    yield build_answer(wish.prompt)
+
+
+async def _drip(wish: Wish) -> AsyncIterator[Any]:
+    """Streams pieces of text, so that no gap is long, until the time is up or the session ends."""
+    yield {"message": "Thinking aloud"}
+    async for _ in _while_wanted(wish, 0.2):
+        yield "Still at it. "
+
+
+async def _while_wanted(wish: Wish, pause: float) -> AsyncIterator[None]:
+    stopped = stopped_sessions.setdefault(wish.session, threading.Event())
     loop = asyncio.get_running_loop()
     end = loop.time() + (300 if wish.number is None else wish.number)
     # An asyncio.Event would not do: who stops the session is in another event loop.
-    while loop.time() < end and not stopped.is_set():  # noqa: ASYNC110
-        await asyncio.sleep(0.05)
-    yield build_answer(wish.prompt)
+    while loop.time() < end and not stopped.is_set():
+        await asyncio.sleep(pause)
+        yield
 
 
 async def _cut() -> AsyncIterator[bytes]:
@@ -189,6 +202,7 @@ _ANSWERS: dict[str, Callable[[Wish], Any]] = {
     "fail-midway": _fail_midway,
     "error": lambda _: {"error": "The vendor directory is closed today."},
     "stall": _stall,
+    "drip": _drip,
     "cut": lambda _: StreamingResponse(_cut(), media_type=_STREAM),
     "json": lambda wish: build_answer(wish.prompt),
     "text": lambda wish: build_answer(wish.prompt)["response"],
