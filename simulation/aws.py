@@ -11,6 +11,7 @@ import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 from botocore.config import Config
@@ -26,7 +27,7 @@ from urllib3.exceptions import ProtocolError
 from urllib3.exceptions import ReadTimeoutError as StreamReadTimeout
 
 from simulation.dynamodb import DynamoDB, client_error
-from simulation.world import TIMED_OUT, Sandbox, World
+from simulation.world import TIMED_OUT, Actor, Sandbox, World
 
 Json = Any
 
@@ -60,8 +61,11 @@ AGENT_FAULTS = (
     "denied",
     "agent failed",
     "broken error",
+    "unexpected error",
 )
 QUEUE_FAULTS = ("delivered twice", "delivered late", "throttled", "never delivered", "again later")
+UNANSWERED = ("answer lost", "late")
+OUTAGES = (2.0, 12.0, 60.0, 700.0, 3_000.0)
 OUTAGE_FAULTS = ("5xx", "throttled", "no connection", "request lost")
 TRANSIENT_CODES = frozenset(
     {"ThrottlingException", "ProvisionedThroughputExceededException", "InternalServerError"}
@@ -90,6 +94,7 @@ AGENT_ENDINGS = (
     "stalls",
     "floods",
     "worker dies in mid-stream",
+    "unexpected error in mid-stream",
 )
 AGENT_SECONDS = (1.0, 0.2, 20.0, 61.0, 400.0, 800.0)
 
@@ -112,7 +117,8 @@ class Weather:
         self.down = (0.0, 0.0)
         if self.rate and service != "queue" and choices.below(6) == 5:
             start = choices.pick((0.0, 0.02, 5.0, 60.0, 580.0, 940.0))
-            self.down = (start, start + choices.pick((2.0, 12.0, 60.0, 700.0, 3_000.0)))
+            self.down = (start, start + choices.pick(OUTAGES))
+        self.drags_down: Weather | None = None
 
     def fault(self) -> str:
         """What befalls one call, if anything."""
@@ -133,11 +139,13 @@ class Weather:
         if sandbox:
             sandbox.faults[self.service] += 1
             sandbox.troubled.add(self.service)
+        if self.drags_down and not self.drags_down.down[1]:
+            self.drags_down.down = (self.world.now, self.world.now + choices.pick(OUTAGES))
         return fault.removeprefix("down, ")
 
     def clear(self) -> None:
         """Makes everything work from now on."""
-        self.kinds, self.down = [], (0.0, 0.0)
+        self.kinds, self.down, self.drags_down = [], (0.0, 0.0), None
 
 
 class Slow(NamedTuple):
@@ -145,6 +153,16 @@ class Slow(NamedTuple):
 
     answer: Any
     seconds: float
+
+
+class Trip(NamedTuple):
+    """One HTTP request on its way: what befalls it, and the seconds that it takes."""
+
+    fault: str
+    operation: str
+    going: float
+    coming: float
+    read: float  # the client's patience
 
 
 class Network:
@@ -213,55 +231,43 @@ class Network:
                 raise ReadTimeoutError(endpoint_url=URL)
         if fault == "late":
             going = read + choices.pick((0.1, 1.0, 5.0, 20.0))
-        return self._exchange(fault, operation, serve, going, coming, float(read))
+        return self._exchange(Trip(fault, operation, going, coming, float(read)), serve)
 
-    def _exchange(
-        self,
-        fault: str,
-        operation: str,
-        serve: Callable[[], Any],
-        going: float,
-        coming: float,
-        read: float,
-    ) -> Any:
+    def _exchange(self, trip: Trip, serve: Callable[[], Any]) -> Any:
         """A request that arrives."""
-        world = self.world
-        actor = world.actor()
+        world, actor = self.world, self.world.actor()
         ticket, sandbox = actor.ticket, actor.sandbox
-
-        def arrive() -> None:
-            answer: Any
-            delay = coming
-            try:
-                answer = serve()
-            except ClientError as error:
-                answer = error
-            if isinstance(answer, Slow):
-                delay, answer = coming + answer.seconds, answer.answer
-            if fault == "dies after" and sandbox:
-                world.doom(sandbox, f"after {operation}")
-            elif fault in ("answer lost", "late"):
-                pass
-            elif delay < read:
-                world.after(delay, world.resume, actor, ticket, answer)
-            else:
-                world.after(read, world.resume, actor, ticket, TIMED_OUT)
-
-        world.after(going, arrive)
-        if fault == "dies in flight" and sandbox:
-            world.after(going / 2, world.doom, sandbox, f"during {operation}")
-        elif fault in ("answer lost", "late"):
-            world.after(read, world.resume, actor, ticket, TIMED_OUT)
+        world.after(trip.going, self._arrive, trip, serve, actor, ticket)
+        if trip.fault == "dies in flight" and sandbox:
+            world.after(trip.going / 2, world.doom, sandbox, f"during {trip.operation}")
+        elif trip.fault in UNANSWERED:
+            world.after(trip.read, world.resume, actor, ticket, TIMED_OUT)
         answer = world.wait()
         if answer is TIMED_OUT:
             raise ReadTimeoutError(endpoint_url=URL)
-        if fault == "reset but done":
+        if trip.fault == "reset but done":
             raise ConnectionClosedError(endpoint_url=URL)
-        if fault == "5xx but done":
-            raise client_error("InternalServerError", 500, operation, INTERNALS)
+        if trip.fault == "5xx but done":
+            raise client_error("InternalServerError", 500, trip.operation, INTERNALS)
         if isinstance(answer, ClientError):
             raise answer
         return answer
+
+    def _arrive(self, trip: Trip, serve: Callable[[], Any], actor: Actor, ticket: int) -> None:
+        answer: Any
+        delay = trip.coming
+        try:
+            answer = serve()
+        except ClientError as error:
+            answer = error
+        if isinstance(answer, Slow):
+            delay, answer = delay + answer.seconds, answer.answer
+        if delay >= trip.read:
+            delay, answer = trip.read, TIMED_OUT
+        if trip.fault == "dies after" and actor.sandbox:
+            self.world.doom(actor.sandbox, f"after {trip.operation}")
+        elif trip.fault not in UNANSWERED:
+            self.world.after(delay, self.world.resume, actor, ticket, answer)
 
 
 def attempts_of(config: Config | None) -> int:
@@ -389,6 +395,15 @@ class LambdaClient:
         return self.aws.network.call(self.aws.lambda_weather, self.config, "Invoke", arrive)
 
 
+class Delivery(NamedTuple):
+    """An event on its way to the worker; its retries keep its request id."""
+
+    event: Json
+    request_id: str
+    accepted: float
+    attempt: int
+
+
 class Queue:
     """Lambda's queue of asynchronous events: at least once, in any order, for a limited time."""
 
@@ -408,46 +423,41 @@ class Queue:
             case "never delivered":
                 delays = []
             case "delivered late":
-                delays = [choices.pick((10.0, 40.0, 300.0, 890.0, 899.0))]
+                # Past the age limit too: what the claim must bear is worse than what AWS does.
+                delays = [choices.pick((10.0, 40.0, 300.0, 890.0, 955.0, 961.0, 1_100.0))]
             case "delivered twice":
                 delays.append(delays[0] + choices.pick((0.0, 0.001, 0.01, 0.5)))
             case "again later":
-                # Beyond the age limit too: what the claim must bear is worse than what AWS does.
-                again = (1.0, 61.0, 600.0, 700.0, 955.0, 959.0, 961.0, 1_100.0)
+                again = (1.0, 61.0, 600.0, 700.0, 955.0, 961.0, 1_100.0)
                 delays.append(choices.pick(again))
         world.trace(f"Lambda takes {request_id} for {event['task_id']}, due in {delays} s", "queue")
+        delivery = Delivery(event, request_id, world.now, 0)
         for delay in delays:
-            world.after(delay, self._deliver, event, request_id, world.now, 0, fault == "throttled")
+            deliver = partial(self._deliver, delivery, throttled=fault == "throttled")
+            world.after(delay, deliver)
 
-    def _deliver(
-        self,
-        event: Json,
-        request_id: str,
-        accepted: float,
-        attempt: int,
-        throttled: bool,  # noqa: FBT001
-    ) -> None:
+    def _deliver(self, delivery: Delivery, *, throttled: bool) -> None:
         world = self.aws.world
         if throttled:
-            wait = world.choices.pick((5.0, 1.0, 60.0, 200.0))
-            if world.now + wait - accepted > self.maximum_age:
-                world.count("queue: event expired")
-                return
             still = world.choices.below(3) > 0
-            world.after(wait, self._deliver, event, request_id, accepted, attempt, still)
+            wait = world.choices.pick((5.0, 1.0, 60.0, 200.0))
+            self._later(delivery, wait, throttled=still)
             return
 
         def ended(result: Any) -> None:
-            delay = 60.0 * (attempt + 1)
-            if result is not None or attempt >= self.retries:
-                return
-            if world.now + delay - accepted > self.maximum_age:
-                world.count("queue: event expired")
-                return
-            world.count("queue: delivered again after a failure")
-            world.after(delay, self._deliver, event, request_id, accepted, attempt + 1, False)
+            if result is None and delivery.attempt < self.retries:
+                world.count("queue: delivered again after a failure")
+                again = delivery._replace(attempt=delivery.attempt + 1)
+                self._later(again, 60.0 * again.attempt, throttled=False)
 
-        self.aws.start_worker(event, request_id, ended)
+        self.aws.start_worker(delivery.event, delivery.request_id, ended)
+
+    def _later(self, delivery: Delivery, wait: float, *, throttled: bool) -> None:
+        world = self.aws.world
+        if world.now + wait - delivery.accepted > self.maximum_age:
+            world.count("queue: event expired")
+        else:
+            world.after(wait, partial(self._deliver, delivery, throttled=throttled))
 
 
 class Piece(NamedTuple):
@@ -459,7 +469,8 @@ class Piece(NamedTuple):
 
 
 END, GOOD_END = Piece(then="end"), Piece(then="good end")
-CUT, STALL, DEATH = Piece(then="cut"), Piece(then="stall"), Piece(then="death")
+CUT, STALL = Piece(then="cut"), Piece(then="stall")
+DEATH, SURPRISE = Piece(then="death"), Piece(then="surprise")
 
 
 @dataclass
@@ -483,9 +494,9 @@ class AgentClient:
     def invoke_agent_runtime(
         self,
         *,
-        agentRuntimeArn: str,
-        runtimeSessionId: str,
-        payload: bytes,  # noqa: N803
+        agentRuntimeArn: str,  # noqa: N803
+        runtimeSessionId: str,  # noqa: N803
+        payload: bytes,
     ) -> Any:
         """Starts the agent and returns its answer as it comes."""
         assert agentRuntimeArn == AGENT_ARN
@@ -493,7 +504,12 @@ class AgentClient:
         asked = json.loads(payload)
         return self.aws.network.retried(self.config, lambda: self._send(asked))
 
-    def stop_runtime_session(self, *, agentRuntimeArn: str, runtimeSessionId: str) -> Any:  # noqa: N803
+    def stop_runtime_session(
+        self,
+        *,
+        agentRuntimeArn: str,  # noqa: N803
+        runtimeSessionId: str,  # noqa: N803
+    ) -> Any:
         """Asks for the end of a session."""
         assert agentRuntimeArn == AGENT_ARN
 
@@ -517,7 +533,7 @@ class AgentClient:
             aws.agent_started(run, asked["prompt"])
             return self._answer(run)
 
-        broken = fault in ("agent failed", "broken error")
+        broken = fault in ("agent failed", "broken error", "unexpected error")
         network_fault = "" if broken else fault
         answer = aws.network.send(network_fault, "agent", self.config, "InvokeAgentRuntime", arrive)
         if fault == "agent failed":
@@ -525,6 +541,8 @@ class AgentClient:
         if fault == "broken error":
             # botocore lets this one through, when an error's body breaks off.
             raise ProtocolError("Connection broken")
+        if fault == "unexpected error":
+            raise RuntimeError("What nobody has thought of")
         answer["response"].connect(world, self.config)
         return answer
 
@@ -573,6 +591,8 @@ class AgentClient:
                 return [Piece(b"x" * 4_000)] * 30
             case "worker dies in mid-stream":
                 return [Piece(text[:30]), DEATH]
+            case "unexpected error in mid-stream":
+                return [Piece(text[:30]), SURPRISE]
         middle = self.aws.world.choices.below(len(text) // 8) * 8
         return [Piece(text[:middle]), Piece(text[middle:]), GOOD_END]
 
@@ -592,22 +612,28 @@ class AgentClient:
             else:
                 plan.append(Piece(text, said))
         answer = f"data: {json.dumps(run.answer, ensure_ascii=False)}\n\n".encode()
-        match ending:
-            case "says error":
-                return [*plan, Piece(b'data: {"error": "x", "message": "It broke"}\n\n'), END]
-            case "unreadable":
-                return [*plan, Piece(b'data: {"message": \xff\n\n'), Piece(answer), END]
-            case "empty":
-                return [Piece(b": nothing\n\n"), END]
-            case "cut":
-                return [*plan, Piece(answer[:30]), CUT]
-            case "stalls":
-                return [*plan, STALL]
-            case "floods":
-                return [*plan, *[Piece(b"data: " + b"x" * 4_000)] * 30]
-            case "worker dies in mid-stream":
-                return [*plan, DEATH]
-        return [*plan, Piece(answer), GOOD_END]
+        if ending == "empty":
+            return [Piece(b": nothing\n\n"), END]
+        return [*plan, *_end_of_stream(ending, answer)]
+
+
+def _end_of_stream(ending: str, answer: bytes) -> list[Piece]:
+    match ending:
+        case "says error":
+            return [Piece(b'data: {"error": "x", "message": "It broke"}\n\n'), END]
+        case "unreadable":
+            return [Piece(b'data: {"message": \xff\n\n'), Piece(answer), END]
+        case "cut":
+            return [Piece(answer[:30]), CUT]
+        case "stalls":
+            return [STALL]
+        case "floods":
+            return [Piece(b"data: " + b"x" * 4_000)] * 30
+        case "worker dies in mid-stream":
+            return [DEATH]
+        case "unexpected error in mid-stream":
+            return [SURPRISE]
+    return [Piece(answer), GOOD_END]
 
 
 class Body:
@@ -652,6 +678,8 @@ class Body:
         del self.pieces[0]
         if piece.then == "cut":
             raise ProtocolError("Connection broken: IncompleteRead")
+        if piece.then == "surprise":
+            raise RuntimeError("What nobody has thought of")
         if piece.then == "death":
             world.die("in mid-stream")
         if piece.then in ("end", "good end"):
@@ -682,6 +710,8 @@ class Aws:
         self.lambda_weather = Weather(world, "lambda", CALL_FAULTS, (0, 200, 600))
         self.queue_weather = Weather(world, "queue", QUEUE_FAULTS, (0, 300, 800))
         self.agent_weather = Weather(world, "agent", AGENT_FAULTS, (0, 200, 600))
+        if self.lambda_weather.rate and choices.below(4) == 3:
+            self.lambda_weather.drags_down = self.dynamodb_weather
         self.agent_is_odd = choices.below(2) == 1
         self.network = Network(world)
         self.writer: Sandbox | None = None

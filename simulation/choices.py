@@ -39,40 +39,57 @@ class Choices:
         return per_mille > 0 and self.below(1000) >= 1000 - per_mille
 
 
+class Shrinker:
+    """Makes a failing script shorter and its numbers smaller, as long as it still ``fails``."""
+
+    def __init__(
+        self, script: list[int], fails: Callable[[list[int]], bool], seconds: float
+    ) -> None:
+        self.script = script
+        self.fails = fails
+        self.end = time.monotonic() + seconds
+
+    def run(self) -> list[int]:
+        """The simplest script found in the time there is."""
+        before: list[int] = []
+        while self.script != before and time.monotonic() < self.end:
+            before = self.script
+            while self.script and self._try(self.script[: len(self.script) // 2]):
+                pass
+            size = max(len(self.script) // 2, 1)
+            while size:
+                self._remove_blocks(size)
+                size //= 2
+            self._lower_numbers()
+        while self.script and self.script[-1] == 0:
+            self.script = self.script[:-1]
+        return self.script
+
+    def _try(self, candidate: list[int]) -> bool:
+        if time.monotonic() < self.end and candidate != self.script and self.fails(candidate):
+            self.script = candidate
+            return True
+        return False
+
+    def _remove_blocks(self, size: int) -> None:
+        start = 0
+        while start < len(self.script):
+            head, block = self.script[:start], self.script[start : start + size]
+            tail = self.script[start + size :]
+            if not self._try(head + tail):
+                if any(block):
+                    self._try([*head, *(0 for _ in block), *tail])
+                start += size
+
+    def _lower_numbers(self) -> None:
+        for index in range(len(self.script)):  # whose length no longer changes
+            for lower in (0, self.script[index] // 2, self.script[index] - 1):
+                if lower < self.script[index]:
+                    self._try([*self.script[:index], lower, *self.script[index + 1 :]])
+
+
 def shrink(
     script: list[int], fails: Callable[[list[int]], bool], *, seconds: float = 20.0
 ) -> list[int]:
     """The shortest and simplest script found, within ``seconds``, that still ``fails``."""
-    end = time.monotonic() + seconds
-
-    def better(candidate: list[int]) -> bool:
-        nonlocal script
-        if time.monotonic() < end and candidate != script and fails(candidate):
-            script = candidate
-            return True
-        return False
-
-    before: list[int] = []
-    while script != before and time.monotonic() < end:
-        before = script
-        while script and better(script[: len(script) // 2]):
-            pass
-        size = max(len(script) // 2, 1)
-        while size:
-            start = 0
-            while start < len(script):
-                block = script[start : start + size]
-                shorter = script[:start] + script[start + size :]
-                zeroed = script[:start] + [0] * len(block) + script[start + size :]
-                if not better(shorter) and not (any(block) and better(zeroed)):
-                    start += size
-                elif script == zeroed:
-                    start += size
-            size //= 2
-        for index in range(len(script)):
-            while index < len(script) and script[index]:
-                if not better([*script[:index], script[index] // 2, *script[index + 1 :]]):
-                    break
-    while script and script[-1] == 0:
-        script = script[:-1]
-    return script
+    return Shrinker(script, fails, seconds).run()

@@ -75,7 +75,7 @@ class DynamoDB:
     def transact_write_items(
         self,
         *,
-        TransactItems: list[Item],
+        TransactItems: list[Item],  # noqa: N803
         ClientRequestToken: str = "",  # noqa: N803
     ) -> Item:
         """Does one conditional update and some puts, all of them or none."""
@@ -101,7 +101,11 @@ class DynamoDB:
             self._tokens.add(ClientRequestToken)
         return {}
 
-    def get_item(self, *, Key: Item, ConsistentRead: bool = False, **_asked: Any) -> Item:  # noqa: FBT001, FBT002, N803
+    def delete_item(self, item_id: str) -> None:
+        """Removes an item, as a person at the console does."""
+        del self.items[item_id]
+
+    def get_item(self, *, Key: Item, ConsistentRead: bool = False, **_asked: Any) -> Item:  # noqa: N803
         """Reads one item."""
         item = self._read(Key["id"]["S"], consistent=ConsistentRead)
         return {"Item": item} if item else {}
@@ -204,9 +208,10 @@ def client_error(
 
 
 def _refusal(request: Item, old: Item | None, operation: str) -> ClientError:
-    wanted = request.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD"
-    found = {"Item": old} if old and wanted else {}
-    return client_error("ConditionalCheckFailedException", 400, operation, **found)
+    error = client_error("ConditionalCheckFailedException", 400, operation)
+    if old and request.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD":
+        error.response["Item"] = old
+    return error
 
 
 def _index_order(key: Item) -> tuple[str, str]:

@@ -58,6 +58,7 @@ class Life:
     ended_by: Sandbox | None = None
     told_not_started: bool = False
     stops: int = 0
+    is_deleted: bool = False
 
 
 class Invariants:
@@ -97,8 +98,8 @@ class Invariants:
             _must("a claim says so", tuple(added) == CLAIMED, detail)
             late = self.world.now - life.deadline - self.tolerance
             _must("no claim past the deadline", late <= 0, f"{task_id}: {late:.1f} s late")
-            _must("a worker claims", bool(writer) and writer.function == "worker", detail)
             assert writer
+            _must("a worker claims", writer.function == "worker", detail)
             life.holder = writer
             life.deadline = writer.end + RUNNING_MARGIN
         elif status == "processing":
@@ -108,7 +109,13 @@ class Invariants:
         else:
             self._ended(task_id, was, new, added, writer)
 
+    def deleted(self, task_id: str) -> None:
+        """Takes note that somebody deleted a task: nobody is promised its end any more."""
+        self.lives[task_id].is_deleted = True
+        self.told.pop(task_id, None)
+
     def _made(self, task_id: str, new: Item) -> None:
+        _must("a deleted task stays deleted", task_id not in self.lives, task_id)
         events = [(event["message"], event["type"]) for event in _events(new)]
         _must("a task begins as pending", new["status"]["S"] == "pending", task_id)
         _must("a task begins with its creation", events == [CREATED], f"{task_id}: {events}")
@@ -164,7 +171,8 @@ class Invariants:
         self.world.trace(f"session {session_id} is stopped", "agent")
         (life,) = (life for task_id, life in self.lives.items() if session_id.startswith(task_id))
         gave_up = life.holder and life.holder.in_trouble("dynamodb")
-        _must("the outcome comes first", bool(life.ended or gave_up), session_id)
+        over = bool(life.ended or life.is_deleted or gave_up)
+        _must("the outcome comes first", over, session_id)
         life.stops += 1
         _must("a session is stopped once", life.stops == 1, session_id)
 
@@ -173,7 +181,7 @@ class Invariants:
         in_trouble = sandbox.in_trouble("dynamodb")
         _must("a worker raises only for DynamoDB", in_trouble, repr(error))
         life = self.lives.get(task_id)
-        if life and life.holder is sandbox:
+        if life and life.holder is sandbox and life.runs:
             left = sandbox.end - self.world.now
             _must(
                 "a worker tries as long as it can", left < GIVING_UP_SECONDS, f"{left:.0f} s left"
@@ -234,7 +242,8 @@ class Invariants:
             return
         _must("who is told of a task has its id", bool(task_id), reply.text)
         _must("what was told of exists", task_id in self.lives, reply.text)
-        self.told[task_id] = owner
+        if not self.lives[task_id].is_deleted:
+            self.told[task_id] = owner
         if NOT_STARTED in reply.text:
             self.lives[task_id].told_not_started = True
         if key:
@@ -275,38 +284,45 @@ class Invariants:
         for task_id, task in tasks.items():
             _must("every task ends", task["status"] in FINAL, f"{task_id} is {task['status']}")
         for task_id, life in self.lives.items():
-            item = items[task_id]
             started = bool(life.runs)
             told = life.told_not_started and started
             _must(
                 "who was told that the agent did not start was told so rightly", not told, task_id
             )
             for run in life.runs:
-                self._heard(life, run, item, tasks.get(task_id), log.get(task_id, ""))
-            self._reason(task_id, life, item)
+                self._answered(run, tasks.get(task_id), log.get(task_id, ""))
+            if not life.is_deleted:
+                self._heard(life, items[task_id])
+                self._reason(task_id, life, items[task_id])
         self._log_agrees()
 
-    def _heard(self, life: Life, run: AgentRun, item: Item, task: Json, logged: str) -> None:
-        """What the agent said is in the task, or its worker could not put it there."""
+    def _heard(self, life: Life, item: Item) -> None:
+        """What the agent said is in the timeline, once and in order, if its worker ended the task."""
         lines = [event["message"] for event in _events(item)]
         said = [line for line in lines if line.startswith("Step ")]
-        heard = run.heard
+        heard = life.runs[0].heard if life.runs else []
         _must("progress is what the agent said", said == heard[: len(said)], f"{said} of {heard}")
-        by_holder = life.ended and WORKER_VANISHED not in lines[-1]
-        if by_holder and len(said) < len(heard):
+        if life.ended_by is life.holder and len(said) < len(heard):
             _must("no progress is lost", NO_MORE in lines, f"{said} of {heard}")
+
+    def _answered(self, run: AgentRun, task: Json, logged: str) -> None:
+        """A good answer that a worker has read is in the task, or in the log at least."""
         reader = run.answered_to
         if not reader or reader.cause.startswith(("before", "after", "during")):
             return
+        life = self.lives[run.task_id]
+        if life.is_deleted and life.ended:
+            return  # with its task
         stored = bool(task) and _holds(task, run)
         _must(
             "an answer is in the store or in the log",
             stored or run.text in logged,
             f"{run.task_id}: {task and task['status']}, worker {reader.cause or 'finished'}",
         )
+        forgiven = reader.in_trouble("dynamodb") or life.is_deleted
         _must(
             "an answer is not in the store only if DynamoDB failed",
-            stored or reader.in_trouble("dynamodb"),
+            stored or forgiven,
             f"{run.task_id}: {task and task['status']}",
         )
 
@@ -334,8 +350,9 @@ class Invariants:
                 _must("the log tells the outcome", life.ended == outcome, line)
             elif life and outcome == "lost":
                 holder = life.holder
-                lost = life.ended_by is not holder or (holder and holder.in_trouble("dynamodb"))
-                _must("an answer is called lost only if it is", bool(lost), line)
+                lost = life.ended_by is not holder or life.is_deleted
+                lost = lost or bool(holder and holder.in_trouble("dynamodb"))
+                _must("an answer is called lost only if it is", lost, line)
 
 
 def _holds(task: Json, run: AgentRun) -> bool:

@@ -85,6 +85,7 @@ MUTATIONS: dict[str, Line | Constant] = {
     "clock of the API ignored by the claim": Line(
         Store, "claim_task", "max(timestamp(self.clock()), created_at)", "timestamp(self.clock())"
     ),
+    "deleted task made again": Line(worker_lambda, "_created_if_by_hand", "task.created_at", '""'),
     # progress and the outcome
     "event_seq not checked": Constant(
         dynamodb_helpers, "IS_MINE", "#status = :processing AND #claim = :claim"
@@ -115,6 +116,9 @@ MUTATIONS: dict[str, Line | Constant] = {
     "outcome tried once": Line(Run, "_end", "self._persist(write)", "write()"),
     "unwritten answer not logged": Line(
         Run, "_end", 'self._log_in_parts("answer could not be written", kept)', "pass"
+    ),
+    "late answer not logged": Line(
+        Run, "_end", 'self._log_in_parts("answer came too late", kept)', "pass"
     ),
     "no time kept for the outcome": Constant(worker_lambda, "RESERVE_SECONDS", 0.0),
     "our own fault leaves the task": Line(Run, "run", "outcome = AgentLost(", "raise AgentLost("),
@@ -154,9 +158,6 @@ MUTATIONS: dict[str, Line | Constant] = {
     "repair is read, then written": Constant(dynamodb_helpers, "IS_AS_READ", ALWAYS),
     "one task not repaired": Line(Store, "get_task", "self._repaired(task)", "task"),
     "lists not repaired": Line(Store, "list_tasks", "self._repaired(task) for", "task for"),
-    "reader's clock turns the timeline round": Line(
-        Store, "_repaired", 'max(now, task["updated_at"])', "now"
-    ),
     "read that is not consistent": Line(
         Store, "get_task", "ConsistentRead=True", "ConsistentRead=False"
     ),

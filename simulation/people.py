@@ -7,8 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from simulation.world import Sandbox
-
 if TYPE_CHECKING:
     from simulation.schedule import Backend
 
@@ -157,6 +155,9 @@ def lister(backend: Backend) -> None:
     for _ in range(choices.below(3) + 1):
         backend.world.sleep(choices.pick((0.5, 20.0, 400.0, 961.0)))
         person.list()
+        for task_id in list(backend.invariants.told)[:2]:
+            # Everybody's own task, or a 404: the watcher of replies knows which.
+            person.request("GET", f"/tasks/{task_id}")
 
 
 def operator(backend: Backend) -> None:
@@ -167,6 +168,21 @@ def operator(backend: Backend) -> None:
         world.count("operator: worker invoked by hand")
         world.after(0.0, backend.start_worker, event, f"by-hand-{next(world.ids)}", _nothing)
         world.sleep(choices.pick((0.0, 0.01, 5.0)))
+
+
+def cleaner(backend: Backend) -> None:
+    """Deletes a task at the console, whatever it is doing."""
+    world, choices = backend.world, backend.world.choices
+    world.sleep(choices.pick((1.0, 0.03, 0.3, 20.0, 1_000.0)))
+    # Not one made from a key: its key would make it anew, as it should.
+    items = [item for item in backend.aws.table.items if item.startswith("0000")]
+    if items:
+        task_id = choices.pick(items).partition("#")[0]
+        if task_id in backend.aws.table.items:
+            world.count("operator: task deleted")
+            world.trace(f"deletes {task_id}")
+            backend.aws.table.delete_item(task_id)
+            backend.invariants.deleted(task_id)
 
 
 def http_event(
@@ -190,6 +206,3 @@ def http_event(
 
 def _nothing(_result: Any) -> None:
     pass
-
-
-__all__ = ["BY_HAND_ID", "Person", "Reply", "Sandbox", "client", "lister", "operator"]

@@ -134,6 +134,8 @@ class Backend:
         """Reads every task at the latest moment by which it must have ended."""
         owners = set()
         for task_id in sorted(self.invariants.lives, key=self.invariants.due):
+            if self.invariants.lives[task_id].is_deleted:
+                continue
             due = self.invariants.due(task_id) + self.invariants.tolerance
             self.world.sleep(due + 0.001 - self.world.now)
             owner = self.aws.table.items[task_id]["owner"]["S"]
@@ -180,6 +182,8 @@ def _live(backend: Backend) -> None:
         world.spawn("lister", partial(people.lister, backend))
     if choices.below(8) == 7:
         world.spawn("operator", partial(people.operator, backend))
+    if choices.below(8) == 7:
+        world.spawn("cleaner", partial(people.cleaner, backend))
     world.run()
     world.trace("from here on everything works", "-")
     backend.aws.clear_weather()
@@ -204,7 +208,7 @@ def in_place_of_aws(backend: Backend) -> Iterator[None]:
     chance = SimpleNamespace(uniform=lambda low, high: low + (high - low) * pick((0.5, 0.0, 1.0)))
     threads = SimpleNamespace(Lock=partial(Lock, world), Timer=partial(Timer, world))
     log = SimpleNamespace(stderr=SimpleNamespace(write=world.log, flush=lambda: None))
-    timed = {"clock": backend.clock, "sleep": world.sleep}
+    timed: dict[str, Any] = {"clock": backend.clock, "sleep": world.sleep}
 
     def session() -> Aws:
         return backend.aws
@@ -232,6 +236,7 @@ def in_place_of_aws(backend: Backend) -> Iterator[None]:
         (worker_lambda, "os"): environment,
         (worker_lambda, "random"): chance,
         (worker_lambda, "threading"): threads,
+        (worker_lambda, "time"): SimpleNamespace(monotonic=lambda: world.now),
         (worker_lambda, "uuid"): ids,
     }
     caches = (
