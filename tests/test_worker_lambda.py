@@ -3,6 +3,7 @@
 Its docstring's table is the outline: who runs the agent, what is written, what is raised.
 """
 
+import itertools
 import json
 import threading
 import time
@@ -274,11 +275,7 @@ def deployed(
     worker: Worker, table_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[AgentServer]:
     """The function's environment, with the real agent call and a little agent behind it."""
-    cached = (
-        dynamodb_helpers.aws_session,
-        dynamodb_helpers.task_store,
-        worker_lambda.agent_runtime,
-    )
+    cached = (dynamodb_helpers.task_store, worker_lambda.agent_runtime)
     for function in cached:
         function.cache_clear()
     for name in ("AGENT_RUNTIME_QUALIFIER", "STOP_SESSION_AFTER_TASK", "TASK_TTL_DAYS"):
@@ -764,6 +761,45 @@ def test_the_outcome_waits_for_a_progress_write_that_is_under_way(worker: Worker
     ]
 
 
+def test_a_flood_of_progress_over_a_bad_line_is_told_once_and_in_order(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+):
+    """With real threads: lines arrive while others are being written, and answers get lost."""
+    monkeypatch.setattr(worker_lambda, "PROGRESS_INTERVAL_SECONDS", 0.001)
+    steps = [f"step {number}" for number in range(150)]
+    event = worker.create()
+    trouble = itertools.cycle([("lose", 1), ("", 0), ("refuse", 1), ("lose", 2)])
+    record = worker.store.record_progress
+
+    def record_badly(claim: dynamodb_helpers.Claim) -> None:
+        fault, times = next(trouble)
+        if fault:
+            setattr(worker.client, fault, ["update_item"] * times)
+        record(claim)
+
+    worker.store.record_progress = record_badly  # type: ignore[method-assign]
+
+    def play(say: Callable[[str], None]) -> Answer:
+        for step in steps:
+            say(step)
+            worker.time.now += 0.001
+            threading.Event().wait(0.0005)
+        return ANSWER
+
+    context = FakeContext(worker.time)
+    run = TaskRun(
+        worker.store,
+        FakeAgent(play),
+        event,
+        context,
+        clock=worker.time.clock,
+        sleep=worker.time.sleep,
+    )
+    assert run.run()["outcome"] == "completed"
+    assert worker.messages() == [*BEGINNING, *steps, "Agent completed task successfully"]
+    assert len(worker.client.writes) > 6
+
+
 # --- lost answers and refused writes --------------------------------------------------------------
 
 
@@ -861,7 +897,7 @@ def test_an_answer_that_cannot_be_written_is_in_the_log_and_the_function_raises(
     worker.play(goes_down(worker, answer))
     with pytest.raises(EndpointConnectionError):
         worker.deliver(event)
-    assert 590 <= worker.time.now - NOW < 600
+    assert 585 <= worker.time.now - NOW < 600  # a try takes 9 s, a wait 5 s, the log 1 s
     assert len(worker.client.writes) > 10
     parts = log.said("answer could not be written")
     assert [(one["part"], one["parts"]) for one in parts] == [
