@@ -687,7 +687,7 @@ def decode_cursor(cursor: str) -> Key:
         raise InvalidCursor("'cursor' is not one that this API gave") from error
     match value:
         case [str(created_at), task_id] if is_task_id(task_id):
-            if re.fullmatch(r"[0-9TZ:.+-]{1,40}", created_at):
+            if re.fullmatch(r"[0-9TZ:.+ -]{1,40}", created_at):
                 return {"created_at": created_at, "id": task_id}
     raise InvalidCursor("'cursor' is not one that this API gave")
 
