@@ -730,6 +730,18 @@ class TestFail:
         store.fail_task(claim, "No vendors")
         assert messages(seen(store)) == [*COMPLETED[:3], "Agent error: No vendors"]
 
+    def test_a_reader_that_gave_the_task_up_first_is_told_from_the_workers_own_failure(
+        self, store: TaskStore, clock: Clock
+    ):
+        """Both end in error: only the claim, which expiry takes away, tells whose end it was."""
+        claim = claimed(store)
+        clock.now += 661
+        ended = seen(store)
+        with pytest.raises(ClaimLost) as lost:
+            store.fail_task(claim, "No vendors", ANSWER)
+        assert lost.value.task == ended
+        assert seen(store) == ended
+
     def test_a_completed_task_does_not_fail(self, store: TaskStore):
         claim = claimed(store)
         store.complete_task(claim, ANSWER)
@@ -1268,6 +1280,18 @@ class TestForeignItems:
         tasks, _ = bare.list_tasks(PUBLIC_OWNER, 10)
         assert [task["id"] for task in tasks] == ["new-1", "old-1"]
         assert "agent_response" not in tasks[1]
+
+    def test_a_cursor_at_a_time_of_another_form_leads_on(self, bare: TaskStore, dynamodb: Any):
+        for number in range(3):
+            changes = {
+                "id": {"S": f"old-{number}"},
+                "created_at": {"S": f"2025-10-31 12:00:0{number}"},
+            }
+            dynamodb.put_item(TableName=BARE_TABLE, Item=self.ITEM | changes)
+        first, cursor = bare.list_tasks(PUBLIC_OWNER, 2)
+        rest, more = bare.list_tasks(PUBLIC_OWNER, 2, cursor)
+        assert [task["id"] for task in first + rest] == ["old-2", "old-1", "old-0"]
+        assert more is None
 
     def test_a_bare_table_skips_what_is_no_task_as_an_index_would(
         self, bare: TaskStore, dynamodb: Any
