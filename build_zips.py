@@ -15,6 +15,10 @@ The same sources give the same bytes: names are sorted, times and permissions ar
 of the machine that builds goes in. Each zip's comment names the Lambda runtime that its byte code
 fits, for example ``python3.11``.
 
+Three places of the SDK are changed for a faster cold start (REPLACED, ROOTS_PATCH): it loads no
+documentation, no HTTP/2, and of the root certificates only the one that a connection needs. If an
+upgrade moves one of these places, the build fails and says which.
+
 Nothing is cut on trust. Before a zip is written, its content is run by itself, with nothing else
 to import from: every client is made, every operation is called and answered, well and badly.
 """
@@ -24,6 +28,7 @@ from __future__ import annotations
 import argparse
 import ast
 import gzip
+import hashlib
 import importlib.machinery
 import importlib.util
 import io
@@ -31,6 +36,7 @@ import json
 import marshal
 import os
 import re
+import ssl
 import subprocess
 import sys
 import zipfile
@@ -61,6 +67,54 @@ UNUSED_MODULES = (
 SHARED_DATA = ("_retry.json", "partitions.json", "sdk-default-configuration.json")
 ENDPOINTS = "endpoints.json"
 CERTIFICATES = "botocore/cacert.pem"
+
+# The tags of DER, in which certificates are written.
+DER_OID, DER_UTF8, DER_SEQUENCE, DER_SET, DER_VERSION = 0x06, 0x0C, 0x30, 0x31, 0xA0
+# The kinds of text that a certificate's names can be, by their tags.
+TEXT_ENCODINGS = {
+    DER_UTF8: "utf-8",
+    0x13: "ascii",
+    0x14: "latin-1",
+    0x16: "ascii",
+    0x1A: "ascii",
+    0x1C: "utf-32-be",
+    0x1E: "utf-16-be",
+}
+
+# Modules of the SDK that a function imports and never uses, and what it gets in their place. They are
+# a tenth of a cold start.
+REPLACED = {
+    # The help texts of clients, which drag in an HTML parser and all that can write documentation.
+    "botocore/docs/__init__.py": "# Changed: build_zips.py has left out the documentation.\n",
+    "botocore/docs/docstring.py": '''\
+# Changed: build_zips.py has left out the documentation.
+class NoDocstring(str):
+    """Stands for a help text."""
+
+    def __new__(cls, *args, **kwargs):
+        return super().__new__(cls)
+
+
+ClientMethodDocstring = PaginatorDocstring = WaiterDocstring = NoDocstring
+''',
+    # botocore speaks HTTP/1.1; asking whether h2 is installed loads importlib.metadata.
+    "urllib3/http2/__init__.py": "# Changed: build_zips.py has left out the switch to HTTP/2.\n",
+}
+
+# For every new connection botocore reads all root certificates, more than a hundred: half of its
+# work. OpenSSL can also take them from a folder in which each file's name is a hash of the root's
+# name, and then reads the one that it needs. The same roots are trusted.
+ROOTS_PATCH = (
+    "botocore/httpsession.py",
+    "            conn.ca_certs = get_cert_path(verify)\n",
+    """\
+            conn.ca_certs = get_cert_path(verify)
+            if conn.ca_certs == DEFAULT_CA_BUNDLE:
+                # Changed: build_zips.py has put the same roots into a folder, one in each file.
+                conn.ca_certs = None
+                conn.ca_cert_dir = DEFAULT_CA_BUNDLE.removesuffix('.pem')
+""",
+)
 
 # Apache 2.0 and MIT ask that these go wherever the code goes.
 LICENCE_FILE = re.compile(r"(LICEN[CS]E|NOTICE|COPYING)[^/]*", re.IGNORECASE)
@@ -131,6 +185,7 @@ def build_all(sources: Path, sdk: Path, work: Path, output: Path) -> None:
 def function_content(function: Function, library: Library) -> dict[str, bytes]:
     """Returns what goes into a function's zip: contents by name."""
     modules = library.imported_by(function.module)
+    library.refuse_moved()
     content: dict[str, bytes] = {}
     for name in modules:
         path, source = library.file(name)
@@ -238,7 +293,17 @@ class Library:
         if not certificates.is_file():
             raise BuildError(f"botocore has no {certificates}, which TLS needs: has it moved?")
         shared[CERTIFICATES] = certificates.read_bytes()
-        return shared
+        folder = CERTIFICATES.removesuffix(".pem")
+        roots = roots_by_hash(certificates.read_text(encoding="utf-8"))
+        return shared | {f"{folder}/{name}": root for name, root in roots.items()}
+
+    def refuse_moved(self) -> None:
+        """Stops the build if the SDK no longer has what REPLACED and ROOTS_PATCH change."""
+        for path in (*REPLACED, ROOTS_PATCH[0]):
+            if not (self._sdk / path).is_file():
+                raise BuildError(
+                    f"The SDK has no {path}, which build_zips.py changes: see what moved."
+                )
 
     def licences(self) -> dict[str, bytes]:
         """Returns the licence files of what is bundled."""
@@ -268,7 +333,7 @@ class Library:
             root = self._sdk
         for candidate in candidates:
             if (root / candidate).is_file():
-                return candidate, (root / candidate).read_bytes()
+                return candidate, changed(candidate, (root / candidate).read_bytes())
         return None
 
     def _imported_directly(self, name: str) -> list[str]:
@@ -288,6 +353,78 @@ class Library:
                     f"{name}.py imports {top}, which is neither a module of this project, nor"
                     " Python's own, nor in requirements.txt."
                 )
+
+
+def changed(path: str, source: bytes) -> bytes:
+    """Returns a source as the zip gets it: as it is, but for REPLACED and ROOTS_PATCH."""
+    if path in REPLACED:
+        return REPLACED[path].encode()
+    patched, old, new = ROOTS_PATCH
+    if path != patched:
+        return source
+    if source.count(old.encode()) != 1:
+        raise BuildError(
+            f"{path} no longer has the line {old.strip()!r}: see how botocore now chooses the root"
+            " certificates, and correct ROOTS_PATCH in build_zips.py."
+        )
+    return source.replace(old.encode(), new.encode())
+
+
+def roots_by_hash(bundle: str) -> dict[str, bytes]:
+    """Returns the certificates of a PEM file by the names that OpenSSL looks for in a folder."""
+    roots: dict[str, bytes] = {}
+    pattern = "-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----"
+    for pem in re.findall(pattern, bundle, re.DOTALL):
+        name = subject_hash(ssl.PEM_cert_to_DER_cert(pem))
+        number = sum(other.startswith(f"{name}.") for other in roots)
+        roots[f"{name}.{number}"] = f"{pem}\n".encode()
+    return roots
+
+
+def subject_hash(certificate: bytes) -> str:
+    """Returns what ``openssl x509 -subject_hash`` prints for a DER certificate.
+
+    It is the SHA-1 of the subject with every text as UTF-8, in lower case, its spaces collapsed
+    (X509_NAME_hash_ex and x509_name_canon in OpenSSL, the same since 1.0.0).
+    """
+    ((_, whole),) = der_parts(certificate)
+    to_be_signed = next(der_parts(whole))[1]
+    # The version (absent from the first), serial, algorithm, issuer, validity, subject.
+    fields = [content for tag, content in der_parts(to_be_signed) if tag != DER_VERSION]
+    canonical = b""
+    for _, relative_name in der_parts(fields[4]):
+        attributes = []
+        for _, attribute in der_parts(relative_name):
+            (_, kind), (tag, value) = der_parts(attribute)
+            if tag in TEXT_ENCODINGS:
+                text = value.decode(TEXT_ENCODINGS[tag]).encode()
+                # bytes.lower() and bytes.split() know ASCII only, as OpenSSL does here.
+                tag, value = DER_UTF8, b" ".join(text.split()).lower()
+            attributes.append(der(DER_SEQUENCE, der(DER_OID, kind) + der(tag, value)))
+        canonical += der(DER_SET, b"".join(sorted(attributes)))
+    digest = hashlib.sha1(canonical, usedforsecurity=False).digest()
+    return f"{int.from_bytes(digest[:4], 'little'):08x}"
+
+
+def der_parts(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yields the tags and contents that stand one after another in DER."""
+    at = 0
+    while at < len(data):
+        tag, length, at = data[at], data[at + 1], at + 2
+        if length & 0x80:
+            size = length & 0x7F
+            length, at = int.from_bytes(data[at : at + size], "big"), at + size
+        yield tag, data[at : at + length]
+        at += length
+
+
+def der(tag: int, content: bytes) -> bytes:
+    """Returns a tag and its content in DER."""
+    length = len(content)
+    if length < 0x80:
+        return bytes([tag, length]) + content
+    size = (length.bit_length() + 7) // 8
+    return bytes([tag, 0x80 | size]) + length.to_bytes(size, "big") + content
 
 
 def imported_names(path: str, source: bytes, package: str) -> Iterator[str]:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from build_zips import roots_by_hash
 from benchmarks.servers import make_certificates
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -100,6 +101,10 @@ def trust(target: Path, folder: Path) -> None:
     roots = target / "botocore/cacert.pem"
     if roots.is_file():
         shutil.copy(certificates(folder) / "bundle.pem", roots)
+    if (by_hash := roots.with_suffix("")).is_dir():
+        bundle = (certificates(folder) / "root.pem").read_text()
+        for name, root in roots_by_hash(bundle).items():
+            (by_hash / name).write_bytes(root)
 
 
 def build_zips(folder: Path) -> dict[str, Path]:
