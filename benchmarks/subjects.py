@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from build_zips import roots_by_hash
 from benchmarks.servers import make_certificates
+from build_zips import roots_by_hash
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = Path(__file__).resolve().parent / "peers"

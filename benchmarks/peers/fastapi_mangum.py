@@ -1,7 +1,7 @@
 # mypy: ignore-errors
 """The same API with FastAPI, adapted to Lambda by Mangum."""
 
-from typing import Any, Optional
+from typing import Any
 
 from fastapi import FastAPI, HTTPException
 from fastapi.middleware.cors import CORSMiddleware
@@ -52,7 +52,7 @@ class Task(BaseModel):
 class WholeTask(Task):
     """A task with its answer."""
 
-    agent_response: Optional[str] = None
+    agent_response: str | None = None
 
 
 @app.post("/tasks", status_code=202)

@@ -1,10 +1,11 @@
 # mypy: ignore-errors
 """The same API with Powertools' resolver for HTTP APIs."""
 
+import json
+
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, CORSConfig, Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from naive import create, list_tasks, plain, public, table
-import json
 
 app = APIGatewayHttpResolver(
     cors=CORSConfig(), serializer=lambda value: json.dumps(value, default=plain)

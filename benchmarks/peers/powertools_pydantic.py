@@ -1,7 +1,7 @@
 # mypy: ignore-errors
 """The same API with Powertools' resolver and its validation by pydantic models."""
 
-from typing import Any, Optional
+from typing import Any
 
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, CORSConfig, Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
@@ -50,7 +50,7 @@ class Task(BaseModel):
 class WholeTask(Task):
     """A task with its answer."""
 
-    agent_response: Optional[str] = None
+    agent_response: str | None = None
 
 
 @app.post("/tasks")
