@@ -989,6 +989,18 @@ class TestGetOne:
         create(store, task_id)
         assert store.get_task(task_id, PUBLIC_OWNER)["id"] == task_id
 
+    def test_a_replica_that_lags_is_never_asked(self, store: TaskStore, network: Network):
+        """A client may read a task, and its answer's chunks, right after they were written."""
+
+        def lagging(real: Callable[..., Any], request: dict[str, Any]) -> Any:
+            (wanted,) = request.get("RequestItems", {"": request}).values()
+            return real(**request) if wanted.get("ConsistentRead") is True else {"Responses": {}}
+
+        network.always |= {"get_item": lagging, "batch_get_item": lagging}
+        store.complete_task(claimed(store), {"agent_response": "x" * 400_000})
+        assert seen(store)["agent_response"] == "x" * 400_000
+        assert store.list_tasks(PUBLIC_OWNER, 10)[0][0]["status"] == "completed"
+
     def test_an_error_goes_through(self, store: TaskStore, network: Network):
         network.plan("get_item", throttled)
         with pytest.raises(ClientError, match="Slow down"):

@@ -1018,6 +1018,10 @@ class TestRoutes:
         response = checked(lambda_handler(sent, None))
         assert response["statusCode"] == 202
         assert response["headers"]["Location"].startswith("/tasks/tasks/")
+        task_id = said(response)["id"]
+        rest = event("rest_api_v1_get_list") | {"path": f"/tasks/{task_id}"}
+        rest["requestContext"] |= {"stage": "tasks", "path": f"/tasks/tasks/{task_id}"}
+        assert said(checked(lambda_handler(rest, None)))["id"] == task_id
 
     def test_headers_of_any_case_are_understood(self, worker: Worker):
         for name in ("Idempotency-Key", "IDEMPOTENCY-KEY", "idempotency-key"):
