@@ -4,6 +4,7 @@
     agent.py     the sample agent, a real AgentCore agent
     faults.py    how it goes wrong when its prompt says so
     runtime.py   the stand-in for AgentCore Runtime that serves it
+    processes.py child processes that leave nothing behind
     aws.py       MiniStack, the agent and the two scripts, started and stopped
     console.py   what a person sees
 

@@ -14,9 +14,10 @@ import time
 from types import FrameType
 from typing import Any, NoReturn
 
-from local.aws import Api, LocalError, LocalStack, local_stack
+from local.aws import Api, LocalError, LocalStack, ScriptFailed, local_stack
 from local.console import Console, Timeline, show_answer, show_usage
 from local.faults import BEHAVIOURS
+from local.page_server import serve_page
 
 DESCRIPTION = "Find me a landscaper in Charlotte under $300"
 POLL_SECONDS = 0.3
@@ -42,6 +43,9 @@ def main(arguments: list[str] | None = None) -> int:
         _require_tools()
         with local_stack(port=options.port, pace=options.pace) as stack:
             return _show(console, stack, options)
+    except ScriptFailed as error:
+        print(f"\n{error.args[0]} What it said stands above.", file=sys.stderr)
+        return 1
     except LocalError as error:
         sys.stdout.flush()
         print(f"\n{error}", file=sys.stderr)
@@ -60,22 +64,22 @@ def _show(console: Console, stack: LocalStack, options: argparse.Namespace) -> i
     console.line(
         f"MiniStack, a local AWS, is at {stack.endpoint}; the sample agent runs beside it."
     )
-    console.heading("./create-infrastructure.sh")
+    console.heading("./deploy.sh and ./create-infrastructure.sh")
     with console.waiting("Deploying"):
         stack.deploy(console.script_line)
     console.line(f"Deployed in {time.monotonic() - start:.1f} s.")
-    task = _run_task(console, stack.api, options.description)
-    show_answer(console, task)
-    show_usage(console, stack.api.url, stack.endpoint, task["id"])
-    console.line()
-    completed = task["status"] == "completed"
     if options.once:
-        return 0 if completed else 1
-    return _serve(console, stack)
+        task = _run_task(console, stack.api, options.description)
+        return 0 if task["status"] == "completed" else 1
+    with serve_page(stack.api.url) as page_url:
+        task = _run_task(console, stack.api, options.description)
+        show_usage(console, stack.api.url, stack.endpoint, task["id"])
+        console.heading(f"The page is at {page_url}")
+        return _serve(console, stack)
 
 
 def _run_task(console: Console, api: Api, description: str) -> dict[str, Any]:
-    """Posts a task and shows its timeline until it is final; returns the task as last seen."""
+    """Posts a task, shows its timeline until it is final, then its answer; returns the task."""
     console.heading(f"POST {api.url}/tasks")
     console.text(description)
     answer = api.request("POST", "/tasks", {"description": description})
@@ -90,10 +94,12 @@ def _run_task(console: Console, api: Api, description: str) -> dict[str, Any]:
             task: dict[str, Any] = api.request("GET", f"/tasks/{task_id}").json()
             timeline.show(task)
             if task["status"] in {"completed", "error"}:
-                return task
+                break
             if time.monotonic() > end:
                 raise LocalError(f"The task has not ended within {TASK_SECONDS} s.")
             time.sleep(POLL_SECONDS)
+    show_answer(console, task)
+    return task
 
 
 def _serve(console: Console, stack: LocalStack) -> int:

@@ -15,9 +15,7 @@ import json
 import os
 import re
 import shutil
-import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import threading
@@ -27,9 +25,10 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from local import PACE_VARIABLE, REGION
+from local.processes import Listener, Program, Script, say_nothing
 
 ROOT = Path(__file__).resolve().parent.parent
 ACCOUNT = "000000000000"
@@ -37,7 +36,6 @@ AGENT_RUNTIME_ARN = (
     f"arn:aws:bedrock-agentcore:{REGION}:{ACCOUNT}:runtime/valro_sample_agent-LocalAgent"
 )
 READY_SECONDS = 30
-STOP_SECONDS = 5
 # How often a port that was free a moment ago may turn out to be taken.
 PORT_ATTEMPTS = 3
 
@@ -58,6 +56,10 @@ class LocalError(Exception):
 
     def __str__(self) -> str:
         return f"{self.args[0]}\n{self.output}".rstrip()
+
+
+class ScriptFailed(LocalError):
+    """One of the project's scripts failed; its output says why."""
 
 
 @dataclass(frozen=True)
@@ -114,55 +116,6 @@ class Api:
             return Answer(response.status, response.headers, response.read())
 
 
-class Program:
-    """A child process in a process group of its own, ended with all its children."""
-
-    def __init__(self, name: str, log: Path) -> None:
-        self.name = name
-        self.log = log
-        self._process: subprocess.Popen[Any] | None = None
-
-    def start(
-        self,
-        command: list[str],
-        environment: Mapping[str, str],
-        folder: Path,
-        inherited: tuple[int, ...] = (),
-    ) -> None:
-        """Starts the program; what it prints goes to its log, `inherited` are open files."""
-        with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
-                command,
-                env=dict(environment),
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                pass_fds=inherited,
-                start_new_session=True,
-            )
-
-    @property
-    def pid(self) -> int:
-        """The process id, which is the process group's too; 0 before the start."""
-        return self._process.pid if self._process else 0
-
-    def has_ended(self) -> bool:
-        """Tells whether the program is no longer running."""
-        return self._process is None or self._process.poll() is not None
-
-    def output(self) -> str:
-        """Returns the last lines that the program printed."""
-        text = self.log.read_text(errors="replace") if self.log.exists() else ""
-        return "\n".join(text.splitlines()[-40:])
-
-    def stop(self) -> None:
-        """Ends the group: asks first, then insists. Safe to call at any time, and twice."""
-        if self._process is None:
-            return
-        stop_group(self._process)
-
-
 class LocalStack:
     """MiniStack and the sample agent, and what the scripts made there."""
 
@@ -189,7 +142,7 @@ class LocalStack:
         self.api: Api
         self.deploy_output = ""
         self._programs: list[Program] = []
-        self._script: subprocess.Popen[str] | None = None
+        self._scripts: list[Script] = []
         self._closing = False
         # Everything that makes a process or a folder runs in this pool. Signals interrupt only
         # the main thread, so none can strike between making a thing and remembering it.
@@ -230,13 +183,11 @@ class LocalStack:
                 self._submit(self._start_ministack), self._submit(self._start_agent, listener)
             )
 
-    def deploy(
-        self, say: Callable[[str], None] | None = None, arguments: tuple[str, ...] = ()
-    ) -> str:
-        """Runs create-infrastructure.sh, which builds the zips when it must; returns the URL.
+    def deploy(self, say: Listener = say_nothing, arguments: tuple[str, ...] = ()) -> str:
+        """Runs deploy.sh if the zips are missing or old, then create-infrastructure.sh.
 
-        Each line that the script says is passed to `say` as it comes.
-        Raises LocalError with the script's output when the script fails.
+        Each line that they say is passed to `say` as it comes. Returns the API's URL.
+        Raises LocalError with a script's output when the script fails.
         """
         return str(self._wait(self._submit(self._deploy, say, arguments)))
 
@@ -272,8 +223,8 @@ class LocalStack:
     def stop(self) -> None:
         """Ends every process and removes the temp folder; safe to call after any failure."""
         self._closing = True
-        if self._script is not None:
-            stop_group(self._script)
+        for script in self._scripts:
+            script.stop()
         for future in self._pending:
             with contextlib.suppress(Exception):
                 future.result(timeout=READY_SECONDS)
@@ -368,59 +319,42 @@ class LocalStack:
             f"{program.name} did not answer within {READY_SECONDS} s. It said:", program.output()
         )
 
-    def _deploy(self, say: Callable[[str], None] | None, arguments: tuple[str, ...]) -> str:
-        script = ROOT / "create-infrastructure.sh"
-        # Two stacks on one working copy (test workers, two terminals) build the zips in turn.
-        with (ROOT / "deploy.sh").open("rb") as lock:
-            self._wait_for_lock(lock, say or _say_nothing)
-            # In a session of its own: a Ctrl-C on the terminal is ours to pass on.
-            self._script = subprocess.Popen(
-                ["bash", str(script), *arguments],
-                env=self.environment(),
-                cwd=ROOT,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                errors="replace",
-                start_new_session=True,
-            )
-            if self._closing:
-                stop_group(self._script)
-            lines: list[str] = []
-            reader = threading.Thread(
-                target=_read_lines, args=(self._script.stderr, lines, say or _say_nothing)
-            )
-            reader.start()
-            assert self._script.stdout is not None  # noqa: S101  a pipe was asked for above
-            result = self._script.stdout.read()
-            status = self._script.wait()
-            reader.join()
-            self._script.stdout.close()
-        self.deploy_output = "\n".join(lines)
-        if status != 0:
-            raise LocalError(
-                f"{script.name} failed (exit {status}). Its own words say why:", self.deploy_output
-            )
+    def _deploy(self, say: Listener, arguments: tuple[str, ...]) -> str:
+        said = self._build(say)
+        result, more = self._run("create-infrastructure.sh", arguments, say)
+        self.deploy_output = said + more
         url = urllib.parse.urlsplit(result.strip().splitlines()[-1] if result.strip() else "")
         api_id = (url.hostname or "").split(".")[0]
         if not re.fullmatch(r"[0-9a-z]+", api_id):
-            raise LocalError(f"{script.name} printed no API URL, but:", result)
+            raise LocalError("create-infrastructure.sh printed no API URL, but:", result)
         self.api = Api(self.port, api_id)
         return self.api.url
 
-    def _wait_for_lock(self, lock: IO[bytes], say: Callable[[str], None]) -> None:
-        has_said = False
-        while not self._closing:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except BlockingIOError:
-                if not has_said:
-                    say("Waiting for another deployment from this folder to end")
-                    has_said = True
-                time.sleep(0.1)
+    def _build(self, say: Listener) -> str:
+        """Runs deploy.sh if it must; the stacks on one working copy do so in turn."""
+        with (ROOT / "deploy.sh").open("rb") as lock:
+            is_first_try = True
+            while not self._closing:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    return self._run("deploy.sh", (), say)[1] if _must_build() else ""
+                except BlockingIOError:
+                    if is_first_try:
+                        say("Waiting for a deploy.sh that is running")
+                    is_first_try = False
+                    time.sleep(0.1)
         raise LocalError("Stopped before the deployment.")
+
+    def _run(self, name: str, arguments: tuple[str, ...], say: Listener) -> tuple[str, str]:
+        """Runs a script to its end; returns what it printed and what it said on stderr."""
+        script = Script()
+        self._scripts.append(script)
+        if self._closing:
+            raise LocalError(f"Stopped before {name}.")
+        status = script.run(["bash", str(ROOT / name), *arguments], self.environment(), ROOT, say)
+        if status != 0:
+            raise ScriptFailed(f"{name} failed (exit {status}).", script.said)
+        return script.result, script.said
 
 
 @contextlib.contextmanager
@@ -435,35 +369,21 @@ def local_stack(**options: Any) -> Iterator[LocalStack]:
 
 
 @contextlib.contextmanager
-def deployed_stack(
-    say: Callable[[str], None] | None = None, **options: Any
-) -> Iterator[LocalStack]:
+def deployed_stack(say: Listener = say_nothing, **options: Any) -> Iterator[LocalStack]:
     """Gives a LocalStack with the backend deployed by the project's own scripts."""
     with local_stack(**options) as stack:
         stack.deploy(say)
         yield stack
 
 
-def stop_group(process: "subprocess.Popen[Any]") -> None:
-    """Ends a process group by its leader, which must have been started in its own session."""
-    _signal_group(process.pid, signal.SIGTERM)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(timeout=STOP_SECONDS)
-    _signal_group(process.pid, signal.SIGKILL)
-    process.wait()
-    # The leader's children are the init process's now; wait until it has buried them.
-    end = time.monotonic() + STOP_SECONDS
-    while _signal_group(process.pid, 0) and time.monotonic() < end:
-        time.sleep(0.01)
-
-
-def _signal_group(group: int, number: int) -> bool:
-    """Sends a signal to a process group; tells whether there was anybody to send it to."""
-    try:
-        os.killpg(group, number)
-    except (ProcessLookupError, PermissionError):  # macOS says the latter of zombies
-        return False
-    return True
+def _must_build() -> bool:
+    """Tells whether a zip is missing or older than anything that it could be made of."""
+    zips = [ROOT / "valro-api-lambda.zip", ROOT / "valro-worker-lambda.zip"]
+    if not all(path.exists() for path in zips):
+        return True
+    sources = [*ROOT.glob("*.py"), ROOT / "requirements.txt", ROOT / "deploy.sh"]
+    changed = max(path.stat().st_mtime_ns for path in sources if path.exists())
+    return min(path.stat().st_mtime_ns for path in zips) <= changed
 
 
 def _free_port() -> int:
@@ -478,16 +398,3 @@ def _is_free(port: int) -> bool:
             return True
     except OSError:
         return False
-
-
-def _read_lines(stream: IO[str], lines: list[str], say: Callable[[str], None]) -> None:
-    with stream:
-        for line in stream:
-            lines.append(line.rstrip("\n"))
-            # Who listens may have gone (`| head`); the script is to be heard out all the same.
-            with contextlib.suppress(BrokenPipeError):
-                say(lines[-1])
-
-
-def _say_nothing(_: str) -> None:
-    """Takes the place of a listener."""

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +22,18 @@ from local.console import Console, Timeline, clean, show_answer
 from tests.conftest import eventually
 
 PROMPT = "Find me a landscaper in Charlotte under $300"
-SECONDS = 90
+SECONDS = 180
 
 
 class Run:
     """A running `python -m local` with a TMPDIR of its own, in a process group of its own."""
 
-    def __init__(self, folder: Path, *arguments: str, cwd: Path = ROOT, **variables: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, cwd: Path) -> None:
         self.folder = folder
         self.process = subprocess.Popen(
             [sys.executable, "-u", "-m", "local", *arguments],
             cwd=cwd,
-            env={**os.environ, "TMPDIR": str(folder), "PYTHONIOENCODING": "utf-8", **variables},
+            env={**os.environ, "TMPDIR": str(folder), "PYTHONIOENCODING": "utf-8"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -72,11 +72,21 @@ class Run:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    path = tmp_path / "temporary files"
-    path.mkdir()
-    yield path
-    for pid in processes_that_know(path):
+def start(tmp_path: Path) -> Iterator[Callable[..., Run]]:
+    """Starts `python -m local`; whatever a failing test leaves behind is gone after it."""
+    folder = tmp_path / "temporary files"
+    folder.mkdir()
+    runs: list[Run] = []
+
+    def start_one(*arguments: str, cwd: Path = ROOT) -> Run:
+        runs.append(Run(folder, *arguments, cwd=cwd))
+        return runs[-1]
+
+    yield start_one
+    for run in runs:
+        with run.process:
+            run.process.kill()
+    for pid in processes_that_know(folder):
         os.kill(pid, signal.SIGKILL)
 
 
@@ -94,8 +104,8 @@ def processes_that_know(folder: Path) -> list[int]:
 
 
 @pytest.mark.e2e
-def test_a_task_is_shown_to_its_end_and_the_api_serves_until_ctrl_c(folder: Path):
-    run = Run(folder, "--pace", "0.1")
+def test_a_task_is_shown_to_its_end_and_the_api_serves_until_ctrl_c(start: Callable[..., Run]):
+    run = start("--pace", "0.1")
     run.read_until("Serving until Ctrl-C.")
 
     assert events_in(run.lines) == [
@@ -114,6 +124,9 @@ def test_a_task_is_shown_to_its_end_and_the_api_serves_until_ctrl_c(folder: Path
     assert "3 e-mails sent" in run.text()
     assert "275.50 USD" in run.text()
     assert "\033" not in run.text()
+    page = re.findall(r"The page is at (http://\S+)", run.text())[0]
+    with urllib.request.urlopen(page, timeout=10) as answer:
+        assert "<title>" in answer.read().decode()
     urls = re.findall(r"curl -s (http://\S+/tasks)$", run.text(), re.MULTILINE)
     with urllib.request.urlopen(urls[0], timeout=10) as answer:
         assert json.load(answer)[0]["description"] == PROMPT
@@ -133,9 +146,9 @@ def test_a_task_is_shown_to_its_end_and_the_api_serves_until_ctrl_c(folder: Path
     ],
 )
 def test_once_ends_after_the_task_and_its_status_says_whether_it_completed(
-    folder: Path, prompt: str, status: int, words: str
+    start: Callable[..., Run], prompt: str, status: int, words: str
 ):
-    run = Run(folder, "--once", "--pace", "0", prompt)
+    run = start("--once", "--pace", "0", prompt)
 
     assert run.finish() == (status, "")
     assert words in run.text()
@@ -143,12 +156,14 @@ def test_once_ends_after_the_task_and_its_status_says_whether_it_completed(
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("moment", ["create-infrastructure.sh", ": created"])
+@pytest.mark.parametrize(
+    "moment, number",
+    [("MiniStack", signal.SIGINT), ("MiniStack", signal.SIGTERM), (": created", signal.SIGINT)],
+)
 def test_an_interruption_before_the_end_leaves_nothing_behind(
-    folder: Path, number: int, moment: str
+    start: Callable[..., Run], moment: str, number: int
 ):
-    run = Run(folder)
+    run = start()
     run.read_until(moment)
 
     run.interrupt(number)
@@ -159,33 +174,51 @@ def test_an_interruption_before_the_end_leaves_nothing_behind(
 
 
 @pytest.mark.e2e
-def test_a_port_in_use_is_a_sentence(folder: Path):
+def test_a_port_in_use_is_a_sentence(start: Callable[..., Run]):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        status, errors = Run(folder, "--port", str(port)).finish()
+        run = start("--port", str(port))
+        status, errors = run.finish()
 
     assert status == 1
     assert errors.strip() == (
         f"Port {port} is in use. Name another one with --port, "
         "or leave --port out to take any free one."
     )
-    assert list(folder.iterdir()) == []
+    assert run.left_behind() == []
 
 
 @pytest.mark.e2e
-def test_a_failed_deployment_shows_what_the_script_said(folder: Path, tmp_path: Path):
+@pytest.mark.parametrize("script", ["deploy.sh", "create-infrastructure.sh"])
+def test_a_failed_deployment_shows_what_the_script_said(
+    start: Callable[..., Run], tmp_path: Path, script: str
+):
     copy = tmp_path / "copy"
     shutil.copytree(ROOT / "local", copy / "local")
     (copy / "deploy.sh").touch()
-    (copy / "create-infrastructure.sh").write_text("echo 'The disk is full.' >&2\nexit 3\n")
+    (copy / script).write_text("echo 'The disk is full.' >&2\nexit 3\n")
 
-    run = Run(folder, cwd=copy)
+    run = start(cwd=copy)
     status, errors = run.finish()
 
     assert status == 1
     assert "The disk is full." in run.text()
-    assert "create-infrastructure.sh failed (exit 3)" in errors
-    assert "Traceback" not in errors
+    assert errors.strip() == f"{script} failed (exit 3). What it said stands above."
+    assert run.left_behind() == []
+
+
+@pytest.mark.e2e
+def test_a_listener_that_goes_away_leaves_nothing_behind(start: Callable[..., Run]):
+    run = start()
+    run.read_until("MiniStack")
+    assert run.process.stdout is not None
+    assert run.process.stderr is not None
+
+    with run.process.stdout, run.process.stderr:
+        run.process.stdout.close()
+        assert run.process.stderr.read() == ""
+
+    assert run.process.wait(SECONDS) == 1
     assert run.left_behind() == []
 
 
