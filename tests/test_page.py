@@ -1,0 +1,727 @@
+"""The page in a real Chromium: what a person sees, and what the API is asked.
+
+Most tests run it against the API's own function on moto, over real HTTP, where a test plays the
+worker; the whole journey runs on the deployed stack. VALRO_SCREENSHOTS=1 renews docs/*.png.
+"""
+
+import io
+import itertools
+import json
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
+from botocore.exceptions import BotoCoreError
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+import lambda_function
+from dynamodb_helpers import TaskStore
+from local.faults import odd_answer
+from local.page_server import render_page, serve_page
+from local.vendors import build_answer, progress_lines
+from tests import contract
+from tests.conftest import Deployment, eventually
+
+CHROMIUM_OPTIONS = [
+    "--no-sandbox",  # CI runs as root
+    "--no-proxy-server",
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-domain-reliability",
+    "--disable-sync",
+]
+PROMPT = "Find me a landscaper in Charlotte under $300"
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+NO_END = 4_000_000_000.0
+MARKUP = "<img src=x onerror='window.hacked = 1'><script>window.hacked = 1</script><b>bold</b>"
+
+pytestmark = pytest.mark.e2e
+
+
+class Asked(NamedTuple):
+    """One request that reached the API."""
+
+    at: float
+    method: str
+    path: str
+    headers: dict[str, str]
+    status: int
+
+
+class Backend:
+    """The API's function behind a real HTTP server, with faults; a test plays the worker."""
+
+    def __init__(self, store: TaskStore) -> None:
+        self.store = store
+        self.asked: list[Asked] = []
+        self.broken: list[BaseException] = []
+        self.is_down = False
+        self.lost_answers = 0
+        self.forced: list[tuple[int, dict[str, Any], dict[str, str]]] = []
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._make_handler())
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def requests(self, method: str, path: str = "") -> list[Asked]:
+        return [a for a in list(self.asked) if a.method == method and a.path.startswith(path)]
+
+    def tasks(self) -> list[dict[str, Any]]:
+        return self.store.list_tasks("public", 100)[0]
+
+    def create(self, description: str = PROMPT) -> str:
+        task_id = f"task-{time.monotonic_ns()}"
+        self.store.create_task(task_id, description)
+        return task_id
+
+    def claim(self, task_id: str) -> Any:
+        return self.store.claim_task(task_id, "token", NO_END)
+
+    def say(self, claim: Any, message: str) -> None:
+        claim.note(claim.last_ts, message)
+        self.store.record_progress(claim)
+
+    def complete(self, claim: Any, **answer: Any) -> None:
+        self.store.complete_task(claim, ANSWER | answer)
+
+    def answer(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Any:
+        """What the function says to a request, checked against openapi.yaml."""
+        url = urlsplit(path)
+        event = {
+            "version": "2.0",
+            "rawPath": url.path,
+            "headers": headers,
+            "queryStringParameters": dict(parse_qsl(url.query)),
+            "requestContext": {"http": {"method": method}},
+            "body": body.decode() or None,
+        }
+        response = lambda_function.lambda_handler(event, None)
+        try:
+            contract.validate_response(*contract.response_of_handler(method, path, response))
+        except contract.ContractBroken as error:
+            self.broken.append(error)
+        return response
+
+    def _make_handler(backend) -> type[BaseHTTPRequestHandler]:  # noqa: N805  self is the handler
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def handle_request(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                response: Any = {"statusCode": 0}
+                if not backend.is_down:
+                    response = backend.answer(self.command, self.path, headers, body)
+                if response["statusCode"] and self.command != "OPTIONS" and backend.forced:
+                    status, forced, more = backend.forced.pop(0)
+                    response["headers"] |= more
+                    response |= {"statusCode": status, "body": json.dumps(forced)}
+                if self.command == "POST" and backend.lost_answers:
+                    backend.lost_answers -= 1
+                    response = {"statusCode": 0}
+                asked = (self.command, self.path, headers, response["statusCode"])
+                backend.asked.append(Asked(time.monotonic(), *asked))
+                if not response["statusCode"]:
+                    self.close_connection = True  # without a word
+                    return
+                data = response.get("body", "").encode()
+                self.send_response(response["statusCode"])
+                for name, value in response["headers"].items():
+                    self.send_header(name, value)
+                if response["statusCode"] not in {204, 304}:
+                    self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            do_GET = do_POST = do_OPTIONS = handle_request  # noqa: N815  the base's names
+
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the base's name
+                pass
+
+        return Handler
+
+
+def _answer(prompt: str = PROMPT) -> dict[str, Any]:
+    """The sample agent's answer as the worker stores it."""
+    found = build_answer(prompt)
+    vendors = [
+        vendor | {"emails": [mail for mail in found["emails"] if mail["recipient"] == address]}
+        for vendor in found["vendors"]
+        for address in [vendor["email"]]
+    ]
+    return {
+        "agent_response": found["response"],
+        "vendors": vendors,
+        "quotes": found["quotes"],
+        "emails_sent": found["emails_sent"],
+    }
+
+
+ANSWER = _answer()
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    executable = shutil.which("chromium") or shutil.which("chromium-browser")
+    if executable is None:
+        pytest.skip("There is no Chromium. On Debian and Ubuntu: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_OPTIONS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def backend(dynamodb: Any, table_name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
+    class Worker:
+        def invoke(self, **_: Any) -> dict[str, Any]:
+            return {"Payload": io.BytesIO()}
+
+    store = TaskStore(dynamodb, table_name)
+    monkeypatch.setenv("WORKER_LAMBDA_ARN", "arn:aws:lambda:us-east-1:0:function:valro-worker")
+    monkeypatch.setattr(lambda_function, "task_store", lambda: store)
+    monkeypatch.setattr(lambda_function, "lambda_client", Worker)
+    with Backend(store) as backend:
+        yield backend
+    assert backend.broken == []
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Open]:
+    """Opens the page for an API in a browser of its own; no script may fail there."""
+    contexts, faults = [], []
+
+    def visit(page_url: str, **options: Any) -> Page:
+        settings = {"locale": "en-US", "timezone_id": "America/New_York"} | options
+        context = browser.new_context(**settings)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.goto(page_url)
+        return page
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert faults == []
+
+
+@pytest.fixture
+def page_url(backend: Backend) -> Iterator[str]:
+    with serve_page(backend.url) as url:
+        yield url
+
+
+def test_a_person_writes_a_task_and_watches_it_to_its_end(stack: Deployment, visit: Open):
+    with serve_page(stack.api.url) as page_url:
+        page = visit(page_url)
+        page.get_by_label("What do you need done?").fill(PROMPT)
+        page.get_by_role("button", name="Find vendors").click()
+
+        expect(page.locator("#status")).to_have_text("Completed", timeout=30_000)
+        task_id = page.url.rpartition("#/tasks/")[2]
+        task = stack.task(task_id)
+        expect(page.get_by_role("heading", level=2, name=PROMPT)).to_be_focused()
+        expect(page.locator("#timeline li span")).to_have_text(
+            [event["message"] for event in task["events"]]
+        )
+        expect(page.locator("#answer")).to_have_text(task["agent_response"])
+        expect(page.locator("#vendors h4")).to_have_text([v["name"] for v in task["vendors"]])
+        page.get_by_text("1 e-mail sent").first.click()
+        mail = task["vendors"][0]["emails"][0]
+        expect(page.locator(".email").first).to_contain_text(mail["subject"])
+        expect(page.locator(".email").first).to_contain_text(f"To {mail['recipient']}")
+        expect(page.locator("#quotes tr")).to_have_count(len(task["quotes"]))
+        expect(page.locator("#quotes tr").first).to_contain_text("$240.00")
+        expect(page.locator("#emails")).to_have_text("3 e-mails sent")
+        listed = page.locator("#tasks a[aria-current=true]")
+        expect(listed).to_contain_text("Completed")
+
+        page.reload()
+
+        expect(page.locator("#answer")).to_have_text(task["agent_response"])
+        assert stack.agent_runs(task_id) == 1
+
+
+def test_an_agents_failure_is_told_in_words(stack: Deployment, visit: Open):
+    task = stack.run("Find me a painter in Austin [agent: error]")
+    with serve_page(stack.api.url) as page_url:
+        page = visit(f"{page_url}#/tasks/{task['id']}")
+
+        expect(page.locator("#status")).to_have_text("Failed")
+        expect(page.locator("#failure")).to_contain_text("The vendor directory is closed today.")
+        expect(page.locator("#answer")).to_be_hidden()
+
+
+def test_the_timeline_grows_and_a_screen_reader_hears_what_is_new(
+    backend: Backend, page_url: str, visit: Open
+):
+    task_id = backend.create()
+    page = visit(f"{page_url}#/tasks/{task_id}")
+    expect(page.locator("#status")).to_have_text("Waiting")
+
+    claim = backend.claim(task_id)
+    expect(page.locator("#status")).to_have_text("In progress")
+    expect(page.get_by_role("status")).to_have_text(
+        "Worker Lambda invoked - processing started. Agent processing started"
+    )
+    backend.say(claim, "Looking for landscapers")
+    expect(page.locator("#timeline li")).to_have_count(4)
+    expect(page.get_by_role("status")).to_have_text("Looking for landscapers")
+    first = page.locator("#timeline li").first.element_handle()
+    backend.complete(claim)
+
+    expect(page.locator("#status")).to_have_text("Completed")
+    expect(page.locator("#timeline li")).to_have_count(5)
+    assert first.is_visible(), "lines that are there stay: nobody who reads them is interrupted"
+    assert page.title().startswith("Completed: Find me")
+
+
+def test_it_polls_as_retry_after_says_with_the_etag_and_stops_when_the_task_is_final(
+    backend: Backend, page_url: str, visit: Open, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(lambda_function, "POLLING", ((600, 2),))
+    task_id = backend.create()
+    page = visit(f"{page_url}#/tasks/{task_id}")
+    polls = eventually(
+        lambda: backend.requests("GET", f"/tasks/{task_id}"), lambda polls: len(polls) >= 3, 20
+    )
+
+    assert [poll.status for poll in polls[:3]] == [200, 304, 304]
+    assert "if-none-match" not in polls[0].headers
+    assert polls[1].headers["if-none-match"] == polls[2].headers["if-none-match"]
+    for earlier, later in itertools.pairwise(polls):
+        assert 1.8 < later.at - earlier.at < 4
+
+    backend.complete(backend.claim(task_id))
+    expect(page.locator("#status")).to_have_text("Completed")
+    count = len(backend.requests("GET", f"/tasks/{task_id}"))
+    page.wait_for_timeout(2_500)
+    assert len(backend.requests("GET", f"/tasks/{task_id}")) == count
+
+
+def test_a_hidden_tab_asks_nothing_until_it_is_looked_at_again(
+    backend: Backend, page_url: str, visit: Open
+):
+    task_id = backend.create()
+    page = visit(f"{page_url}#/tasks/{task_id}")
+    expect(page.locator("#status")).to_have_text("Waiting")
+    look = "hidden => { Object.defineProperty(document, 'hidden', {configurable: true, value: hidden}); document.dispatchEvent(new Event('visibilitychange')); }"
+
+    page.evaluate(look, True)
+    page.wait_for_timeout(300)
+    count = len(backend.asked)
+    page.wait_for_timeout(2_500)
+    assert len(backend.asked) == count
+
+    backend.claim(task_id)
+    page.evaluate(look, False)
+    expect(page.locator("#status")).to_have_text("In progress")
+
+
+def test_the_api_goes_away_and_comes_back(backend: Backend, page_url: str, visit: Open):
+    task_id = backend.create()
+    claim = backend.claim(task_id)
+    page = visit(f"{page_url}#/tasks/{task_id}")
+    expect(page.locator("#status")).to_have_text("In progress")
+
+    backend.is_down = True
+    trouble = page.locator("#trouble")
+    expect(trouble).to_contain_text("cannot be reached")
+    expect(trouble).to_contain_text("Next try in")
+    expect(page.get_by_role("status")).to_contain_text("cannot be reached")
+    eventually(lambda: backend.asked[-4:], lambda last: all(a.status == 0 for a in last), 20)
+    tries = [a.at for a in backend.asked if a.status == 0][:4]
+    assert tries[3] - tries[2] > tries[1] - tries[0], "it backs off"
+    assert page.locator("#timeline li").count() == 3, "what is known stays on the page"
+
+    backend.is_down = False
+    backend.complete(claim)
+    page.get_by_role("button", name="Try now").click()
+
+    expect(page.locator("#status")).to_have_text("Completed")
+    expect(trouble).to_be_hidden()
+    expect(page.get_by_role("status")).not_to_contain_text("cannot be reached")
+
+
+def test_a_throttled_request_is_sent_again_when_retry_after_says(
+    backend: Backend, page_url: str, visit: Open
+):
+    page = visit(page_url)
+    expect(page.locator("#list-text")).to_have_text("No tasks yet.")
+    backend.forced = [(429, {"message": "Too Many Requests"}, {"Retry-After": "2"})]
+    _submit(page)
+
+    expect(page.locator("#trouble")).to_contain_text("The API answered 429 Too Many Requests.")
+    expect(page.locator("#what")).to_have_text(PROMPT)
+    first, second = backend.requests("POST")
+    assert second.at - first.at > 1.8
+
+
+def test_a_double_click_is_one_task(backend: Backend, page_url: str, visit: Open):
+    page = visit(page_url)
+    page.get_by_label("What do you need done?").fill(PROMPT)
+
+    page.get_by_role("button", name="Find vendors").dblclick()
+
+    expect(page.locator("#what")).to_have_text(PROMPT)
+    assert len(backend.tasks()) == 1
+
+
+def test_a_lost_answer_is_asked_for_again_with_the_same_key_and_is_one_task(
+    backend: Backend, page_url: str, visit: Open
+):
+    page = visit(page_url)
+    backend.lost_answers = 2
+    _submit(page)
+
+    expect(page.locator("#what")).to_have_text(PROMPT)
+    posts = backend.requests("POST")
+    assert [post.status for post in posts] == [0, 0, 202]
+    assert len({post.headers["idempotency-key"] for post in posts}) == 1
+    assert len(backend.tasks()) == 1
+
+    _submit(page)
+
+    eventually(backend.tasks, lambda tasks: len(tasks) == 2)
+    keys = {post.headers["idempotency-key"] for post in backend.requests("POST")}
+    assert len(keys) == 2, "the same words once more are another task"
+
+
+def test_a_key_outlives_a_reload_before_the_answer(backend: Backend, page_url: str, visit: Open):
+    page = visit(page_url)
+    backend.lost_answers = 1_000  # Chromium, too, repeats a request whose connection was closed
+    _submit(page)
+    expect(page.locator("#trouble")).to_be_visible()
+    page.reload()
+    backend.lost_answers = 0
+
+    _submit(page)
+
+    expect(page.locator("#what")).to_have_text(PROMPT)
+    assert len(backend.tasks()) == 1
+
+
+def test_a_person_may_stop_the_tries(backend: Backend, page_url: str, visit: Open):
+    page = visit(page_url)
+    backend.is_down = True
+    _submit(page)
+
+    page.get_by_role("button", name="Stop trying").click()
+
+    expect(page.get_by_role("alert")).to_contain_text("cannot make a second task")
+    expect(page.get_by_role("button", name="Find vendors")).to_be_focused()
+    expect(page.get_by_label("What do you need done?")).to_have_value(PROMPT)
+
+
+@pytest.mark.parametrize(
+    "answer, words",
+    [
+        ((500, {"error": "WORKER_LAMBDA_ARN not set", "code": "not_configured"}, {}), "not set"),
+        ((422, {"error": "Use a new key.", "code": "idempotency_key_reused"}, {}), "a new key."),
+        ((401, {"message": "Unauthorized"}, {}), "The API answered 401 Unauthorized."),
+    ],
+)
+def test_an_error_that_does_not_pass_is_told_at_once(
+    backend: Backend, page_url: str, visit: Open, answer: Any, words: str
+):
+    page = visit(page_url)
+    expect(page.locator("#list-text")).to_have_text("No tasks yet.")
+    backend.forced = [answer]
+    _submit(page)
+
+    expect(page.get_by_role("alert")).to_contain_text(words)
+    expect(page.locator("#trouble")).to_be_hidden()
+    assert len(backend.requests("POST")) == 1
+
+
+def test_a_task_whose_worker_could_not_be_started_is_shown_with_the_reason(
+    backend: Backend, page_url: str, visit: Open, monkeypatch: pytest.MonkeyPatch
+):
+    class Broken:
+        def invoke(self, **_: Any) -> Any:
+            raise BotoCoreError
+
+    monkeypatch.setattr(lambda_function, "lambda_client", Broken)
+    page = visit(page_url)
+    _submit(page)
+
+    expect(page.get_by_role("alert")).to_contain_text("The worker could not be started")
+    expect(page.locator("#status")).to_have_text("Failed")
+    expect(page.locator("#failure")).to_contain_text("The worker could not be started")
+
+
+def test_nothing_to_send_and_no_such_task_are_told(backend: Backend, page_url: str, visit: Open):
+    page = visit(f"{page_url}#/tasks/unknown")
+
+    expect(page.locator("#nothing")).to_contain_text("Task not found.")
+    page.get_by_label("What do you need done?").fill("   ")
+    page.get_by_role("button", name="Find vendors").click()
+    expect(page.get_by_role("alert")).to_have_text("Write what you need first.")
+    expect(page.get_by_label("What do you need done?")).to_be_focused()
+    assert backend.requests("POST") == []
+
+
+def test_what_users_and_agents_write_is_text_never_markup(
+    backend: Backend, page_url: str, visit: Open
+):
+    vendor = {"name": MARKUP, "email": MARKUP, MARKUP: MARKUP, "rating": {"a": MARKUP}}
+    mail = {"recipient": MARKUP, "subject": MARKUP, "body": MARKUP, "timestamp": MARKUP}
+    task_id = backend.create(MARKUP)
+    claim = backend.claim(task_id)
+    backend.say(claim, MARKUP)
+    backend.complete(
+        claim,
+        agent_response=MARKUP,
+        vendors=[vendor | {"emails": [mail, MARKUP]}],
+        quotes=[{"vendor": MARKUP, "price": MARKUP, "currency": MARKUP, MARKUP: MARKUP}],
+    )
+    failed = backend.claim(backend.create(MARKUP))
+    backend.store.fail_task(failed, MARKUP)
+
+    page = visit(f"{page_url}#/tasks/{task_id}")
+    expect(page.locator("#answer")).to_have_text(MARKUP)
+    page.get_by_text("2 e-mails sent").click()
+    for place in ("#what", "#vendors h4", ".email strong", "#tasks .what", "#quotes td"):
+        expect(page.locator(place).first).to_have_text(MARKUP)
+    expect(page.locator("#timeline li span").nth(3)).to_have_text(MARKUP)
+    page.locator("#tasks a").first.click()
+    expect(page.locator("#failure")).to_have_text(MARKUP)
+
+    assert page.locator("main img, main script, main b").count() == 0
+    assert page.evaluate("window.hacked") is None
+    # The browser itself would refuse markup, should a later change of the page forget.
+    refused = "() => { try { document.body.innerHTML = '<b>x</b>'; } catch (e) { return e.name; } }"
+    assert page.evaluate(refused) == "TypeError"
+
+
+def test_any_answer_that_json_can_hold_is_shown(backend: Backend, page_url: str, visit: Open):
+    odd = odd_answer()
+    task_id = backend.create("odd")
+    vendors = [odd["vendors"][0] | {"emails": [None, 3]}, {"emails": []}]
+    quotes = [{"text": "about $300"}, {}, {"vendor": None, "price": 1e300, "currency": "XYZW"}]
+    backend.complete(
+        backend.claim(task_id),
+        agent_response=odd["response"],
+        vendors=vendors,
+        quotes=quotes,
+        emails_sent=0,
+    )
+
+    page = visit(f"{page_url}#/tasks/{task_id}")
+
+    expect(page.locator("#vendors h4")).to_have_text(
+        [odd["vendors"][0]["name"], "A vendor without a name"]
+    )
+    expect(page.locator("#quotes tr")).to_have_count(3)
+    expect(page.locator("#quotes tr").first).to_contain_text("about $300")
+    expect(page.locator("#emails")).to_have_text("0 e-mails sent")
+
+
+def test_older_leads_through_all_tasks_once_newest_first_while_new_ones_are_made(
+    backend: Backend, page_url: str, visit: Open
+):
+    for number in range(30):
+        backend.create(f"task {number}")
+    page = visit(page_url)
+    items = page.locator("#tasks .what")
+    older = page.get_by_role("button", name="Older")
+    expect(items).to_have_text([f"task {number}" for number in range(29, 17, -1)])
+
+    backend.create("task 30")
+    older.click()
+    expect(items).to_have_count(24)
+    expect(page.locator("#tasks a").nth(12)).to_be_focused()
+    older.click()
+
+    expect(items).to_have_text([f"task {number}" for number in range(29, -1, -1)])
+    expect(older).to_be_hidden()
+    page.locator("#tasks a").nth(3).click()
+    expect(page.locator("#what")).to_have_text("task 26")
+    expect(items.first).to_have_text("task 30")
+    page.go_back()
+    expect(page.locator("#nothing")).to_be_visible()
+
+
+def test_a_person_without_a_mouse_can_do_all_of_it(backend: Backend, page_url: str, visit: Open):
+    for number in range(13):
+        backend.create(f"task {number}")
+    page = visit(page_url)
+    expect(page.locator("#tasks li")).to_have_count(12)
+
+    _tab_to(page, "#description")
+    page.keyboard.type(PROMPT)
+    _tab_to(page, "#submit")
+    page.keyboard.press("Enter")
+    expect(page.locator("#what")).to_be_focused()
+    task_id = page.url.rpartition("/")[2]
+    backend.complete(backend.claim(task_id))
+    expect(page.locator("#status")).to_have_text("Completed")
+    _tab_to(page, "summary")
+    page.keyboard.press("Enter")
+    expect(page.locator(".email").first).to_be_visible()
+    _tab_to(page, "#tasks li:nth-child(2) a")
+    page.keyboard.press("Enter")
+    expect(page.locator("#what")).to_have_text("task 12")
+    expect(page.locator("#what")).to_be_focused()
+    _tab_to(page, "#older")
+    page.keyboard.press("Enter")
+    expect(page.locator("#tasks li")).to_have_count(14)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_axe_finds_no_violation(
+    backend: Backend, page_url: str, visit: Open, scheme: str, width: int
+):
+    completed = backend.create()
+    backend.complete(backend.claim(completed))
+    failed = backend.create("Find me a painter")
+    backend.store.fail_task(backend.claim(failed), "The agent failed.")
+    processing = backend.create("Find me a plumber")
+    backend.claim(processing)
+    backend.create("Find me a cleaner")
+    options = {"color_scheme": scheme, "viewport": {"width": width, "height": 800}}
+
+    page = visit(page_url, reduced_motion="reduce", **options)
+    expect(page.locator("#tasks li")).to_have_count(4)
+    _no_violation(page)
+    for task_id, words in ((failed, "Failed"), (processing, "In progress"), (completed, "Compl")):
+        page.evaluate("id => { location.hash = `#/tasks/${id}` }", task_id)
+        expect(page.locator("#status")).to_contain_text(words)
+        _no_violation(page)
+    page.get_by_text("1 e-mail sent").first.click()
+    backend.is_down = True
+    _submit(page)
+    expect(page.get_by_role("button", name="Stop trying")).to_be_visible()
+    _no_violation(page)
+
+
+@pytest.mark.parametrize("width", [320, 390, 820, 1280])
+def test_nothing_is_wider_than_the_screen(backend: Backend, page_url: str, visit: Open, width: int):
+    task_id = backend.create("x" * 500)
+    backend.complete(backend.claim(task_id), agent_response="y" * 2_000)
+
+    page = visit(f"{page_url}#/tasks/{task_id}", viewport={"width": width, "height": 800})
+
+    expect(page.locator("#status")).to_have_text("Completed")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_the_address_may_say_where_the_api_is(backend: Backend, visit: Open):
+    with serve_page("http://127.0.0.1:1/nowhere") as page_url:
+        page = visit(f"{page_url}?api={backend.url}/")
+        expect(page.locator("#list-text")).to_have_text("No tasks yet.")
+        _submit(page)
+        expect(page.locator("#what")).to_have_text(PROMPT)
+        assert page.url.startswith(f"{page_url}?api=")
+
+    with serve_page("") as page_url:
+        page = visit(page_url)
+        expect(page.get_by_role("alert")).to_contain_text("?api=https://")
+        expect(page.get_by_role("button", name="Find vendors")).to_be_disabled()
+
+
+def test_an_api_address_cannot_break_out_of_the_page():
+    page = render_page("https://x/</script><script>alert(1)</script><!--").decode()
+
+    assert "<script>alert" not in page
+    assert page.count("</script>") == render_page("").decode().count("</script>")
+
+
+def test_the_page_takes_nothing_from_elsewhere(backend: Backend, page_url: str, visit: Open):
+    page = visit(page_url)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.reload()
+    expect(page.locator("#list-text")).to_have_text("No tasks yet.")
+
+    assert {urlsplit(url).netloc for url in asked if not url.startswith("data:")} == {
+        urlsplit(page_url).netloc,
+        urlsplit(backend.url).netloc,
+    }
+
+
+def test_the_screenshots_of_the_readme_can_be_made(
+    backend: Backend, page_url: str, visit: Open, tmp_path: Path
+):
+    folder = DOCS if os.environ.get("VALRO_SCREENSHOTS") else tmp_path
+    for description in (
+        "Find me a cleaner in Raleigh under $150",
+        "Find me a plumber in Denver under $200",
+        "Find me an electrician in Austin",
+    ):
+        backend.complete(backend.claim(backend.create(description)))
+    task_id = backend.create()
+    desktop = {"width": 1120, "height": 760}
+    page = visit(f"{page_url}#/tasks/{task_id}", viewport=desktop)
+    claim = backend.claim(task_id)
+    for line in progress_lines(PROMPT, build_answer(PROMPT))[:3]:
+        backend.say(claim, line)
+    expect(page.locator("#timeline li")).to_have_count(6)
+    page.wait_for_timeout(600)  # the last line's arrival is animated
+    page.screenshot(path=folder / "page-processing.png")
+    for line in progress_lines(PROMPT, build_answer(PROMPT))[3:]:
+        backend.say(claim, line)
+    backend.complete(claim)
+
+    shots: dict[str, dict[str, Any]] = {
+        "page-completed.png": {"viewport": desktop},
+        "page-dark.png": {"viewport": desktop, "color_scheme": "dark"},
+        "page-phone.png": {"viewport": {"width": 390, "height": 844}},
+    }
+    for name, options in shots.items():
+        page = visit(f"{page_url}#/tasks/{task_id}", **options)
+        expect(page.locator("#status")).to_have_text("Completed")
+        expect(page.locator("#tasks li")).to_have_count(4)
+        page.screenshot(path=folder / name)
+        assert (DOCS / name).exists(), "VALRO_SCREENSHOTS=1 makes it"
+
+
+def _submit(page: Page) -> None:
+    page.get_by_label("What do you need done?").fill(PROMPT)
+    page.get_by_role("button", name="Find vendors").click()
+
+
+def _tab_to(page: Page, selector: str) -> None:
+    """Presses Tab until the element has the focus, and sees that it shows."""
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        outline = page.evaluate(
+            "s => document.activeElement === document.querySelector(s)"
+            " ? getComputedStyle(document.activeElement).outlineWidth : null",
+            selector,
+        )
+        if outline is not None:
+            assert outline == "3px"
+            return
+    pytest.fail(f"Tab does not reach {selector}")
+
+
+def _no_violation(page: Page) -> None:
+    results = Axe().run(page)
+    assert results.violations_count == 0, results.generate_report()
