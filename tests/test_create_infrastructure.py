@@ -1,22 +1,18 @@
 """What create-infrastructure.sh does: its calls to a stub `aws`, and its effect on a local AWS."""
 
 import contextlib
-import hashlib
 import http.server
 import json
 import os
 import pty
 import re
 import select
-import shutil
 import signal
 import subprocess
 import sys
 import threading
 import zipfile
-from base64 import b64encode
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,163 +20,12 @@ import pytest
 
 import dynamodb_helpers
 import lambda_function
+from tests.operators import ACCOUNT, AGENT, ARN, LOOKUPS, Account, Run, sha256
 
 ROOT = Path(__file__).resolve().parent.parent
-STUB = ROOT / "tests" / "stub_aws"
-ARN = "arn:aws:bedrock-agentcore:us-east-1:123456789012:runtime/my_agent-AbCdEf1234"
-AGENT = ("--agent-runtime-arn", ARN)
-ACCOUNT = "123456789012"
-LOOKUPS = re.compile(r"\S+ (get-|describe-|list-|wait|scan)|sts |configure|sleep")
-SCRIPTS = (
-    "create-infrastructure.sh",
-    "destroy-infrastructure.sh",
-    "infrastructure.py",
-    "iam-policy.json",
-    "worker-iam-policy.json",
-)
 NOT_ASSUMABLE = (
     "InvalidParameterValueException: The role defined for the function cannot be assumed by Lambda."
 )
-
-
-@dataclass(frozen=True)
-class Call:
-    """One call of the stub."""
-
-    command: str
-    arguments: list[str]
-    documents: list[Any]
-
-    def value(self, option: str) -> str:
-        """Returns what follows an option."""
-        return self.arguments[self.arguments.index(option) + 1]
-
-
-@dataclass
-class Run:
-    """How the script ended and what it said and called."""
-
-    code: int
-    url: str
-    said: str
-    calls: list[Call] = field(default_factory=list)
-
-    @property
-    def commands(self) -> list[str]:
-        return [call.command for call in self.calls]
-
-    @property
-    def changes(self) -> list[str]:
-        """The calls that change something, in order."""
-        return [command for command in self.commands if not LOOKUPS.match(command)]
-
-    def only(self, command: str, argument: str = "") -> Call:
-        """Returns the one call of a command (that has this argument)."""
-        found = [
-            call
-            for call in self.calls
-            if call.command == command and (not argument or argument in call.arguments)
-        ]
-        assert len(found) == 1, (command, argument, self.commands)
-        return found[0]
-
-    def of(self, argument: str) -> list[str]:
-        """Returns the commands that name something, by an argument or in a document, in order."""
-        return [
-            call.command
-            for call in self.calls
-            if argument in call.arguments
-            or any(argument in each.values() for each in call.documents if isinstance(each, dict))
-        ]
-
-
-class Account:
-    """A copy of the project with a stub for AWS, which finds an empty account."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.stub = folder.parent / "stub"
-        self.stub.mkdir()
-        self.rules: list[dict[str, Any]] = []
-        copy_project(folder)
-
-    def answer(self, command: str, output: Any = None, **rule: Any) -> None:
-        """Scripts one answer; a dict or list is sent as JSON."""
-        if output is not None:
-            rule["output"] = output if isinstance(output, str) else json.dumps(output)
-        self.rules.append({"command": command, **rule})
-
-    def environment(self, **variables: str) -> dict[str, str]:
-        return {
-            "PATH": f"{STUB}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.defpath}",
-            "HOME": str(self.folder.parent),
-            "TMPDIR": str(self.stub),
-            "STUB_AWS": str(self.stub),
-            "AWS_REGION": "us-east-1",
-            **variables,
-        }
-
-    def prepare(self) -> None:
-        (self.stub / "rules.json").write_text(json.dumps(self.rules))
-        (self.stub / "calls.jsonl").write_text("")
-
-    def run(self, *arguments: str, script: str = "create-infrastructure.sh", **env: str) -> Run:
-        """Runs a script with nobody to ask, and without the request at the end."""
-        self.prepare()
-        done = subprocess.run(
-            ["bash", str(self.folder / script), *arguments],
-            env=self.environment(NO_VERIFY="true", **env),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        return Run(done.returncode, done.stdout, done.stderr, self.calls())
-
-    def calls(self) -> list[Call]:
-        lines = (self.stub / "calls.jsonl").read_text().splitlines()
-        return [Call(**json.loads(line)) for line in lines]
-
-    def function(
-        self, code: str, *, script: str = "create-infrastructure.sh", **variables: str
-    ) -> subprocess.CompletedProcess[str]:
-        """Runs a piece of bash after sourcing a script and setting the defaults."""
-        self.prepare()
-        source = f'source "{self.folder}/{script}"; set_defaults; {code}'
-        return subprocess.run(
-            ["bash", "-c", source],
-            env=self.environment(WORK=str(self.stub), **variables),
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-
-
-def copy_project(folder: Path) -> Path:
-    """Copies the scripts, with zips that need no building and hold a handler that answers []."""
-    folder.mkdir(parents=True)
-    for name in SCRIPTS:
-        shutil.copy(ROOT / name, folder / name)
-    for name, module in (
-        ("valro-api-lambda.zip", "lambda_function"),
-        ("valro-worker-lambda.zip", "worker_lambda"),
-    ):
-        write_zip(folder / name, module)
-    return folder
-
-
-def write_zip(path: Path, module: str, answer: str = "[]") -> None:
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(
-            f"{module}.py",
-            "def lambda_handler(event, context):\n"
-            f"    return {{'statusCode': 200, 'body': {answer!r}}}\n",
-        )
-        archive.comment = f"python3.{sys.version_info.minor}".encode()
-
-
-def sha256(path: Path) -> str:
-    return b64encode(hashlib.sha256(path.read_bytes()).digest()).decode()
 
 
 @pytest.fixture
@@ -1085,7 +930,7 @@ def api_that_answers(status: int, body: str) -> Iterator[str]:
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"

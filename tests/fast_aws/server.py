@@ -9,7 +9,7 @@ import socket
 import sys
 import tempfile
 import threading
-from typing import BinaryIO
+from io import BufferedReader
 
 from awscli.clidriver import CLIDriver, create_clidriver
 
@@ -47,10 +47,10 @@ def reap() -> None:
 
 def serve(driver: CLIDriver, connection: socket.socket) -> None:
     """Runs one call and sends its exit status and what it printed, then ends this process."""
-    stream = connection.makefile("rwb")
-    folder = read_word(stream)
-    arguments = [read_word(stream) for _ in range(int(read_word(stream)))]
-    for line in read_word(stream).splitlines():
+    words = connection.makefile("rb")
+    folder = read_word(words)
+    arguments = [read_word(words) for _ in range(int(read_word(words)))]
+    for line in read_word(words).splitlines():
         name, _, value = line.partition("=")
         os.environ[name] = value
     os.chdir(folder)
@@ -64,14 +64,15 @@ def serve(driver: CLIDriver, connection: socket.socket) -> None:
         for file in (output, error):
             file.seek(0)
             parts.append(file.read())
-    stream.write(b"".join(part + b"\0" for part in parts))
-    stream.flush()
+    connection.sendall(b"".join(part + b"\0" for part in parts))
     os._exit(0)
 
 
-def read_word(stream: BinaryIO) -> str:
+def read_word(words: BufferedReader) -> str:
     word = bytearray()
-    while (byte := stream.read(1)) != b"\0":
+    while (byte := words.read(1)) != b"\0":
+        if not byte:
+            os._exit(1)  # the client was killed in the middle
         word += byte
     return word.decode()
 
