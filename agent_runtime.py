@@ -202,7 +202,7 @@ class AgentRuntime:
         if seconds <= 0:
             raise AgentNotStarted("There was no time left to start the agent.")
         payload = json.dumps({"prompt": prompt, "task_id": task_id}).encode()
-        last_start = end - seconds * STARTING_SHARE
+        last_start = end - seconds * (1 - STARTING_SHARE)
         attempt = 0
         while True:
             left = max(end - self.monotonic(), 0.001)
