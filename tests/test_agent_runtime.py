@@ -497,6 +497,18 @@ def test_the_whole_call_takes_no_longer_than_it_may(
     assert error.still_running
 
 
+def test_a_stall_after_a_long_stream_is_given_up_in_what_time_is_left(
+    session: botocore.session.Session, server: AgentServer, fake_time: FakeTime
+):
+    """The read timeout that the call began with would allow a gap as long as the whole."""
+    agent = AgentRuntime(session, ARN, monotonic=fake_time.monotonic)
+    server.play(streams(line({"message": "one"}), then=Exchange.stall))
+    start = time.monotonic()
+    with pytest.raises(AgentLost):
+        agent.run(TASK_ID, "x", 60, lambda _: fake_time.sleep(59.9))
+    assert time.monotonic() - start < 5
+
+
 def test_progress_is_heard_while_the_agent_is_still_at_work(
     agent: AgentRuntime, server: AgentServer
 ):

@@ -472,13 +472,14 @@ def test_the_agent_gets_the_function_s_time_less_a_reserve(
     assert worker.agent.runs[0][2] == pytest.approx(seconds - reserve)
 
 
+@pytest.mark.parametrize("seconds", [60, 600])
 def test_the_deadline_is_the_end_of_the_function_and_a_minute(
-    worker: Worker, dynamodb: Any, table_name: str
+    worker: Worker, dynamodb: Any, table_name: str, seconds: float
 ):
     worker.time.calls_take = 5.0  # a slow claim does not move it
     event = worker.create()
-    end = worker.time.now + 600
-    worker.deliver(event)
+    end = worker.time.now + seconds
+    worker.deliver(event, seconds)
     key = {"id": {"S": TASK_ID}}
     item = dynamodb.get_item(TableName=table_name, Key=key)["Item"]
     assert item["deadline"]["S"] == timestamp(end + 60)
@@ -641,8 +642,18 @@ def test_what_is_unwritten_at_the_end_rides_in_the_outcome(worker: Worker):
     assert worker.timers.running == []
 
 
-def test_a_timer_that_goes_off_after_the_end_writes_nothing(worker: Worker):
+def test_a_timer_that_goes_off_during_the_outcome_s_write_writes_nothing(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+):
+    """cancel() does not stop a timer that has begun."""
     late: list[Callable[[], None]] = []
+    complete = worker.store.complete_task
+
+    def complete_late(claim: dynamodb_helpers.Claim, answer: dict[str, Any]) -> None:
+        late[0]()
+        complete(claim, answer)
+
+    monkeypatch.setattr(worker.store, "complete_task", complete_late)
 
     def play(say: Callable[[str], None]) -> Answer:
         say("one")
@@ -651,9 +662,8 @@ def test_a_timer_that_goes_off_after_the_end_writes_nothing(worker: Worker):
 
     worker.play(play)
     worker.deliver(worker.create())
-    before = list(worker.client.calls)
-    late[0]()
-    assert worker.client.calls == before
+    assert len(worker.client.writes) == 3
+    assert worker.messages()[3:] == ["one", "Agent completed task successfully"]
 
 
 def test_a_failed_progress_write_is_not_fatal_and_its_lines_ride_in_the_next(
@@ -731,17 +741,26 @@ def test_with_real_timers_a_line_is_seen_while_the_agent_is_silent(worker: Worke
     assert run.run()["outcome"] == "completed"
 
 
-def test_the_outcome_waits_for_a_progress_write_that_is_under_way(worker: Worker):
+def test_the_outcome_waits_for_a_progress_write_that_is_under_way(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+):
     """Two writes of one claim at once would each find the other's event_seq wrong."""
     under_way, go_on = threading.Event(), threading.Event()
-    record = worker.store.record_progress
+    record, complete = worker.store.record_progress, worker.store.complete_task
+    order: list[str] = []
 
     def slow(claim: dynamodb_helpers.Claim) -> None:
         under_way.set()
         assert go_on.wait(5)
         record(claim)
+        order.append("progress")
 
-    worker.store.record_progress = slow  # type: ignore[method-assign]
+    def then(claim: dynamodb_helpers.Claim, answer: dict[str, Any]) -> None:
+        order.append("outcome")
+        complete(claim, answer)
+
+    monkeypatch.setattr(worker.store, "record_progress", slow)
+    monkeypatch.setattr(worker.store, "complete_task", then)
 
     def play(say: Callable[[str], None]) -> Answer:
         say("one")
@@ -753,6 +772,7 @@ def test_the_outcome_waits_for_a_progress_write_that_is_under_way(worker: Worker
     event = worker.create()
     context = FakeContext(worker.time)
     TaskRun(worker.store, FakeAgent(play), event, context, clock=worker.time.clock).run()
+    assert order == ["progress", "outcome"]
     assert worker.messages() == [
         *BEGINNING,
         "one",
