@@ -132,8 +132,10 @@ def _require_tools() -> None:
 
 
 def _read_arguments(arguments: list[str] | None) -> argparse.Namespace:
+    width = max(map(len, BEHAVIOURS))
     behaviours = "\n".join(
-        f"  [agent: {words}]{' ' * (16 - len(words))}{what}" for words, what in BEHAVIOURS.items()
+        f"  [agent: {words}]{' ' * (width - len(words))}  {what}"
+        for words, what in BEHAVIOURS.items()
     )
     parser = argparse.ArgumentParser(
         prog="python -m local",
@@ -145,11 +147,27 @@ def _read_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--once", action="store_true", help="stop after the task; 0 if it completed"
     )
-    parser.add_argument("--port", type=int, help="where AWS is to be (default: any free port)")
+    parser.add_argument("--port", type=_port, help="where AWS is to be (default: any free port)")
     parser.add_argument(
-        "--pace", type=float, default=0.7, metavar="SECONDS", help="time of an agent's step (0.7)"
+        "--pace", type=_pace, default=0.7, metavar="SECONDS", help="time of an agent's step (0.7)"
     )
     return parser.parse_args(arguments)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError("a port is a number from 1 to 65535")
+    return int(text)
+
+
+def _pace(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds <= 60:
+        raise argparse.ArgumentTypeError("a pace is a number of seconds from 0 to 60")
+    return seconds
 
 
 if __name__ == "__main__":

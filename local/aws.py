@@ -9,6 +9,7 @@ every process is gone (MiniStack's workers too, by their process group) and so i
 """
 
 import contextlib
+import errno
 import fcntl
 import http.client
 import json
@@ -171,11 +172,8 @@ class LocalStack:
     def start(self) -> None:
         """Starts MiniStack and the agent, side by side, and returns when both answer."""
         self._wait(self._submit(self._make_folder))
-        if self._asked_port is not None and not _is_free(self._asked_port):
-            raise LocalError(
-                f"Port {self._asked_port} is in use. Name another one with --port, "
-                "or leave --port out to take any free one."
-            )
+        if self._asked_port is not None:
+            _require_free(self._asked_port)
         # MiniStack is told the agent's port when it starts, so the agent inherits a bound socket.
         with socket.create_server(("127.0.0.1", 0), backlog=256) as listener:
             self.agent_port = listener.getsockname()[1]
@@ -392,9 +390,13 @@ def _free_port() -> int:
         return port
 
 
-def _is_free(port: int) -> bool:
+def _require_free(port: int) -> None:
     try:
-        with socket.create_server(("127.0.0.1", port)):
-            return True
-    except OSError:
-        return False
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:
+        is_taken = error.errno == errno.EADDRINUSE
+        reason = "is in use" if is_taken else f"cannot be used ({error.strerror})"
+        raise LocalError(
+            f"Port {port} {reason}. Name another one with --port, "
+            "or leave --port out to take any free one."
+        ) from error

@@ -171,7 +171,7 @@ class Deployment:
         task: dict[str, Any] = answer.json()
         return task
 
-    def finish(self, task_id: str, seconds: float = 30) -> dict[str, Any]:
+    def finish(self, task_id: str, seconds: float = 60) -> dict[str, Any]:
         """Polls until the task is final and returns it."""
         return eventually(
             lambda: self.task(task_id),
@@ -193,7 +193,7 @@ class Deployment:
         return {item["id"]["S"] for page in pages for item in page["Items"]}
 
 
-def eventually(look: Callable[[], T], enough: Callable[[T], bool], seconds: float = 10) -> T:
+def eventually(look: Callable[[], T], enough: Callable[[T], bool], seconds: float = 30) -> T:
     """Looks until it is enough; fails with what was seen last when time is up."""
     end = time.monotonic() + seconds
     while True:

@@ -306,7 +306,7 @@ def test_a_killed_worker_leads_to_an_error_and_never_to_a_second_run(stack: Depl
         os.kill(worker, signal.SIGKILL)
 
     # Lambda delivers the event again; that worker finds that the task is not its own.
-    eventually(lambda: stack.writes_of(task_id), lambda seen: len(seen) > writes, 20)
+    eventually(lambda: stack.writes_of(task_id), lambda seen: len(seen) > writes)
     assert stack.task(task_id)["status"] == "processing"
 
     backdate(stack, task_id)
@@ -480,7 +480,7 @@ def test_curl_creates_a_task_and_polls_it(stack: Deployment, header: list[str]):
 
     accepted = curl("-X", "POST", url, *header, "-d", data)
     task = eventually(
-        lambda: curl(f"{url}/{accepted['id']}"), lambda seen: seen["status"] == "completed", 30
+        lambda: curl(f"{url}/{accepted['id']}"), lambda seen: seen["status"] == "completed"
     )
 
     assert accepted["status"] == "pending"

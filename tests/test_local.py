@@ -222,6 +222,18 @@ def test_a_listener_that_goes_away_leaves_nothing_behind(start: Callable[..., Ru
     assert run.left_behind() == []
 
 
+@pytest.mark.parametrize(
+    "arguments", [["--port", "99999"], ["--port", "http"], ["--pace", "-1"], ["--pace", "slow"]]
+)
+def test_a_senseless_option_is_refused_with_its_reason(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(SystemExit) as refusal:
+        command.main(arguments)
+    assert refusal.value.code == 2
+    assert re.search("a (port|pace) is a number", capsys.readouterr().err)
+
+
 def test_a_missing_program_is_a_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], signals: None
 ):
