@@ -34,7 +34,7 @@ def run_batch(
     return len(seeds), faults, None
 
 
-def shrunk(seed: int, skew: float, seconds: float = 20.0) -> Result:
+def shrunk(seed: int, skew: float, seconds: float) -> Result:
     """The shortest schedule found that fails as the seed's does, with its trace."""
     first = run(seed, skew=skew)
     if not first.violation:
@@ -132,6 +132,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--trace", action="store_true", help="tell the one schedule of --seed")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes at once")
     parser.add_argument(
+        "--shrink-seconds", type=float, default=20.0, help="time for shrinking (default: 20)"
+    )
+    parser.add_argument(
         "--skew",
         type=float,
         default=DEFAULT_SKEW,
@@ -182,7 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     print(f"Seed {failed} breaks a promise. Looking for the shortest schedule that does ...\n")
     with mutated(given.mutation):
-        result = shrunk(failed, given.skew)
+        result = shrunk(failed, given.skew, given.shrink_seconds)
     print("\n".join(result.trace))
     print(f"\nAgain, in full: python -m simulation --seed {failed} --trace")
     return 1

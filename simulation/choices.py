@@ -84,7 +84,7 @@ class Shrinker:
     def _lower_numbers(self) -> None:
         for index in range(len(self.script)):  # whose length no longer changes
             for lower in (0, self.script[index] // 2, self.script[index] - 1):
-                if lower < self.script[index]:
+                if 0 <= lower < self.script[index]:
                     self._try([*self.script[:index], lower, *self.script[index + 1 :]])
 
 

@@ -86,6 +86,9 @@ MUTATIONS: dict[str, Line | Constant] = {
         Store, "claim_task", "max(timestamp(self.clock()), created_at)", "timestamp(self.clock())"
     ),
     "deleted task made again": Line(worker_lambda, "_created_if_by_hand", "task.created_at", '""'),
+    "creation time of a task made by hand ignored": Line(
+        worker_lambda, "_created_if_by_hand", 'existing.get("created_at") or ""', '""'
+    ),
     # progress and the outcome
     "event_seq not checked": Constant(
         dynamodb_helpers, "IS_MINE", "#status = :processing AND #claim = :claim"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import traceback
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -170,7 +172,11 @@ def run(
                 world.bury()
     except Violation as error:
         violation = error
-        world.trace(f"VIOLATION {error}", "-")
+    except Exception as error:  # noqa: BLE001  whoever raised it, this schedule is to be looked at
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        violation = Violation("nothing unexpected happens", f"{error!r} in {where.name}")
+    if violation:
+        world.trace(f"VIOLATION {violation}", "-")
     return Result(violation, world.faults, choices.made, world.lines)
 
 
@@ -208,6 +214,8 @@ def in_place_of_aws(backend: Backend) -> Iterator[None]:
     chance = SimpleNamespace(uniform=lambda low, high: low + (high - low) * pick((0.5, 0.0, 1.0)))
     threads = SimpleNamespace(Lock=partial(Lock, world), Timer=partial(Timer, world))
     log = SimpleNamespace(stderr=SimpleNamespace(write=world.log, flush=lambda: None))
+    # A stack would take longer to format than all the rest, and says nothing new here.
+    stacks = SimpleNamespace(format_exc=lambda: repr(sys.exc_info()[1]))
     timed: dict[str, Any] = {"clock": backend.clock, "sleep": world.sleep}
 
     def session() -> Aws:
@@ -222,6 +230,7 @@ def in_place_of_aws(backend: Backend) -> Iterator[None]:
         (dynamodb_helpers, "uuid"): ids,
         (lambda_function, "os"): environment,
         (lambda_function, "time"): SimpleNamespace(time=backend.clock),
+        (lambda_function, "traceback"): stacks,
         (lambda_function, "uuid"): ids,
         (worker_lambda, "AgentRuntime"): partial(
             agent_runtime.AgentRuntime,
@@ -237,6 +246,7 @@ def in_place_of_aws(backend: Backend) -> Iterator[None]:
         (worker_lambda, "random"): chance,
         (worker_lambda, "threading"): threads,
         (worker_lambda, "time"): SimpleNamespace(monotonic=lambda: world.now),
+        (worker_lambda, "traceback"): stacks,
         (worker_lambda, "uuid"): ids,
     }
     caches = (

@@ -1,0 +1,384 @@
+"""The simulation is deterministic, finds what it must, and stands on a faithful DynamoDB."""
+
+import os
+import random
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
+
+import botocore.session
+import pytest
+from botocore.exceptions import ClientError
+
+import dynamodb_helpers
+import lambda_function
+import worker_lambda
+from dynamodb_helpers import Claim, StoreError, TaskStore
+from local.aws import LocalStack
+from simulation.__main__ import main, shrunk
+from simulation.aws import (
+    AGENT_ENDINGS,
+    AGENT_FAULTS,
+    CALL_FAULTS,
+    DYNAMODB_FAULTS,
+    OUTAGE_FAULTS,
+    QUEUE_FAULTS,
+)
+from simulation.choices import shrink
+from simulation.dynamodb import DynamoDB
+from simulation.mutations import MUTATIONS, mutated
+from simulation.schedule import run
+
+TABLE_NAME = "valro-tasks"
+REGION = "us-east-1"
+
+# Within so many schedules from seed 0 each deliberate fault must be found.
+MUTATION_BOUND = 3_000
+QUICKLY_FOUND = (
+    "claim without its token",
+    "event_seq not checked",
+    "botocore's retries for the agent",
+    "API writes the status after the invoke",
+    "repair is read, then written",
+    "internals shown",
+)
+
+
+def first_violation(count: int) -> str:
+    """Runs schedules from seed 0 on; says what the first that fails breaks."""
+    for seed in range(count):
+        violation = run(seed).violation
+        if violation:
+            return f"seed {seed}: {violation}"
+    return ""
+
+
+def every_fault() -> set[str]:
+    """The names of all faults that the world knows."""
+    kinds = {
+        "dynamodb": DYNAMODB_FAULTS,
+        "lambda": CALL_FAULTS,
+        "queue": (*QUEUE_FAULTS, "event expired", "delivered again after a failure"),
+        "agent": (*AGENT_FAULTS, *AGENT_ENDINGS[1:], "slow"),
+        "gateway": ("reply lost",),
+        "client": ("two connections",),
+        "worker": ("misconfigured", "raised"),
+        "operator": ("task deleted", "worker invoked by hand"),
+    }
+    outages = {
+        f"{service}: down, {fault}"
+        for service in ("dynamodb", "lambda", "agent")
+        for fault in OUTAGE_FAULTS
+    }
+    return outages | {f"{service}: {fault}" for service in kinds for fault in kinds[service]}
+
+
+# --- the promises ---------------------------------------------------------------------------------
+
+
+def test_a_few_hundred_schedules_break_no_promise():
+    assert first_violation(300) == ""
+
+
+@pytest.mark.e2e
+def test_thousands_of_schedules_with_every_fault_there_is_break_no_promise():
+    faults: Counter[str] = Counter()
+    for seed in range(3_000):
+        result = run(seed)
+        assert result.violation is None, f"seed {seed}"
+        faults += result.faults
+    assert every_fault() - faults.keys() == set()
+
+
+@pytest.mark.e2e
+def test_promises_hold_when_clocks_are_off_by_25_seconds():
+    """Two clocks may then be 50 s apart; the margin of every deadline is 60 s."""
+    violations = [run(seed, skew=25.0).violation for seed in range(1_000)]
+    assert [violation for violation in violations if violation] == []
+
+
+@pytest.mark.parametrize("name", QUICKLY_FOUND)
+def test_a_fault_in_the_code_is_found(name: str):
+    with mutated(name):
+        assert first_violation(MUTATION_BOUND)
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("name", [name for name in MUTATIONS if name not in QUICKLY_FOUND])
+def test_each_fault_in_the_code_is_found(name: str):
+    with mutated(name):
+        assert first_violation(MUTATION_BOUND)
+
+
+# --- the simulator itself -------------------------------------------------------------------------
+
+
+def test_a_seed_tells_the_same_story_every_time():
+    stories = ["\n".join(run(seed, tracing=True).trace) for seed in (7, 8, 9, 7, 8, 9)]
+    assert stories[:3] == stories[3:]
+    assert len(set(stories)) == 3
+
+
+def test_a_story_does_not_depend_on_the_process():
+    command = [sys.executable, "-m", "simulation", "--seed", "11", "--trace"]
+    stories = {
+        subprocess.run(
+            command,
+            env=os.environ | {"PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for hash_seed in ("1", "2")
+    }
+    assert len(stories) == 1
+
+
+def test_a_schedule_runs_again_from_its_choices():
+    first = run(12, tracing=True)
+    assert run(script=first.choices, tracing=True).trace == first.trace
+
+
+def test_the_real_modules_are_back_after_a_schedule():
+    places = [(module, dict(vars(module))) for module in (lambda_function, worker_lambda)]
+    run(0)
+    assert all(vars(module) == before for module, before in places)
+
+
+def test_a_failing_schedule_is_told_in_short():
+    with mutated("claim without its token"):
+        seed = next(seed for seed in range(MUTATION_BOUND) if run(seed).violation)
+        full, short = run(seed, tracing=True), shrunk(seed, skew=5.0, seconds=1)
+    assert full.violation is not None
+    assert short.violation is not None
+    assert short.violation.invariant == full.violation.invariant
+    assert short.choices.count(0) / len(short.choices) > 0.5
+    assert "VIOLATION" in short.trace[-1]
+
+
+def test_shrinking_ends_at_the_shortest_script_that_fails():
+    script = [random.Random(1).randrange(100) for _ in range(60)]
+    assert shrink([*script, 50, 3], lambda tried: any(value >= 50 for value in tried)) == [50]
+
+
+def test_the_command_reports_faults_and_no_broken_promise(capsys: pytest.CaptureFixture[str]):
+    assert main(["--seed", "1", "--count", "60", "--jobs", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "60 schedules from seed 1" in out
+    assert "No promise was broken." in out
+
+
+def test_the_command_tells_the_schedule_that_breaks_a_promise(
+    capsys: pytest.CaptureFixture[str],
+):
+    arguments = ["--seed", "0", "--count", "300", "--jobs", "1", "--shrink-seconds", "1"]
+    assert main([*arguments, "--mutation", "claim without its token"]) == 1
+    out = capsys.readouterr().out
+    assert "the agent runs once" in out
+    assert "--trace" in out
+
+
+# --- the DynamoDB in memory is like the others ----------------------------------------------------
+
+
+class Recorder:
+    """A client that keeps what each call came to, in a form that can be compared."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self.seen: list[Any] = []
+
+    def __getattr__(self, operation: str) -> Any:
+        def call(**request: Any) -> Any:
+            try:
+                answer = getattr(self.client, operation)(**request)
+            except ClientError as error:
+                self.seen.append((operation, comparable_error(error)))
+                raise
+            self.seen.append((operation, comparable(answer)))
+            return answer
+
+        return call
+
+
+def comparable(answer: dict[str, Any]) -> dict[str, Any]:
+    """What of an answer the store reads; batches and scans come in no order."""
+    kept = {name: answer[name] for name in ("Item", "Attributes") if name in answer}
+    batches = answer.get("Responses", {}).values()
+    items = [*answer.get("Items", []), *(item for batch in batches for item in batch)]
+    return kept | {"items": sorted(items, key=lambda item: item["id"]["S"])}
+
+
+def comparable_error(error: ClientError) -> dict[str, Any]:
+    reasons = [
+        (reason.get("Code"), reason.get("Item"))
+        for reason in error.response.get("CancellationReasons", [])
+    ]
+    code = error.response["Error"]["Code"]
+    return {"code": code, "item": error.response.get("Item"), "reasons": reasons}
+
+
+class Player:
+    """Does random things with a store; the same things for the same seed, whatever the store."""
+
+    def __init__(self, client: Any, seed: int, table_name: str = TABLE_NAME) -> None:
+        self.recorder = Recorder(client)
+        self.random = random.Random(seed)
+        self.now = 1_767_225_600.0
+        self.store = TaskStore(
+            self.recorder, table_name, clock=lambda: self.now, sleep=lambda _seconds: None
+        )
+        self.prefix = f"task-{seed}"
+        self.claims: list[Claim] = []
+
+    def play(self, steps: int) -> list[Any]:
+        """Does ``steps`` things; returns what every call came to, and what is in the end."""
+        for _ in range(steps):
+            self.now += self.random.choice((0.001, 1.0, 1.0, 40.0, 500.0))
+            step = self.random.choice(
+                (self.create, self.create, self.claim, self.claim, self.progress, self.progress,
+                 self.finish, self.finish, self.fail_pending, self.get, self.list)
+            )  # fmt: skip
+            try:
+                step()
+            except StoreError as error:
+                self.recorder.seen.append(type(error).__name__)
+        self.recorder.scan(
+            TableName=self.store.table_name,
+            FilterExpression="attribute_exists(#id)",
+            ExpressionAttributeNames={"#id": "id"},
+        )
+        return self.recorder.seen
+
+    def an_id(self) -> str:
+        return f"{self.prefix}-{self.random.randrange(4)}"
+
+    def create(self) -> None:
+        owner = self.random.choice(("public", "jwt#ann"))
+        self.store.create_task(self.an_id(), "Find a painter", owner, "fingerprint")
+
+    def claim(self) -> None:
+        token = f"claim-{self.random.randrange(3)}"
+        end = self.now + self.random.choice((60, 600))
+        self.claims.append(self.store.claim_task(self.an_id(), token, end))
+
+    def a_claim(self) -> Claim:
+        """A claim, perhaps as it was before its last write: an answer may have been lost."""
+        if not self.claims:
+            raise StoreError("nothing is claimed")
+        claim = self.random.choice(self.claims)
+        if self.random.random() < 0.5:
+            claim = Claim(
+                claim.task, claim.token, claim.event_seq, claim.last_ts, list(claim.unwritten)
+            )
+            self.claims.append(claim)
+        return claim
+
+    def progress(self) -> None:
+        claim = self.a_claim()
+        for number in range(self.random.randrange(3)):
+            claim.note(dynamodb_helpers.timestamp(self.now), f"Step {number}: “ü”")
+        self.store.record_progress(claim)
+
+    def finish(self) -> None:
+        size = self.random.choice((10, 400_000))
+        answer = {
+            "agent_response": "é" * (size // 2),
+            "vendors": [{"name": "Ann", "price": 1e300, "emails": []}],
+            "quotes": [],
+            "emails_sent": 3,
+        }
+        claim = self.a_claim()
+        if self.random.random() < 0.3:
+            self.store.fail_task(claim, "The agent failed.", answer)
+        else:
+            self.store.complete_task(claim, answer)
+
+    def fail_pending(self) -> None:
+        self.store.fail_pending_task(self.an_id(), "Error invoking worker", "No.", "no")
+
+    def get(self) -> None:
+        owner = self.random.choice(("public", "jwt#ann"))
+        self.store.with_answer(self.store.get_task(self.an_id(), owner))
+
+    def list(self) -> None:
+        owner, limit = self.random.choice(("public", "jwt#ann")), self.random.choice((1, 2, 50))
+        cursor = None
+        for _ in range(4):
+            _tasks, cursor = self.store.list_tasks(owner, limit, cursor)
+            if not cursor:
+                return
+
+
+class InMemory(DynamoDB):
+    """The simulation's DynamoDB, as a client of one table."""
+
+    def __getattribute__(self, name: str) -> Any:
+        method = super().__getattribute__(name)
+        if name not in {"put_item", "update_item", "query", "get_item", "scan"}:
+            return method
+        return lambda **request: method(
+            **{key: value for key, value in request.items() if key != "TableName"}
+        )
+
+
+@pytest.fixture
+def same_ids(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Makes the store's tokens count from 1; calling it starts again."""
+    counter = [0]
+
+    def uuid4() -> UUID:
+        counter[0] += 1
+        return UUID(int=counter[0])
+
+    monkeypatch.setattr(dynamodb_helpers, "uuid", SimpleNamespace(uuid4=uuid4))
+
+    def again() -> None:
+        counter[0] = 0
+
+    return again
+
+
+def played_in_memory(seed: int, steps: int, again: Any) -> list[Any]:
+    again()
+    return Player(InMemory(), seed).play(steps)
+
+
+def test_the_memory_of_the_simulation_is_like_moto(dynamodb: Any, table_name: str, same_ids: Any):
+    operations: Counter[str] = Counter()
+    refused = 0
+    for seed in range(12):
+        expected = played_in_memory(seed, 60, same_ids)
+        same_ids()
+        for item in dynamodb.scan(TableName=table_name)["Items"]:
+            dynamodb.delete_item(TableName=table_name, Key={"id": item["id"]})
+        assert Player(dynamodb, seed, table_name).play(60) == expected
+        operations.update(call[0] for call in expected if isinstance(call, tuple))
+        refused += sum("code" in call[1] for call in expected if isinstance(call, tuple))
+    # Every operation was among them, and refused conditions with the item that refused them.
+    assert set(operations) == {
+        "put_item",
+        "update_item",
+        "transact_write_items",
+        "get_item",
+        "batch_get_item",
+        "query",
+        "scan",
+    }
+    assert refused > 20
+
+
+@pytest.mark.e2e
+def test_the_memory_of_the_simulation_is_like_ministack(ministack: LocalStack, same_ids: Any):
+    client = botocore.session.Session().create_client(
+        "dynamodb", region_name=REGION, endpoint_url=ministack.endpoint
+    )
+    for seed in range(12):
+        name = f"simulated-{seed}"
+        client.create_table(TableName=name, **dynamodb_helpers.TABLE_DEFINITION)
+        expected = played_in_memory(seed, 60, same_ids)
+        same_ids()
+        assert Player(client, seed, name).play(60) == expected
