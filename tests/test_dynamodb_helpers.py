@@ -1174,7 +1174,7 @@ class TestFitAnswer:
         stored_bytes, response_bytes = len(text.encode()), len(json.dumps(text))
         return stored_bytes <= MAX_ANSWER_BYTES and response_bytes <= MAX_ANSWER_RESPONSE_BYTES
 
-    def test_up_to_3_500_000_bytes_nothing_is_cut(self):
+    def test_up_to_3_000_000_bytes_nothing_is_cut(self):
         answer = {"agent_response": "x" * (MAX_ANSWER_BYTES - len('{"agent_response":""}'))}
         assert fit_answer(answer) == (answer, 0)
 
