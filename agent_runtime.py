@@ -68,6 +68,7 @@ STOP_SECONDS = 2.0
 
 READ_BYTES = 65_536
 MAX_BYTES = 32 * 1024 * 1024  # of one frame, or of all text together; a worker has 1024 MB
+MAX_REPR_CHARACTERS = 100_000  # longer ones are not parsed to see what they are
 MAX_DEPTH = 500  # of nesting; Python's own JSON stops at about 1,000
 SESSION_ID_CHARACTERS = 33  # AgentCore takes 33 to 256
 
@@ -308,7 +309,7 @@ class EventStream:
         return Answer(text) if text else None
 
     def _line(self, line: bytes) -> None:
-        if not line.startswith(b"data:"):
+        if not line.startswith(b"data:") or not line[5:].strip():
             return
         try:
             self._frame(parse(line[5:]))
@@ -462,6 +463,8 @@ def is_python_repr(text: str) -> bool:
     """Whether a frame is the SDK's repr of a dict that is no JSON: never for a person to see."""
     if not text.startswith("{'"):
         return False
+    if len(text) > MAX_REPR_CHARACTERS:
+        return True
     try:
         return isinstance(ast.literal_eval(text), dict)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):

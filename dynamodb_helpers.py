@@ -47,7 +47,7 @@ from botocore.exceptions import ClientError
 Task = dict[str, Any]
 Event = dict[str, str]
 Answer = dict[str, Any]
-Key = dict[str, Any]
+Place = dict[str, Any]  # in an owner's list: created_at and id
 
 DEFAULT_TABLE_NAME = "valro-tasks"
 INDEX_NAME = "owner-created_at-index"
@@ -77,6 +77,7 @@ TABLE_DEFINITION: dict[str, Any] = {
 # which create-infrastructure.sh does; a test compares the two.
 MAXIMUM_EVENT_AGE_SECONDS = 900
 MAXIMUM_RETRY_ATTEMPTS = 2
+MAX_FUNCTION_SECONDS = 900
 DEADLINE_MARGIN_SECONDS = 60
 PENDING_SECONDS = MAXIMUM_EVENT_AGE_SECONDS + DEADLINE_MARGIN_SECONDS
 
@@ -93,11 +94,12 @@ MAX_AGENT_EVENT_BYTES = 64_000
 EVENT_OVERHEAD_BYTES = 64  # keys, timestamp, type and DynamoDB's bookkeeping of one event
 MAX_INLINE_ANSWER_BYTES = 300_000
 CHUNK_BYTES = 350_000
+COMMA_BYTES = 1
 # A transaction carries 4 MB (of which the local AWS counts base64, a third more), a Lambda response
 # 6 MB. What is over them is cut, and said.
 MAX_ANSWER_BYTES = 3_000_000
 MAX_ANSWER_RESPONSE_BYTES = 5_500_000
-ANSWER_PARTS = ("agent_response", "quotes", "vendors")  # in the order in which they are cut
+ANSWER_PARTS = ("vendors", "quotes", "agent_response")  # in the order in which they are kept
 
 BATCH_GET_KEYS = 100
 BATCH_GET_ATTEMPTS = 8
@@ -125,7 +127,7 @@ IS_AS_READ = "#status = :as_read AND #deadline = :deadline_as_read"
 # What a list shows of a task. agent_response can be hundreds of kilobytes and is left out.
 LISTED_ATTRIBUTES = (
     "id,description,status,vendors,quotes,emails_sent,events,created_at,updated_at,error_message,"
-    "agent_response_truncated,owner,deadline,event_seq,chunks"
+    "agent_response_truncated,owner,deadline"
 ).split(",")
 
 PENDING_EXPIRED = (
@@ -295,7 +297,9 @@ class TaskStore:
         attributes = {
             "status": "processing",
             "claim": token,
-            "deadline": timestamp(function_end + DEADLINE_MARGIN_SECONDS),
+            "deadline": timestamp(
+                min(function_end, self.clock() + MAX_FUNCTION_SECONDS) + DEADLINE_MARGIN_SECONDS
+            ),
         }
         events = [
             make_event(now, "Worker Lambda invoked - processing started"),
@@ -413,14 +417,15 @@ class TaskStore:
     # --- private ----------------------------------------------------------------------------------
 
     def _write(self, task_id: str, update: dict[str, Any]) -> Task:
-        response = self.client.update_item(
-            TableName=self.table_name,
-            Key={"id": {"S": task_id}},
-            ReturnValues="ALL_NEW",
-            ReturnValuesOnConditionCheckFailure="ALL_OLD",
-            **update,
-        )
-        return _from_item(response["Attributes"])
+        written = self.client.update_item(**self._target(task_id), ReturnValues="ALL_NEW", **update)
+        return _from_item(written["Attributes"])
+
+    def _target(self, task_id: str) -> dict[str, Any]:
+        return {
+            "TableName": self.table_name,
+            "Key": {"id": {"S": task_id}},
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
 
     def _append(
         self,
@@ -470,15 +475,12 @@ class TaskStore:
     def _write_with_chunks(
         self, task_id: str, update: dict[str, Any], chunks: Sequence[dict[str, Any]]
     ) -> None:
-        target = {"TableName": self.table_name, "Key": {"id": {"S": task_id}}}
-        refusal = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
         if not chunks:
-            self.client.update_item(**target, **refusal, **update)
+            self.client.update_item(**self._target(task_id), **update)
             return
         puts = [{"Put": {"TableName": self.table_name, "Item": chunk}} for chunk in chunks]
-        self.client.transact_write_items(
-            TransactItems=[{"Update": {**target, **refusal, **update}}, *puts]
-        )
+        task_update = {"Update": {**self._target(task_id), **update}}
+        self.client.transact_write_items(TransactItems=[task_update, *puts])
 
     def _finish(self, claim: Claim, attributes: dict[str, Any], answer: Answer) -> None:
         parts, cut = fit_answer({name: answer[name] for name in ANSWER_PARTS if name in answer})
@@ -527,8 +529,8 @@ class TaskStore:
         return repaired
 
     def _query_page(
-        self, owner: str, limit: int, after: Key | None
-    ) -> tuple[list[Key], str | None]:
+        self, owner: str, limit: int, after: Place | None
+    ) -> tuple[list[Place], str | None]:
         request = {
             "TableName": self.table_name,
             "IndexName": INDEX_NAME,
@@ -541,7 +543,7 @@ class TaskStore:
         }
         if after:
             request["ExclusiveStartKey"] = _to_item(after | {"owner": owner})
-        keys: list[Key] = []
+        keys: list[Place] = []
         while len(keys) <= limit:
             page = self.client.query(**request)
             keys += map(_from_item, page["Items"])
@@ -552,7 +554,7 @@ class TaskStore:
         return keys[:limit], encode_cursor(keys[limit - 1]) if len(keys) > limit else None
 
     def _scan_page(
-        self, owner: str, limit: int, after: Key | None
+        self, owner: str, limit: int, after: Place | None
     ) -> tuple[list[Task], str | None]:
         """Lists a table that has no usable index, by reading all of it: the one Scan there is."""
         names = _names(" ".join(f"#{name}" for name in LISTED_ATTRIBUTES))
@@ -622,8 +624,10 @@ def aws_client(service: str) -> Any:
 @functools.cache
 def task_store() -> TaskStore:
     """The store that the environment names: DYNAMODB_TABLE_NAME, TASK_TTL_DAYS."""
+    client = aws_client("dynamodb")
+    client.meta.events.register("before-parse.dynamodb", _parse_answer)
     return TaskStore(
-        aws_client("dynamodb"),
+        client,
         os.environ.get("DYNAMODB_TABLE_NAME") or DEFAULT_TABLE_NAME,
         ttl_days=int(os.environ.get("TASK_TTL_DAYS") or 0),
     )
@@ -673,13 +677,13 @@ def clean_description(description: object) -> str:
     return trimmed
 
 
-def encode_cursor(task: Key) -> str:
+def encode_cursor(task: Place) -> str:
     """The place right after ``task`` in its owner's list, opaque to clients."""
     text = _dumps([task["created_at"], task["id"]])
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def decode_cursor(cursor: str) -> Key:
+def decode_cursor(cursor: str) -> Place:
     """The reverse of ``encode_cursor``; names no owner, so it reaches nobody else's tasks."""
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
@@ -696,31 +700,55 @@ def decode_cursor(cursor: str) -> Key:
 def fit_answer(answer: Answer) -> tuple[Answer, int]:
     """Cuts an answer to what DynamoDB and a Lambda response can carry; returns the bytes cut too.
 
-    Its parts are cut in their order, each from its end.
+    Vendors are kept first, then quotes, then the text; what does not fit is cut at its end.
     """
+    kept = {name: answer[name][:0] for name in answer}
+    frame = _sizes(kept)
+    stored, sent = MAX_ANSWER_BYTES - frame[0], MAX_ANSWER_RESPONSE_BYTES - frame[1]
+    cut = 0
+    for name in ANSWER_PARTS:
+        if name in answer:
+            part = kept[name] = _longest_fitting(answer[name], stored, sent)
+            stored, sent = stored - _content_sizes(part)[0], sent - _content_sizes(part)[1]
+            if len(part) < len(answer[name]):
+                cut += _content_sizes(answer[name])[0] - _content_sizes(part)[0]
+    return kept, cut
 
-    def fits(candidate: Answer) -> bool:
-        text = _dumps(candidate)
-        if len(text.encode()) > MAX_ANSWER_BYTES:
-            return False
-        # Lambda's JSON holds the response's JSON as a string, and Python 3.11's runtime escapes
-        # every character that is not ASCII.
-        return len(json.dumps(text)) <= MAX_ANSWER_RESPONSE_BYTES
 
-    whole = len(_dumps(answer).encode())
-    for name in answer:
-        if fits(answer):
-            break
-        value = answer[name]
-        low, high = 0, min(len(value), MAX_ANSWER_BYTES)
-        while low < high:
-            middle = (low + high + 1) // 2
-            if fits(answer | {name: value[:middle]}):
-                low = middle
-            else:
-                high = middle - 1
-        answer = answer | {name: value[:low]}
-    return answer, whole - len(_dumps(answer).encode())
+def _longest_fitting(value: Any, stored: int, sent: int) -> Any:
+    """The longest beginning of a text or a list whose content fits into both sizes."""
+
+    def is_over(part: Any) -> bool:
+        stored_size, sent_size = _content_sizes(part)
+        return stored_size > stored or sent_size > sent
+
+    if not is_over(value):
+        return value
+    if isinstance(value, str):
+        lengths = range(1, min(len(value), MAX_ANSWER_BYTES) + 1)
+        return value[: bisect_left(lengths, 1, key=lambda length: is_over(value[:length]))]
+    for count, element in enumerate(value):  # a huge list costs no more than what is kept of it
+        if is_over([element]):
+            return value[:count]
+        stored_size, sent_size = _content_sizes([element])
+        stored, sent = stored - stored_size - COMMA_BYTES, sent - sent_size - COMMA_BYTES
+    return value
+
+
+def _content_sizes(part: Any) -> tuple[int, int]:
+    """The sizes of a text or a list, less its quotes or brackets."""
+    whole, empty = _sizes(part), _sizes(part[:0])
+    return whole[0] - empty[0], whole[1] - empty[1]
+
+
+def _sizes(value: Any) -> tuple[int, int]:
+    """The bytes of a value's JSON in DynamoDB, and in the function's response.
+
+    Lambda's JSON holds the response's JSON as a string, and Python 3.11's runtime escapes every
+    character that is not ASCII.
+    """
+    text = _dumps(value)
+    return len(text.encode()), len(json.dumps(text))
 
 
 # --- DynamoDB's form of things --------------------------------------------------------------------
@@ -790,12 +818,25 @@ def _listed(task: Task) -> Task:
     return {name: value for name, value in task.items() if name in LISTED_ATTRIBUTES}
 
 
-def _age_key(task: Key) -> tuple[str, str]:
+def _age_key(task: Place) -> tuple[str, str]:
     return task["created_at"], task["id"]
 
 
 def _dumps(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _parse_answer(
+    response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any
+) -> None:
+    """Reads a good answer as the JSON that it is, in botocore's place.
+
+    botocore holds every value against its model, which is most of a list's time, and changes
+    nothing but base64 in it.
+    """
+    if response_dict["status_code"] < 300:
+        customized_response_dict.update(json.loads(response_dict["body"]))
+        response_dict["body"] = b"{}"
 
 
 def _to_item(attributes: dict[str, Any]) -> dict[str, Any]:
@@ -830,16 +871,18 @@ def _from_item(item: dict[str, Any]) -> Task:
 
 
 def _plain(value: dict[str, Any]) -> Any:
+    """A value without its type. It is called thousands of times for a list, the frequent first."""
     ((kind, content),) = value.items()
-    match kind:
-        case "N":
-            return int(content) if re.fullmatch(r"-?\d+", content) else float(content)
-        case "L":
-            return [_plain(element) for element in content]
-        case "M":
-            return {name: _plain(element) for name, element in content.items()}
-        case "NULL":
-            return None
-        case "NS":
-            return [_plain({"N": number}) for number in content]
-    return content
+    if kind == "S":
+        return content
+    if kind == "M":
+        return {name: _plain(element) for name, element in content.items()}
+    if kind == "L":
+        return [_plain(element) for element in content]
+    if kind == "N":
+        return int(content) if re.fullmatch(r"-?\d+", content) else float(content)
+    if kind == "B":
+        return content if isinstance(content, bytes) else base64.b64decode(content)
+    if kind == "NS":
+        return [_plain({"N": number}) for number in content]
+    return None if kind == "NULL" else content

@@ -1196,7 +1196,8 @@ class TestFitAnswer:
     def test_the_text_goes_first_then_quotes_then_vendors(self):
         items = ["x" * 1000] * 2000
         fitted, _ = fit_answer({"agent_response": "x" * 10**6, "quotes": items, "vendors": items})
-        assert fitted["agent_response"] == ""
+        # What is left of the room is less than one more quote would take.
+        assert len(fitted["agent_response"]) < len(items[0]) + 3
         assert 0 < len(fitted["quotes"]) < len(items)
         assert fitted["vendors"] == items
         fitted, _ = fit_answer({"agent_response": "", "quotes": items, "vendors": items * 2})
