@@ -93,11 +93,10 @@ MAX_AGENT_EVENTS = 200
 MAX_AGENT_EVENT_BYTES = 64_000
 EVENT_OVERHEAD_BYTES = 64  # keys, timestamp, type and DynamoDB's bookkeeping of one event
 MAX_INLINE_ANSWER_BYTES = 300_000
-CHUNK_BYTES = 350_000
+CHUNK_CHARACTERS = 87_500  # at most 350 KB of UTF-8
 COMMA_BYTES = 1
-# A transaction carries 4 MB (of which the local AWS counts base64, a third more), a Lambda response
-# 6 MB. What is over them is cut, and said.
-MAX_ANSWER_BYTES = 3_000_000
+# A transaction carries 4 MB, a Lambda response 6 MB. What is over them is cut, and said.
+MAX_ANSWER_BYTES = 3_500_000
 MAX_ANSWER_RESPONSE_BYTES = 5_500_000
 ANSWER_PARTS = ("vendors", "quotes", "agent_response")  # in the order in which they are kept
 
@@ -391,14 +390,21 @@ class TaskStore:
         if len(found) < len(ids):
             # The chunks were written with the task, all or nothing: only their TTL removes them.
             raise TaskNotFound(task["id"])
-        text = b"".join(found[chunk_id]["chunk"] for chunk_id in ids)
+        text = "".join(found[chunk_id]["chunk"] for chunk_id in ids)
         answer: Answer = json.loads(text)
         return task | answer
 
     def list_tasks(
-        self, owner: str, limit: int, cursor: str | None = None
+        self,
+        owner: str,
+        limit: int,
+        cursor: str | None = None,
+        read_json: Callable[[str], Any] = json.loads,
     ) -> tuple[list[Task], str | None]:
-        """Reads a page of an owner's tasks, newest first, and the cursor of the next page if any."""
+        """Reads a page of an owner's tasks, newest first, and the cursor of the next page if any.
+
+        ``read_json`` gets the JSON text of vendors and quotes, for who only hands it on.
+        """
         after = None if cursor is None else decode_cursor(cursor)
         try:
             keys, more = self._query_page(owner, limit, after)
@@ -407,7 +413,7 @@ class TaskStore:
                 raise
             tasks, more = self._scan_page(owner, limit, after)
         else:
-            found = self._batch_get([key["id"] for key in keys], LISTED_ATTRIBUTES)
+            found = self._batch_get([key["id"] for key in keys], LISTED_ATTRIBUTES, read_json)
             # The index lags by moments: a task may have been deleted since.
             tasks = [found[key["id"]] for key in keys if key["id"] in found]
         # A repair that somebody was faster than returns the item whole, with its agent_response.
@@ -502,14 +508,16 @@ class TaskStore:
         if sum(len(text.encode()) for text in texts.values()) <= MAX_INLINE_ANSWER_BYTES:
             self._append(claim, attributes | texts, last_events)
         else:
-            chunks = list(_chunk_items(claim.task, _dumps(parts).encode()))
+            chunks = list(_chunk_items(claim.task, _dumps(parts)))
             self._append(claim, attributes | {"chunks": len(chunks)}, last_events, chunks)
 
     def _repaired(self, task: Task) -> Task:
         """Ends a task whose deadline is past; whoever reads it first does so, once."""
         deadline = task.get("deadline")
+        if task.get("status") in FINAL_STATUSES or not deadline:
+            return task
         now = timestamp(self.clock())
-        if task.get("status") in FINAL_STATUSES or not deadline or now <= deadline:
+        if now <= deadline:
             return task
         message = PENDING_EXPIRED if task["status"] == "pending" else PROCESSING_EXPIRED
         attributes = {"status": "error", "error_message": message}
@@ -578,7 +586,12 @@ class TaskStore:
         newest = mine[-limit:][::-1]
         return newest, encode_cursor(newest[-1]) if len(mine) > limit else None
 
-    def _batch_get(self, ids: Sequence[str], attributes: Sequence[str] = ()) -> dict[str, Task]:
+    def _batch_get(
+        self,
+        ids: Sequence[str],
+        attributes: Sequence[str] = (),
+        read_json: Callable[[str], Any] = json.loads,
+    ) -> dict[str, Task]:
         """Reads items by id, consistently, asking again for what DynamoDB leaves unprocessed."""
         projection: dict[str, Any] = {}
         if attributes:
@@ -598,7 +611,7 @@ class TaskStore:
             request = {self.table_name: {"Keys": asked, "ConsistentRead": True} | projection}
             page = self.client.batch_get_item(RequestItems=request)
             for item in page["Responses"].get(self.table_name, []):
-                task = _from_item(item)
+                task = _from_item(item, read_json)
                 found[task["id"]] = task
             missing += page.get("UnprocessedKeys", {}).get(self.table_name, {}).get("Keys", [])
         if missing:
@@ -806,9 +819,12 @@ def _chunk_id(task_id: str, number: int) -> str:
     return f"{task_id}#{number}"
 
 
-def _chunk_items(task: Task, answer: bytes) -> Iterator[dict[str, Any]]:
-    for number, start in enumerate(range(0, len(answer), CHUNK_BYTES)):
-        chunk = {"id": _chunk_id(task["id"], number), "chunk": answer[start : start + CHUNK_BYTES]}
+def _chunk_items(task: Task, answer: str) -> Iterator[dict[str, Any]]:
+    for number, start in enumerate(range(0, len(answer), CHUNK_CHARACTERS)):
+        chunk = {
+            "id": _chunk_id(task["id"], number),
+            "chunk": answer[start : start + CHUNK_CHARACTERS],
+        }
         yield _to_item(
             chunk | {"expires_at": task["expires_at"]} if "expires_at" in task else chunk
         )
@@ -851,8 +867,6 @@ def _typed(value: Any) -> dict[str, Any]:
             return {"BOOL": value}
         case int():
             return {"N": str(value)}
-        case bytes():
-            return {"B": value}
         case list():
             return {"L": [_typed(element) for element in value]}
         case dict():
@@ -860,13 +874,13 @@ def _typed(value: Any) -> dict[str, Any]:
     raise TypeError(f"No DynamoDB form for {type(value).__name__}")
 
 
-def _from_item(item: dict[str, Any]) -> Task:
+def _from_item(item: dict[str, Any], read_json: Callable[[str], Any] = json.loads) -> Task:
     """An item as a task. Items made before owners, and vendors kept as native lists, are read too."""
     task = {name: _plain(value) for name, value in item.items()}
     task.setdefault("owner", PUBLIC_OWNER)
     for name in ("vendors", "quotes"):
         if isinstance(task.get(name), str):
-            task[name] = json.loads(task[name])
+            task[name] = read_json(task[name])
     return task
 
 

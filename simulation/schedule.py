@@ -33,7 +33,7 @@ DEFAULT_SKEW = 5.0
 SCALED_DOWN = {
     (dynamodb_helpers, "MAX_AGENT_EVENTS"): 5,
     (dynamodb_helpers, "MAX_INLINE_ANSWER_BYTES"): 1_500,
-    (dynamodb_helpers, "CHUNK_BYTES"): 1_000,
+    (dynamodb_helpers, "CHUNK_CHARACTERS"): 1_000,
     (dynamodb_helpers, "MAX_ANSWER_BYTES"): 4_000,
     (dynamodb_helpers, "MAX_ANSWER_RESPONSE_BYTES"): 9_000,
     (agent_runtime, "MAX_BYTES"): 40_000,

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import dynamodb_helpers
 from dynamodb_helpers import (
-    CHUNK_BYTES,
+    CHUNK_CHARACTERS,
     DEADLINE_MARGIN_SECONDS,
     MAX_AGENT_EVENT_BYTES,
     MAX_AGENT_EVENTS,
@@ -1008,7 +1008,7 @@ class TestGetOne:
 
 
 class TestAnswers:
-    @pytest.mark.parametrize("size", [1_048_576, MAX_INLINE_ANSWER_BYTES + 1, 2 * CHUNK_BYTES])
+    @pytest.mark.parametrize("size", [1_048_576, MAX_INLINE_ANSWER_BYTES + 1, 4 * CHUNK_CHARACTERS + 1])
     def test_a_large_answer_comes_back_whole(self, store: TaskStore, size: int):
         text = noise(size, string.ascii_letters + string.digits)
         store.complete_task(claimed(store), ANSWER | {"agent_response": text})
@@ -1026,7 +1026,7 @@ class TestAnswers:
             claimed(store, "task-2"), {"agent_response": f"{text}x", "vendors": [], "quotes": []}
         )
         ids = {item["id"]["S"] for item in everything(store)}
-        assert ids == {"task-1", "task-2", "task-2#0"}
+        assert ids == {"task-1", "task-2", *(f"task-2#{number}" for number in range(4))}
 
     def test_characters_that_chunks_split_are_put_together_again(self, store: TaskStore):
         text = "x" + "\U0001f3e1" * 200_000
@@ -1088,7 +1088,7 @@ class TestAnswers:
         store.ttl_days = 7
         store.complete_task(claimed(store), {"agent_response": "x" * 400_000})
         expires_at = {"N": str(int(NOW) + 7 * 86_400)}
-        assert len(everything(store)) == 3
+        assert len(everything(store)) == 1 + 5
         assert all(item["expires_at"] == expires_at for item in everything(store))
         assert [item["id"]["S"] for item in everything(store) if "owner" in item] == ["task-1"]
 
@@ -1174,7 +1174,7 @@ class TestFitAnswer:
         stored_bytes, response_bytes = len(text.encode()), len(json.dumps(text))
         return stored_bytes <= MAX_ANSWER_BYTES and response_bytes <= MAX_ANSWER_RESPONSE_BYTES
 
-    def test_up_to_3_000_000_bytes_nothing_is_cut(self):
+    def test_up_to_3_500_000_bytes_nothing_is_cut(self):
         answer = {"agent_response": "x" * (MAX_ANSWER_BYTES - len('{"agent_response":""}'))}
         assert fit_answer(answer) == (answer, 0)
 
