@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from botocore.config import Config
@@ -299,7 +300,9 @@ def conflict(operation: str) -> ClientError:
 
 
 class DynamoDBClient:
-    """botocore's DynamoDB client."""
+    """botocore's DynamoDB client; its answers are parsed already, whoever would parse them."""
+
+    meta = SimpleNamespace(events=SimpleNamespace(register=lambda *_parser: None))
 
     def __init__(self, aws: Aws, config: Config | None) -> None:
         self.aws = aws

@@ -18,7 +18,7 @@ DESCRIPTIONS = ("Find a painter", "Find a plumber")
 STARTS = (0.0, 0.001, 0.02, 1.0, 31.0, 130.0, 955.0)
 BEFORE_POSTING_AGAIN = (0.1, 2.0, 45.0)
 BETWEEN_POLLS = (2.0, 0.05, 0.5, 10.0, 60.0, 300.0)
-AROUND_A_DEADLINE = (1.0, -2.0, -0.01, 0.01, 6.0)
+AROUND_A_DEADLINE = (1.0, -2.0, -0.01, 0.01, 6.0, -61.0, -80.0)
 GATEWAY_LATENCIES = (0.01, 0.001, 0.2)
 BY_HAND_ID = "test-123"
 
