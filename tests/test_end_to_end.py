@@ -487,6 +487,19 @@ def test_curl_creates_a_task_and_polls_it(stack: Deployment, header: list[str]):
     assert messages(task) == [CREATED, *STARTED, COMPLETED]
 
 
+def test_each_run_of_the_worker_logs_its_outcome_once(stack: Deployment):
+    task_id = stack.run(f"{PROMPT} [agent: quiet]")["id"]
+
+    def outcomes() -> list[Any]:
+        found = stack.client("logs").filter_log_events(logGroupName="/aws/lambda/valro-worker")
+        lines = [event["message"] for event in found["events"] if task_id in event["message"]]
+        return [json.loads(line) for line in lines]
+
+    (line,) = eventually(outcomes, bool)
+    assert line["outcome"] == "completed"
+    assert line["duration_ms"] > 0
+
+
 # The deployment
 
 
