@@ -94,6 +94,12 @@ PREFLIGHT_HEADERS = {
 }
 
 
+class JsonText(str):
+    """JSON that goes into a response as it is: to read and write it is half of a list's time."""
+
+    __slots__ = ()
+
+
 class HttpError(Exception):
     """A request that is answered with an error: ``{"error": message, "code": code, …}``."""
 
@@ -243,15 +249,15 @@ def list_tasks(request: Request) -> Response:
     limit = read_limit(request.query.get("limit"))
     try:
         tasks, cursor = task_store().list_tasks(
-            owner_of(request), limit, request.query.get("cursor")
+            owner_of(request), limit, request.query.get("cursor"), JsonText
         )
     except InvalidCursor as error:
         raise HttpError(400, "invalid_cursor", f"{error}.") from error
     parts: list[str] = []
     size = 0
     for task in tasks:
-        part = _dumps(public_task(task))
-        size += len(json.dumps(part))
+        part = _task_json(task)
+        size += _size_as_json(part)
         if size > MAX_PAGE_BYTES and parts:
             cursor = encode_cursor(tasks[len(parts) - 1])
             break
@@ -450,6 +456,21 @@ def _is_full(value: Any) -> bool:
 
 def _dict(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def _task_json(task: Task) -> str:
+    """What a client may see of a task, as JSON."""
+    shown = public_task(task)
+    ready = {name: value for name, value in shown.items() if isinstance(value, JsonText)}
+    rest = _dumps({name: value for name, value in shown.items() if name not in ready})
+    return rest[:-1] + "".join(f',"{name}":{text}' for name, text in ready.items()) + "}"
+
+
+def _size_as_json(text: str) -> int:
+    """How many bytes JSON text has as a string inside JSON; Python 3.11's runtime escapes it."""
+    if text.isascii():
+        return len(text) + text.count('"') + text.count("\\") + 2
+    return len(json.dumps(text))
 
 
 def _dumps(value: Any) -> str:
