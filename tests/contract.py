@@ -11,12 +11,10 @@ from collections.abc import Iterator, Mapping
 from http.client import HTTPMessage
 from pathlib import Path
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
+import jsonschema_rs
 import yaml  # type: ignore[import-untyped]  # it ships no types
-from jsonschema import Draft202012Validator, FormatChecker  # type: ignore[import-untyped]  # likewise
-from referencing import Registry
-from referencing.jsonschema import DRAFT202012
 
 from local.aws import Answer, Api
 
@@ -81,7 +79,7 @@ def document() -> dict[str, Any]:
     return loaded
 
 
-def validator(pointer: str) -> Draft202012Validator:
+def validator(pointer: str) -> jsonschema_rs.Draft202012Validator:
     """A validator for the schema at a JSON pointer into openapi.yaml, formats checked too."""
     return _validator(pointer)
 
@@ -110,10 +108,10 @@ def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 
 @functools.cache
-def _validator(pointer: str) -> Draft202012Validator:
-    registry = Registry().with_resource(URI, DRAFT202012.create_resource(document()))
-    schema = {"$ref": f"{URI}#{pointer}"}
-    return Draft202012Validator(schema, registry=registry, format_checker=FormatChecker())
+def _validator(pointer: str) -> jsonschema_rs.Draft202012Validator:
+    registry = jsonschema_rs.Registry([(URI, document())])
+    schema = {"$ref": f"{URI}#{quote(pointer, safe='/~')}"}
+    return jsonschema_rs.Draft202012Validator(schema, registry=registry, validate_formats=True)
 
 
 def _response_pointer(method: str, path: str, status: int) -> str | None:
@@ -143,7 +141,7 @@ def _judge_body(what: str, pointer: str, content_type: str, text: str) -> None:
         _refuse(what, f"its body is not JSON ({error})", text)
     schema = f"{pointer}/content/application~1json/schema"
     for flaw in _validator(schema).iter_errors(value):
-        _refuse(what, f"at {flaw.json_path}: {flaw.message[:500]}", text)
+        _refuse(what, f"at {flaw.instance_path}: {flaw.message[:500]}", text)
     _judge_names(what, value)
 
 

@@ -226,7 +226,7 @@ def test_the_judge_accepts_a_good_answer_and_the_gateways_own():
         ("Retry-After", 202, {"Retry-After": "3600"}, GOOD_BODY),
         ("Content-Type", 202, {"Content-Type": "text/html"}, GOOD_BODY),
         ("not described", 202, {}, GOOD_BODY | {"owner": "public"}),
-        ("'status'", 202, {}, {"id": "abc", "message": lambda_function.ACCEPTED}),
+        ('"status" is a required', 202, {}, {"id": "abc", "message": lambda_function.ACCEPTED}),
         ("not JSON", 202, {}, None),
         ("taskArns", 202, {}, {"taskArns": []}),
         ("502", 502, {}, {"message": "Unable to import module"}),

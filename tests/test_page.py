@@ -47,6 +47,21 @@ MARKUP = "<img src=x onerror='window.hacked = 1'><script>window.hacked = 1</scri
 pytestmark = pytest.mark.e2e
 
 
+class Atomic:
+    """A client whose calls come one after another: moto is not thread-safe."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._lock = threading.Lock()
+
+    def __getattr__(self, operation: str) -> Any:
+        def call(**arguments: Any) -> Any:
+            with self._lock:
+                return getattr(self._client, operation)(**arguments)
+
+        return call
+
+
 class Asked(NamedTuple):
     """One request that reached the API."""
 
@@ -200,7 +215,7 @@ def backend(dynamodb: Any, table_name: str, monkeypatch: pytest.MonkeyPatch) -> 
         def invoke(self, **_: Any) -> dict[str, Any]:
             return {"Payload": io.BytesIO()}
 
-    store = TaskStore(dynamodb, table_name)
+    store = TaskStore(Atomic(dynamodb), table_name)
     monkeypatch.setenv("WORKER_LAMBDA_ARN", "arn:aws:lambda:us-east-1:0:function:valro-worker")
     monkeypatch.setattr(lambda_function, "task_store", lambda: store)
     monkeypatch.setattr(lambda_function, "lambda_client", Worker)

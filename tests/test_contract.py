@@ -1,0 +1,377 @@
+"""What the API promises to its clients, at the sizes and crowds that small tests leave out.
+
+The function runs on the local AWS's DynamoDB, called by threads as concurrent Lambdas would be; what
+only the gateway can show is asked of the deployed stack.
+"""
+
+import json
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import parse_qsl, urljoin, urlsplit
+
+import botocore.session
+import pytest
+from botocore.config import Config
+
+import lambda_function
+from dynamodb_helpers import PENDING_SECONDS, TABLE_DEFINITION, TaskStore, timestamp
+from local import REGION
+from local.aws import LocalStack
+from tests import contract
+from tests.conftest import Deployment
+
+pytestmark = pytest.mark.e2e
+
+LAMBDA_RESPONSE_BYTES = 6 * 1024 * 1024
+EXPOSED = {"location", "retry-after", "etag", "link", "idempotent-replayed"}
+
+
+class Calls:
+    """Counts the calls of one botocore client, and the items that they went through."""
+
+    def __init__(self, client: Any) -> None:
+        self.made: list[tuple[str, int]] = []
+        self._lock = threading.Lock()
+        client.meta.events.register("after-call.dynamodb", self._note)
+
+    def _note(self, model: Any, parsed: dict[str, Any], **_: Any) -> None:
+        found = sum(len(items) for items in parsed.get("Responses", {}).values())
+        with self._lock:
+            self.made.append((model.name, parsed.get("ScannedCount", found)))
+
+    def take(self) -> list[tuple[str, int]]:
+        with self._lock:
+            made, self.made = self.made, []
+        return made
+
+
+class Workers:
+    """Takes the place of the Lambda service and counts what it is asked to start."""
+
+    def __init__(self) -> None:
+        self.started: list[str] = []
+
+    def invoke(self, **arguments: Any) -> dict[str, Any]:
+        self.started.append(json.loads(arguments["Payload"])["task_id"])
+        return {"Payload": _Nothing()}
+
+
+class _Nothing:
+    def read(self) -> bytes:
+        return b""
+
+
+class Api:
+    """The API's function on a table of its own in the local AWS; every answer is judged."""
+
+    def __init__(self, store: TaskStore, workers: Workers, calls: Calls) -> None:
+        self.store = store
+        self.workers = workers
+        self.calls = calls
+        self.largest = 0
+
+    def __call__(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        headers: dict[str, str] | None = None,
+        user: str = "",
+    ) -> dict[str, Any]:
+        url = urlsplit(path)
+        context: dict[str, Any] = {"http": {"method": method}}
+        if user:
+            context["authorizer"] = {"jwt": {"claims": {"sub": user}}}
+        event = {
+            "rawPath": url.path,
+            "queryStringParameters": dict(parse_qsl(url.query)),
+            "headers": headers or {},
+            "requestContext": context,
+            "body": None if body is None else json.dumps(body),
+        }
+        response = lambda_function.lambda_handler(event, None)
+        contract.validate_response(*contract.response_of_handler(method, url.path, response))
+        # Lambda's own runtime makes JSON of it, and escapes what is not ASCII.
+        self.largest = max(self.largest, len(json.dumps(response)))
+        return response
+
+    def walk(self, path: str, user: str = "") -> Iterator[list[dict[str, Any]]]:
+        """Follows Link from page to page."""
+        next_path: str | None = path
+        while next_path:
+            response = self("GET", next_path, user=user)
+            yield json.loads(response["body"])
+            link = response["headers"].get("Link")
+            next_path = link.partition("<")[2].partition(">")[0] if link else None
+
+
+@pytest.fixture
+def api(ministack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
+    client = botocore.session.Session().create_client(
+        "dynamodb",
+        region_name=REGION,
+        endpoint_url=ministack.endpoint,
+        config=Config(max_pool_connections=64, retries={"total_max_attempts": 1}),
+    )
+    table = f"contract-{uuid.uuid4().hex}"
+    client.create_table(TableName=table, **TABLE_DEFINITION)
+    store, workers, calls = TaskStore(client, table), Workers(), Calls(client)
+    monkeypatch.setenv("WORKER_LAMBDA_ARN", "arn:aws:lambda:us-east-1:0:function:valro-worker")
+    monkeypatch.setattr(lambda_function, "task_store", lambda: store)
+    monkeypatch.setattr(lambda_function, "lambda_client", lambda: workers)
+    yield Api(store, workers, calls)
+    client.delete_table(TableName=table)
+    client.close()
+
+
+def test_200_concurrent_posts_of_one_key_are_one_task_and_one_worker(api: Api):
+    together = threading.Barrier(200)
+
+    def post(_: int) -> dict[str, Any]:
+        together.wait(timeout=60)
+        return api("POST", "/tasks", {"description": "One"}, {"idempotency-key": "one"})
+
+    with ThreadPoolExecutor(200) as pool:
+        answers = list(pool.map(post, range(200)))
+
+    assert {answer["statusCode"] for answer in answers} == {202}
+    (task_id,) = {json.loads(answer["body"])["id"] for answer in answers}
+    replayed = [answer["headers"].get("Idempotent-Replayed") for answer in answers]
+    assert sorted(map(str, replayed)) == ["None"] + ["true"] * 199
+    assert api.workers.started == [task_id]
+    assert [task["id"] for page in api.walk("/tasks") for task in page] == [task_id]
+
+
+def test_200_concurrent_posts_of_one_key_with_two_bodies_are_one_of_them(api: Api):
+    together = threading.Barrier(200)
+
+    def post(number: int) -> dict[str, Any]:
+        together.wait(timeout=60)
+        body = {"description": f"Body {number % 2}"}
+        return api("POST", "/tasks", body, {"idempotency-key": "two"})
+
+    with ThreadPoolExecutor(200) as pool:
+        statuses = sorted(answer["statusCode"] for answer in pool.map(post, range(200)))
+
+    assert statuses == [202] * 100 + [422] * 100
+    assert len(api.workers.started) == 1
+
+
+def test_10_000_tasks_are_walked_once_each_at_the_same_cost_per_page(api: Api):
+    """New tasks come meanwhile, and do not disturb the walk."""
+    ids = _write_tasks(api.store, 10_000)
+    api.calls.take()
+    seen, costs = [], []
+
+    for number, page in enumerate(api.walk("/tasks?limit=100")):
+        costs.append(api.calls.take())
+        seen += [task["id"] for task in page]
+        if number % 10 == 0:
+            api("POST", "/tasks", {"description": "Meanwhile"})
+            api.calls.take()
+
+    assert seen == ids[::-1]
+    # One key more than the page holds tells whether there is another page.
+    usual = [("Query", 101), ("BatchGetItem", 100)]
+    assert costs == [usual] * 99 + [[("Query", 100), ("BatchGetItem", 100)]]
+
+
+@pytest.mark.parametrize("letter", ["x", "é"], ids=["ASCII", "not ASCII"])
+def test_pages_of_300_kb_tasks_stay_under_6_mb_and_hold_each_task_once(api: Api, letter: str):
+    ids = _write_tasks(api.store, 60, vendors=letter * (290_000 // len(letter.encode())))
+
+    pages = list(api.walk("/tasks?limit=100"))
+
+    assert [task["id"] for page in pages for task in page] == ids[::-1]
+    assert 1 < len(pages) < 30
+    assert all(pages)
+    assert 3_000_000 < api.largest < LAMBDA_RESPONSE_BYTES
+
+
+def test_a_limit_is_honoured_on_every_page(api: Api):
+    _write_tasks(api.store, 25)
+
+    sizes = [len(page) for page in api.walk("/tasks?limit=7")]
+
+    assert sizes == [7, 7, 7, 4]
+
+
+def test_a_cursor_reaches_nobody_elses_tasks(api: Api):
+    mine = [_created(api, "alice") for _ in range(4)]
+    _created(api, "bob")
+    _created(api, "bob")
+    link = api("GET", "/tasks?limit=2", user="alice")["headers"]["Link"]
+    path = link.partition("<")[2].partition(">")[0]
+
+    # Bob has none that are older than this place in Alice's list.
+    assert [task["id"] for page in api.walk(path, "bob") for task in page] == []
+    assert [task["id"] for page in api.walk(path, "alice") for task in page] == mine[1::-1]
+    link = api("GET", "/tasks?limit=1", user="bob")["headers"]["Link"]
+    path = link.partition("<")[2].partition(">")[0]
+    assert [task["id"] for page in api.walk(path, "alice") for task in page] == mine[::-1]
+
+
+def test_a_poll_is_one_read_and_a_large_answers_parts_are_read_only_when_they_are_sent(api: Api):
+    task_id = _created(api)
+    claim = api.store.claim_task(task_id, "token", time.time() + 600)
+    answer = {"agent_response": "x" * 1_000_000, "vendors": [], "quotes": [], "emails_sent": 0}
+    api.store.complete_task(claim, answer)
+    api.calls.take()
+
+    shown = api("GET", f"/tasks/{task_id}")
+    assert [name for name, _ in api.calls.take()] == ["GetItem", "BatchGetItem"]
+    etag = shown["headers"]["ETag"]
+    again = api("GET", f"/tasks/{task_id}", headers={"if-none-match": etag})
+
+    assert again["statusCode"] == 304
+    assert [name for name, _ in api.calls.take()] == ["GetItem"]
+
+
+@pytest.mark.parametrize(
+    "event, location",
+    [
+        ({"rawPath": "/tasks", "requestContext": {"stage": "$default"}}, "/tasks/{id}"),
+        ({"rawPath": "/prod/tasks", "requestContext": {"stage": "prod"}}, "/prod/tasks/{id}"),
+        (
+            {"path": "/tasks", "requestContext": {"stage": "prod", "path": "/prod/tasks"}},
+            "/prod/tasks/{id}",
+        ),
+        ({"path": "/tasks"}, "/tasks/{id}"),
+    ],
+    ids=["$default", "named stage", "REST", "bare"],
+)
+def test_location_and_link_lead_back_to_the_api_behind_any_stage(
+    api: Api, event: dict[str, Any], location: str
+):
+    post = {"httpMethod": "POST", "body": json.dumps({"description": "One"})} | event
+    event_of = {"httpMethod": "GET", "queryStringParameters": {"limit": "1"}} | event
+
+    answers = [lambda_function.lambda_handler(post, None) for _ in range(2)]
+    page = lambda_function.lambda_handler(event_of, None)
+
+    task_id = json.loads(answers[1]["body"])["id"]
+    assert answers[1]["headers"]["Location"] == location.replace("{id}", task_id)
+    link = page["headers"]["Link"]
+    assert link.startswith(f"<{location.removesuffix('/{id}')}?limit=1&cursor=")
+
+
+def test_32_posts_at_once_over_http_with_one_key_are_one_task_and_one_run(stack: Deployment):
+    key = {"Idempotency-Key": str(uuid.uuid4())}
+    body = {"description": "Find me a cleaner in Raleigh [agent: quiet]"}
+
+    with ThreadPoolExecutor(32) as pool:
+        answers = list(
+            pool.map(lambda _: stack.api.request("POST", "/tasks", body, key), range(32))
+        )
+
+    assert {answer.status for answer in answers} == {202}
+    (task_id,) = {answer.json()["id"] for answer in answers}
+    replays = [answer for answer in answers if answer.headers.get("Idempotent-Replayed")]
+    assert len(replays) == 31
+    assert stack.finish(task_id)["status"] == "completed"
+    assert stack.agent_runs(task_id) == 1
+
+
+def test_location_resolved_against_the_request_is_the_task(stack: Deployment):
+    answer = stack.api.request("POST", "/tasks", {"description": "Find me a plumber in Denver"})
+
+    location = urljoin(f"http://{stack.api.host}/tasks", answer.headers["Location"])
+
+    assert urlsplit(location).netloc == stack.api.host
+    task = stack.api.request("GET", urlsplit(location).path).json()
+    assert task["id"] == answer.json()["id"]
+
+
+def test_a_poller_over_http_sees_its_headers_at_every_moment(stack: Deployment):
+    task_id = stack.create("Find me a plumber in Denver [agent: stall 2]")
+    etag, status, statuses, waits = "", "", [], []
+    for _ in range(200):
+        answer = stack.api.request("GET", f"/tasks/{task_id}", headers={"If-None-Match": etag})
+        statuses.append(answer.status)
+        assert answer.headers["Cache-Control"] == "private, no-cache"
+        etag = answer.headers["ETag"]
+        if answer.status == 200:
+            status = answer.json()["status"]
+        if "Retry-After" not in answer.headers:
+            break
+        waits.append(int(answer.headers["Retry-After"]))
+        time.sleep(0.1)  # faster than it says, to see what does not change
+
+    assert status == "completed"
+    assert statuses[-1] == 200, "the last change was seen"
+    assert set(waits) == {1}
+    assert 304 in statuses
+
+
+def test_a_page_may_read_every_header_that_it_needs(stack: Deployment):
+    origin = {"Origin": "http://127.0.0.1:8000"}
+    task_id = stack.create("Find me a plumber in Denver")
+    for method, path in (("POST", "/tasks"), ("GET", "/tasks"), ("GET", f"/tasks/{task_id}")):
+        body = {"description": "x"} if method == "POST" else None
+        answer = stack.api.request(method, path, body, origin)
+        exposed = answer.headers["Access-Control-Expose-Headers"].lower().replace(" ", "")
+        assert set(exposed.split(",")) == EXPOSED
+        assert answer.headers["Access-Control-Allow-Origin"] == "*"
+
+    asked = {
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "content-type,idempotency-key,if-none-match",
+    }
+    preflight = stack.api.request("OPTIONS", "/tasks", None, origin | asked)
+    allowed = preflight.headers["Access-Control-Allow-Headers"].lower().replace(" ", "")
+    assert preflight.status == 204
+    assert set(asked["Access-Control-Request-Headers"].split(",")) <= set(allowed.split(","))
+    assert {"GET", "POST"} <= set(preflight.headers["Access-Control-Allow-Methods"].split(","))
+
+
+def _created(api: Api, user: str = "") -> str:
+    response = api("POST", "/tasks", {"description": "One"}, user=user)
+    return str(json.loads(response["body"])["id"])
+
+
+def _write_tasks(store: TaskStore, count: int, vendors: str = "") -> list[str]:
+    """Writes tasks, each a second younger than the one before; returns their ids, oldest first."""
+    begin = time.time() - count
+    items = []
+    for number in range(count):
+        created_at = timestamp(begin + number)
+        item: dict[str, Any] = {
+            "id": {"S": f"task-{uuid.uuid4()}"},
+            "owner": {"S": "public"},
+            "description": {"S": f"Task {number}"},
+            "status": {"S": "pending"},
+            "event_seq": {"N": "1"},
+            "created_at": {"S": created_at},
+            "updated_at": {"S": created_at},
+            "deadline": {"S": timestamp(begin + count + PENDING_SECONDS)},
+            "events": {
+                "L": [
+                    {
+                        "M": {
+                            "ts": {"S": created_at},
+                            "message": {"S": "Task created"},
+                            "type": {"S": "info"},
+                        }
+                    }
+                ]
+            },
+        }
+        if vendors:
+            listed = [{"name": vendors, "emails": []}]
+            item["vendors"] = {"S": json.dumps(listed, ensure_ascii=False)}
+        items.append(item)
+    size = 25 if not vendors else 4
+    for batch in _batches(items, size):
+        requests = [{"PutRequest": {"Item": item}} for item in batch]
+        answer = store.client.batch_write_item(RequestItems={store.table_name: requests})
+        assert not answer.get("UnprocessedItems")
+    return [item["id"]["S"] for item in items]
+
+
+def _batches(items: list[Any], size: int) -> Iterator[list[Any]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
