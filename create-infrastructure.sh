@@ -954,22 +954,25 @@ role_is_newer() {
   [[ "${made:0:19}" > "${2:0:19}" ]]
 }
 
-# update-… keeps an operator's destinations, put-… would clear them.
+# This call clears what it does not name, so an operator's destinations are named again.
 ensure_worker_events() {
-  local what="asynchronous settings of $WORKER_FUNCTION_NAME" difference
-  if ! found worker-events; then
-    change lambda put-function-event-invoke-config --function-name "$WORKER_FUNCTION_NAME" \
-      --cli-input-json "file://$WORK/worker-events.json" >/dev/null
-    created "$what" "events wait $MAXIMUM_EVENT_AGE_SECONDS s, $MAXIMUM_RETRY_ATTEMPTS retries"
-    return
+  local what="asynchronous settings of $WORKER_FUNCTION_NAME" difference='' destinations=''
+  if found worker-events; then
+    difference="$(drift "$WORK/worker-events.json" "$WORK/worker-events")"
+    if [[ -z "$difference" ]]; then
+      unchanged "$what"
+      return
+    fi
+    destinations="$(fields "$WORK/worker-events" DestinationConfig)"
   fi
-  difference="$(drift "$WORK/worker-events.json" "$WORK/worker-events")"
+  [[ "$destinations" == *'"Destination"'* ]] || destinations=''
+  change lambda put-function-event-invoke-config --function-name "$WORKER_FUNCTION_NAME" \
+    --cli-input-json "file://$WORK/worker-events.json" \
+    ${destinations:+--destination-config "$destinations"} >/dev/null
   if [[ -n "$difference" ]]; then
-    change lambda update-function-event-invoke-config --function-name "$WORKER_FUNCTION_NAME" \
-      --cli-input-json "file://$WORK/worker-events.json" >/dev/null
     updated "$what" "$difference"
   else
-    unchanged "$what"
+    created "$what" "events wait $MAXIMUM_EVENT_AGE_SECONDS s, $MAXIMUM_RETRY_ATTEMPTS retries"
   fi
 }
 

@@ -39,9 +39,11 @@ def drift(wanted: str, current: str, path: str = "") -> Iterator[str]:
 
 
 def fields(file: str, *paths: str) -> Iterator[str]:
-    """Yield the value at each path, an empty line where there is none."""
+    """Yield the value at each path, documents as JSON, an empty line where there is none."""
     for path in paths:
         value = load(file, path)
+        if isinstance(value, dict | list):
+            value = json.dumps(value)
         yield "" if value is None else str(value)
 
 

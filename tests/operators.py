@@ -17,7 +17,8 @@ from typing import Any
 
 import boto3
 
-from local.aws import REGION, LocalStack
+from local import REGION
+from local.aws import LocalStack
 
 ROOT = Path(__file__).resolve().parent.parent
 STUB = ROOT / "tests" / "stub_aws"
@@ -279,7 +280,7 @@ class Stack:
         chance = {"ResponseMetadata", "LastModified", "RevisionId", "CreationDateTime", "TableId"}
         if isinstance(value, dict):
             return {key: self._plain(each) for key, each in value.items() if key not in chance}
-        if isinstance(value, list):
+        if isinstance(value, list | tuple):
             return [self._plain(each) for each in value]
         if isinstance(value, str):
             return re.sub(rf"\b{self.prefix}\b", "PREFIX", value)

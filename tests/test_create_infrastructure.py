@@ -494,19 +494,23 @@ class TestAnUpdate:
         assert "function valro-worker: updated (DEBUG removed)" in run.said
 
     def test_an_operators_destination_for_failed_events_is_kept(self, account: Account):
-        """put-function-event-invoke-config would clear it."""
+        """put-function-event-invoke-config clears what it does not name."""
+        destinations = {"OnFailure": {"Destination": "arn:aws:sqs:us-east-1:123456789012:failed"}}
         account.answer(
             "lambda get-function",
             deployed_function(account, "worker-function"),
             argument="valro-worker",
         )
-        account.answer("lambda get-function-event-invoke-config", {"MaximumRetryAttempts": 0})
+        account.answer(
+            "lambda get-function-event-invoke-config",
+            {"MaximumRetryAttempts": 0, "DestinationConfig": destinations},
+        )
 
         run = account.run(*AGENT)
 
-        change = run.only("lambda update-function-event-invoke-config")
+        change = run.only("lambda put-function-event-invoke-config")
         assert change.documents == [described(account, "worker-events")]
-        assert "lambda put-function-event-invoke-config" not in run.commands
+        assert json.loads(change.value("--destination-config")) == destinations
 
 
 @pytest.mark.e2e
