@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-STOP_SECONDS = 5
+STOP_SECONDS = 3
 
 Listener = Callable[[str], None]
 
