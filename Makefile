@@ -4,6 +4,7 @@
 PYTHON ?= python3
 ONCE ?=
 PYTEST_ARGS ?=
+SIMULATE_ARGS ?=
 
 BIN := .venv/bin
 INSTALLED := .venv/installed
@@ -17,18 +18,20 @@ SHELLCHECK_OPTIONS = --external-sources --enable=all \
 SHFMT_OPTIONS = --indent 2 --case-indent --binary-next-line
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format clean install
+.PHONY: help run test check simulate format clean install
 
 help: ## Say what there is
 	@echo "make run          run a task end to end on a local AWS, then serve until Ctrl-C"
 	@echo "make run ONCE=1   the same, but stop after the task"
 	@echo "make test         run all tests (several minutes)"
 	@echo "make check        format, lint, types, scripts and the fast tests (under a minute)"
+	@echo "make simulate     run random schedules of faults against the real handlers"
 	@echo "make format       rewrite Python and shell files in the project's format"
 	@echo "make clean        remove what was built and installed"
 	@echo
 	@echo "make PYTHON=python3.12 run     use this Python (3.11 or newer) for .venv"
 	@echo "make test PYTEST_ARGS='-k api' pass arguments to pytest"
+	@echo "make simulate SIMULATE_ARGS='--seed 1 --count 100000'    or --seconds 60; --help says all"
 	@echo
 	@echo "./deploy.sh builds the zips, ./create-infrastructure.sh deploys them to AWS."
 
@@ -45,6 +48,9 @@ check: $(INSTALLED) ## Format, lint, types, scripts, fast tests
 	$(BIN)/shellcheck $(SHELLCHECK_OPTIONS) $(SHELL_SCRIPTS)
 	$(BIN)/shfmt $(SHFMT_OPTIONS) --diff $(SHELL_SCRIPTS)
 	$(BIN)/python -m pytest -q -m "not e2e" $(PYTEST_ARGS)
+
+simulate: $(INSTALLED) ## The two promises under every fault there is
+	@$(BIN)/python -m simulation $(SIMULATE_ARGS)
 
 format: $(INSTALLED) ## The project's format
 	$(BIN)/python -m ruff format .
