@@ -106,7 +106,13 @@ BATCH_GET_ATTEMPTS = 8
 # Two attempts of 1 s + 3 s and a backoff of at most 1 s are 9 s, so the three calls of a POST whose
 # worker cannot be started end within the API's 30 s even if every one of them hangs.
 CLIENT_CONFIG = Config(
-    connect_timeout=1, read_timeout=3, retries={"mode": "standard", "total_max_attempts": 2}
+    connect_timeout=1,
+    read_timeout=3,
+    retries={"mode": "standard", "total_max_attempts": 2},
+    # Requests are made here and nowhere else, and tested with the check on.
+    parameter_validation=False,
+    # botocore would put its own together twice for every request, a twentieth of one.
+    user_agent="valro-backend",
 )
 
 # Conditions, each with the reason why it is enough.
