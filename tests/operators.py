@@ -4,7 +4,9 @@ import contextlib
 import hashlib
 import json
 import os
+import pty
 import re
+import select
 import shutil
 import subprocess
 import sys
@@ -128,6 +130,28 @@ class Account:
             timeout=60,
         )
         return Run(done.returncode, done.stdout, done.stderr, self.calls())
+
+    def run_on_a_terminal(
+        self, answer: str, *arguments: str, script: str = "create-infrastructure.sh"
+    ) -> tuple[int, str]:
+        """Runs a script on a terminal, answers its question, and returns status and screen."""
+        self.prepare()
+        process, terminal = pty.fork()
+        if process == 0:
+            command = ["bash", str(self.folder / script), *arguments]
+            os.execvpe("bash", command, self.environment(NO_VERIFY="true"))  # noqa: S606  no shell
+        screen = b""
+        with contextlib.suppress(OSError):  # Linux: the terminal is gone once the script has ended
+            while select.select([terminal], [], [], 30)[0]:
+                data = os.read(terminal, 4096)
+                if not data:
+                    break
+                screen += data
+                if screen.endswith((b": ", b"[y/N] ")):
+                    os.write(terminal, f"{answer}\n".encode())
+        os.close(terminal)
+        _, status = os.waitpid(process, 0)
+        return os.waitstatus_to_exitcode(status), screen.decode()
 
     def calls(self) -> list[Call]:
         lines = (self.stub / "calls.jsonl").read_text().splitlines()

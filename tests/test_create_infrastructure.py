@@ -4,9 +4,7 @@ import contextlib
 import http.server
 import json
 import os
-import pty
 import re
-import select
 import signal
 import subprocess
 import sys
@@ -742,29 +740,8 @@ class TestTheZips:
 
 @pytest.mark.e2e
 class TestOnATerminal:
-    def ask(self, account: Account, answer: str) -> tuple[int, str]:
-        """Runs the script on a terminal, types an answer, and returns the status and the screen."""
-        account.prepare()
-        process, terminal = pty.fork()
-        if process == 0:
-            script = str(account.folder / "create-infrastructure.sh")
-            environment = account.environment(NO_VERIFY="true")
-            os.execvpe("bash", ["bash", script], environment)  # noqa: S606  no shell is wanted
-        screen = b""
-        with contextlib.suppress(OSError):  # Linux: the terminal is gone once the script has ended
-            while select.select([terminal], [], [], 30)[0]:
-                data = os.read(terminal, 4096)
-                if not data:
-                    break
-                screen += data
-                if b"ARN" in data and screen.rstrip().endswith(b":"):
-                    os.write(terminal, f"{answer}\n".encode())
-        os.close(terminal)
-        _, status = os.waitpid(process, 0)
-        return os.waitstatus_to_exitcode(status), screen.decode()
-
     def test_the_arn_is_asked_for(self, account: Account):
-        code, screen = self.ask(account, ARN)
+        code, screen = account.run_on_a_terminal(ARN)
 
         assert code == 0, screen
         assert "AgentCore Runtime ARN: " in screen
@@ -776,13 +753,13 @@ class TestOnATerminal:
             argument="valro-worker",
         )
 
-        code, screen = self.ask(account, "")
+        code, screen = account.run_on_a_terminal("")
 
         assert code == 0, screen
         assert f"[{ARN}]" in screen
 
     def test_an_answer_of_another_shape_is_rejected(self, account: Account):
-        code, _ = self.ask(account, "my agent")
+        code, _ = account.run_on_a_terminal("my agent")
 
         assert code == 2
         assert [call.command for call in account.calls()] == ["lambda get-function"]
