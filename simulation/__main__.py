@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from itertools import count
 
-from simulation.choices import shrink
+from simulation.choices import Script, shrink
 from simulation.mutations import MUTATIONS, mutated
 from simulation.schedule import DEFAULT_SKEW, Result, run
 
@@ -41,7 +41,7 @@ def shrunk(seed: int, skew: float, seconds: float) -> Result:
         return run(seed, skew=skew, tracing=True)
     invariant = first.violation.invariant
 
-    def fails(script: list[int]) -> bool:
+    def fails(script: Script) -> bool:
         violation = run(script=script, skew=skew).violation
         return violation is not None and violation.invariant == invariant
 
@@ -105,7 +105,8 @@ def explore(
                 number, met, bad = future.result()
                 done += number
                 faults += met
-                failed = bad if failed is None else failed
+                if bad is not None:
+                    failed = min(bad, bad if failed is None else failed)
             bar.show(done)
     bar.end()
     return done, faults, failed
@@ -187,7 +188,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with mutated(given.mutation):
         result = shrunk(failed, given.skew, given.shrink_seconds)
     print("\n".join(result.trace))
-    print(f"\nAgain, in full: python -m simulation --seed {failed} --trace")
+    again = f"python -m simulation --seed {failed} --skew {given.skew:g} --trace"
+    print(
+        f"\nAgain, in full: {again}" + (f" --mutation {given.mutation!r}" if given.mutation else "")
+    )
     return 1
 
 

@@ -257,6 +257,7 @@ class Network:
     def _arrive(self, trip: Trip, serve: Callable[[], Any], actor: Actor, ticket: int) -> None:
         answer: Any
         delay = trip.coming
+        self.world.choices.stream = f"{actor.stream}>"
         try:
             answer = serve()
         except ClientError as error:
@@ -405,6 +406,7 @@ class Delivery(NamedTuple):
     request_id: str
     accepted: float
     attempt: int
+    stream: str  # of choices
 
 
 class Queue:
@@ -434,13 +436,14 @@ class Queue:
                 again = (1.0, 61.0, 600.0, 700.0, 955.0, 961.0, 1_100.0)
                 delays.append(choices.pick(again))
         world.trace(f"Lambda takes {request_id} for {event['task_id']}, due in {delays} s", "queue")
-        delivery = Delivery(event, request_id, world.now, 0)
+        delivery = Delivery(event, request_id, world.now, 0, f"{choices.stream}/event")
         for delay in delays:
             deliver = partial(self._deliver, delivery, throttled=fault == "throttled")
             world.after(delay, deliver)
 
     def _deliver(self, delivery: Delivery, *, throttled: bool) -> None:
         world = self.aws.world
+        world.choices.stream = delivery.stream
         if throttled:
             still = world.choices.below(3) > 0
             wait = world.choices.pick((5.0, 1.0, 60.0, 200.0))

@@ -1,33 +1,41 @@
-"""Where chance comes from: a list of small numbers, in which 0 always means the simplest thing."""
+"""Where chance comes from: small numbers, in which 0 always means the simplest thing."""
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
+
+# The choices of a schedule, by who made them. So what one client no longer does, because it was
+# shrunk away, does not change what another one does.
+Script = Mapping[str, Sequence[int]]
 
 
 class Choices:
     """Makes the choices of one schedule and keeps them, so that they can be made again.
 
     They come from ``seed``, or from a ``script`` of earlier ones, after whose end each is 0.
+    ``stream`` is who chooses; the world sets it.
     """
 
-    def __init__(self, seed: int | None = None, script: Sequence[int] = ()) -> None:
-        self.made: list[int] = []
+    def __init__(self, seed: int | None = None, script: Script | None = None) -> None:
+        self.made: dict[str, list[int]] = {}
+        self.stream = ""
         self._random = random.Random(seed).random if seed is not None else None
-        self._script = iter(script)
+        self._script = script or {}
 
     def below(self, limit: int) -> int:
         """A number from 0 to ``limit - 1``."""
+        made = self.made.setdefault(self.stream, [])
         if self._random:
             value = int(self._random() * limit)
         else:
-            value = min(next(self._script, 0), limit - 1)
-        self.made.append(value)
+            script = self._script.get(self.stream, ())
+            value = min(script[len(made)], limit - 1) if len(made) < len(script) else 0
+        made.append(value)
         return value
 
     def pick(self, options: Sequence[T]) -> T:
@@ -42,54 +50,71 @@ class Choices:
 class Shrinker:
     """Makes a failing script shorter and its numbers smaller, as long as it still ``fails``."""
 
-    def __init__(
-        self, script: list[int], fails: Callable[[list[int]], bool], seconds: float
-    ) -> None:
-        self.script = script
+    def __init__(self, script: Script, fails: Callable[[Script], bool], seconds: float) -> None:
+        self.script = {stream: _stripped(numbers) for stream, numbers in script.items()}
         self.fails = fails
         self.end = time.monotonic() + seconds
 
-    def run(self) -> list[int]:
+    def run(self) -> Script:
         """The simplest script found in the time there is."""
-        before: list[int] = []
+        before: Script = {}
         while self.script != before and time.monotonic() < self.end:
-            before = self.script
-            while self.script and self._try(self.script[: len(self.script) // 2]):
-                pass
-            size = max(len(self.script) // 2, 1)
-            while size:
-                self._remove_blocks(size)
-                size //= 2
-            self._lower_numbers()
-        while self.script and self.script[-1] == 0:
-            self.script = self.script[:-1]
-        return self.script
+            before = dict(self.script)
+            self._remove_streams()
+            for stream in list(self.script):
+                self._shorten(stream)
+            for stream in list(self.script):
+                self._lower(stream)
+        return {stream: numbers for stream, numbers in self.script.items() if numbers}
 
-    def _try(self, candidate: list[int]) -> bool:
+    def _try(self, changes: Script) -> bool:
+        changed = {stream: _stripped(numbers) for stream, numbers in changes.items()}
+        candidate = self.script | changed
         if time.monotonic() < self.end and candidate != self.script and self.fails(candidate):
             self.script = candidate
             return True
         return False
 
-    def _remove_blocks(self, size: int) -> None:
-        start = 0
-        while start < len(self.script):
-            head, block = self.script[:start], self.script[start : start + size]
-            tail = self.script[start + size :]
-            if not self._try(head + tail):
-                if any(block):
-                    self._try([*head, *(0 for _ in block), *tail])
-                start += size
+    def _remove_streams(self) -> None:
+        names = [name for name, numbers in self.script.items() if numbers]
+        for start, end in _blocks(len(names)):
+            self._try({name: [] for name in names[start:end]})
 
-    def _lower_numbers(self) -> None:
-        for index in range(len(self.script)):  # whose length no longer changes
-            for lower in (0, self.script[index] // 2, self.script[index] - 1):
-                if 0 <= lower < self.script[index]:
-                    self._try([*self.script[:index], lower, *self.script[index + 1 :]])
+    def _shorten(self, stream: str) -> None:
+        for start, end in _blocks(len(self.script[stream])):
+            numbers = self.script[stream]
+            zeros = [0] * (end - start)
+            if not self._try({stream: numbers[:start] + zeros + numbers[end:]}):
+                self._try({stream: numbers[:start] + numbers[end:]})
+
+    def _lower(self, stream: str) -> None:
+        for index in range(len(self.script[stream])):
+            self._lower_to(stream, index, lambda number: number // 2)
+            self._lower_to(stream, index, lambda number: number - 1)
+
+    def _lower_to(self, stream: str, index: int, lower: Callable[[int], int]) -> None:
+        numbers = self.script[stream]
+        if index < len(numbers) and numbers[index]:
+            self._try({stream: [*numbers[:index], lower(numbers[index]), *numbers[index + 1 :]]})
 
 
-def shrink(
-    script: list[int], fails: Callable[[list[int]], bool], *, seconds: float = 20.0
-) -> list[int]:
+def shrink(script: Script, fails: Callable[[Script], bool], *, seconds: float) -> Script:
     """The shortest and simplest script found, within ``seconds``, that still ``fails``."""
     return Shrinker(script, fails, seconds).run()
+
+
+def _blocks(length: int) -> Iterator[tuple[int, int]]:
+    """All of it, then its halves, and so on to single places; the last first."""
+    size = length
+    while size:
+        for end in range(length, 0, -size):
+            yield max(end - size, 0), end
+        size //= 2
+
+
+def _stripped(numbers: Sequence[int]) -> list[int]:
+    """Without the zeros at its end, which stand for themselves."""
+    kept = list(numbers)
+    while kept and not kept[-1]:
+        kept.pop()
+    return kept

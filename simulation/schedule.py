@@ -6,7 +6,7 @@ import sys
 import traceback
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +19,7 @@ import lambda_function
 import worker_lambda
 from simulation import people
 from simulation.aws import AGENT_ARN, WORKER_ARN, Aws
-from simulation.choices import Choices
+from simulation.choices import Choices, Script
 from simulation.invariants import Invariants
 from simulation.world import EPOCH, Lock, Sandbox, Timer, Violation, World
 
@@ -46,7 +46,7 @@ class Result:
 
     violation: Violation | None
     faults: Counter[str]
-    choices: list[int]
+    choices: Script
     trace: list[str]
 
 
@@ -97,8 +97,9 @@ class Backend:
     def new_sandbox(self, function: str, request_id: str) -> Sandbox:
         """A sandbox for one invocation."""
         seconds = API_SECONDS if function == "api" else self.worker_seconds
-        self.world.names[function] += 1
-        return Sandbox(function, f"{function}-{self.world.names[function]}", request_id, seconds)
+        world = self.world
+        stream = world.unique(f"{world.choices.stream}/{function}")
+        return Sandbox(function, world.unique(function), stream, request_id, seconds)
 
     def start_api(self, sandbox: Sandbox, event: Json) -> None:
         """Runs the API on a request."""
@@ -154,7 +155,7 @@ class Backend:
 
 def run(
     seed: int | None = None,
-    script: Sequence[int] = (),
+    script: Script | None = None,
     *,
     tracing: bool = False,
     skew: float = DEFAULT_SKEW,

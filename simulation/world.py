@@ -36,10 +36,11 @@ class Violation(BaseException):
 class Actor:
     """A thread of control. ``ticket`` tells a wait that is over from the one that goes on."""
 
-    __slots__ = ("greenlet", "name", "sandbox", "ticket")
+    __slots__ = ("greenlet", "name", "sandbox", "stream", "ticket")
 
-    def __init__(self, name: str, sandbox: Sandbox | None) -> None:
+    def __init__(self, name: str, sandbox: Sandbox | None, stream: str) -> None:
         self.name = name
+        self.stream = stream  # of choices
         self.sandbox = sandbox
         self.ticket = 0
         self.greenlet: Any = None
@@ -48,9 +49,12 @@ class Actor:
 class Sandbox:
     """One invocation of a function: its clock, its time limit, its threads and how it went."""
 
-    def __init__(self, function: str, name: str, request_id: str, timeout: float) -> None:
+    def __init__(
+        self, function: str, name: str, stream: str, request_id: str, timeout: float
+    ) -> None:
         self.function = function
         self.name = name
+        self.stream = stream  # of choices
         self.request_id = request_id
         self.timeout = timeout
         self.started = 0.0
@@ -103,6 +107,7 @@ class World:
             if not self._queue:
                 return
             self.now, _order, what, arguments = heapq.heappop(self._queue)
+            self.choices.stream = ""
             what(*arguments)
         raise Violation("everything ends", f"more than {MOST_STEPS:,} steps")
 
@@ -143,8 +148,8 @@ class World:
         delay: float = 0.0,
     ) -> Actor:
         """Starts an actor, in a sandbox if it is a thread of a function."""
-        self.names[name] += 1
-        actor = Actor(f"{name}-{self.names[name]}" if sandbox is None else name, sandbox)
+        stream = self.unique(f"{self.choices.stream}/{name}")
+        actor = Actor(self.unique(name) if sandbox is None else name, sandbox, stream)
 
         def life() -> None:
             try:
@@ -161,6 +166,11 @@ class World:
         self.after(delay, self.resume, actor, 0, None)
         return actor
 
+    def unique(self, name: str) -> str:
+        """A name that is used once."""
+        self.names[name] += 1
+        return f"{name}-{self.names[name]}"
+
     def bury(self) -> None:
         """Ends every actor that is left, when a schedule is over."""
         for actor in list(self.actors):
@@ -169,6 +179,7 @@ class World:
     def _switch(self, actor: Actor, value: Any) -> None:
         actor.ticket += 1
         self.current = actor
+        self.choices.stream = actor.stream
         if actor.greenlet:
             actor.greenlet.switch(value)
         else:
@@ -188,6 +199,7 @@ class World:
     def start_sandbox(self, sandbox: Sandbox, handler: Callable[[], Any]) -> None:
         """Runs ``handler`` in a sandbox; ``on_end`` gets its result, or None if it died."""
         sandbox.started = self.now
+        self.choices.stream = sandbox.stream
         sandbox.skew = self.choices.pick(self.skews) if len(self.skews) > 1 else 0.0
 
         def body() -> None:
