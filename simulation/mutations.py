@@ -76,8 +76,8 @@ MUTATIONS: dict[str, Line | Constant] = {
     "claim token is the request id": Line(
         Run, "_claim", "uuid.uuid4().hex", "self.context.aws_request_id"
     ),
-    "claim's deadline before the worker's end": Line(
-        Store, "claim_task", "function_end + DEADLINE_MARGIN_SECONDS", "function_end - 300"
+    "claim's deadline before the worker's end": Constant(
+        dynamodb_helpers, "DEADLINE_MARGIN_SECONDS", -300
     ),
     "claimed task's events in the wrong order": Line(
         Store, "claim_task", "_update(attributes, events, ", "_update(attributes, events[::-1], "
