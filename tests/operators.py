@@ -1,6 +1,7 @@
 """What the tests of the two operators' scripts share: a stub for AWS, and a quick way to a local one."""
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -218,6 +219,14 @@ def fast_aws_server() -> Iterator[int]:
         yield int(server.stdout.readline())
         assert server.stdin is not None
         server.stdin.close()
+
+
+@contextlib.contextmanager
+def building_in_turn() -> Iterator[None]:
+    """Keeps other test workers from building the zips at the same time."""
+    with (ROOT / "deploy.sh").open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 class Stack:
