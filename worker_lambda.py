@@ -21,6 +21,10 @@ that do nothing in the background). DYNAMODB_TABLE_NAME and TASK_TTL_DAYS are th
 
 from __future__ import annotations
 
+import gc
+
+gc.disable()  # Importing makes next to no garbage; prepare() switches the collector on again.
+
 import functools
 import json
 import os
@@ -53,6 +57,7 @@ from dynamodb_helpers import (
     clean_description,
     is_task_id,
     log,
+    prepare,
     task_store,
     timestamp,
 )
@@ -438,3 +443,6 @@ def _is_hopeless(error: Exception) -> bool:
         "AccessDeniedException",
         "ResourceNotFoundException",
     )
+
+
+prepare(task_store, agent_runtime)
