@@ -13,6 +13,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -23,12 +24,12 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from dynamodb_helpers import PENDING_EXPIRED
+from dynamodb_helpers import PENDING_EXPIRED, PROCESSING_EXPIRED
 from lambda_function import idempotent_id
-from local import REGION
+from local import REGION, faults
 from local.aws import AGENT_RUNTIME_ARN, LocalStack, local_stack
 from local.processes import Program
-from local.vendors import build_answer
+from local.vendors import build_answer, progress_lines
 from tests.conftest import TABLE_NAME, Deployment, eventually
 from tests.contract import CheckedApi
 from tests.test_end_to_end import (
@@ -39,6 +40,7 @@ from tests.test_end_to_end import (
     backdate,
     function_processes,
     messages,
+    with_no_worker,
 )
 
 pytestmark = pytest.mark.e2e
@@ -54,6 +56,8 @@ Rule = dict[str, Any]
 THROTTLED: Rule = {"error": {"code": "ThrottlingException", "status": 400}}
 BROKEN: Rule = {"error": {"code": "InternalServerError", "status": 500}}
 CUT: Rule = {"reset": True}
+# It reaches nobody, and there is no answer for longer than any of these tests waits.
+HELD: Rule = {"timeout_ms": 60_000}
 # It is done, and nobody learns of it: the connection ends where the answer should be.
 ANSWER_LOST: Rule = {"response": {"abort_bytes": 0}}
 # The same for an answer that has no body: a header too long for any client ends the connection.
@@ -222,6 +226,19 @@ class FaultyDeployment(Deployment):
         lines = self.logged("valro-worker", task_id, '"outcome"')
         return [json.loads(line[line.index("{") :])["outcome"] for line in lines]
 
+    def wait_for_outcomes(self, task_id: str, count: int) -> list[str]:
+        """The outcomes of a task's deliveries, once there are so many."""
+        return eventually(lambda: self.outcomes(task_id), lambda seen: len(seen) >= count, 30)
+
+    def deliveries(self) -> int:
+        """Counts the worker's invocations that have ended, whatever became of them."""
+        return len(self.logged("valro-worker", "REPORT RequestId"))
+
+    def stops(self, task_id: str) -> int:
+        """Counts how often AgentCore was asked to stop a task's session."""
+        sessions = self.stack.agent_report()["stopped"]
+        return sum(session.startswith(task_id) for session in sessions)
+
     def kill(self, function: str) -> None:
         """Kills a function's processes, as an out-of-memory does."""
         for process in function_processes(self, function):
@@ -263,7 +280,8 @@ def stack() -> Iterator[FaultyDeployment]:
     }
     try:
         # Without authorization: the proxy makes the Host header another than the signed one.
-        with local_stack(authorization=False, function_environment=environment) as local:
+        # At this pace progress is written while the agent is still at work.
+        with local_stack(pace=0.1, authorization=False, function_environment=environment) as local:
             aws.start(local.endpoint, local.folder)
             agent.start(local.agent_endpoint, local.folder)
             aws.warm_up("dynamodb", "list_tables")
@@ -276,8 +294,8 @@ def stack() -> Iterator[FaultyDeployment]:
             assert deployment.run(QUIET)["status"] == "completed"
             yield deployment
     finally:
-        aws.stop()
-        agent.stop()
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(FaultProxy.stop, [aws, agent]))
 
 
 def new_task() -> tuple[str, str]:
@@ -448,6 +466,499 @@ def test_a_task_whose_worker_and_whose_failure_both_got_lost_stays_pending_and_e
     assert (task["status"], task["error_message"]) == ("error", PENDING_EXPIRED)
     assert messages(task) == [CREATED, PENDING_EXPIRED]
     assert stack.agent_runs(task_id) == 0
+
+
+# DynamoDB, when the task is claimed
+
+
+@pytest.mark.parametrize("what", [THROTTLED, BROKEN], ids=["throttled", "500"])
+def test_a_claim_that_fails_for_seconds_only_delays_the_task(stack: FaultyDeployment, what: Rule):
+    key, task_id = new_task()
+
+    with stack.aws.fault(claim_of(task_id), what) as fault:
+        assert stack.post(QUIET, key).status == 202
+        fault.wait_for(6)
+        assert messages(stack.task(task_id)) == [CREATED]
+
+    assert_completed(stack, stack.finish(task_id), [])
+    assert stack.wait_for_outcomes(task_id, 1) == ["completed"]
+
+
+@pytest.mark.parametrize("times", [1, 4], ids=["once", "four times"])
+def test_a_claim_whose_answer_is_lost_is_still_the_workers_own(stack: FaultyDeployment, times: int):
+    key, task_id = new_task()
+
+    with stack.aws.fault(claim_of(task_id), ANSWER_LOST, times) as fault:
+        stack.post(QUIET, key)
+        fault.wait_for(1)
+        task = stack.finish(task_id)
+
+    assert_completed(stack, task, [])
+
+
+def test_a_claim_that_fails_for_longer_than_a_worker_tries_is_for_the_next_delivery(
+    stack: FaultyDeployment,
+):
+    key, task_id = new_task()
+
+    with stack.worker(timeout=10):
+        before = stack.deliveries()
+        with stack.aws.fault(claim_of(task_id), BROKEN):
+            stack.post(QUIET, key)
+            eventually(stack.deliveries, lambda ended: ended > before, 30)
+        task = stack.finish(task_id)
+
+    assert_completed(stack, task, [])
+    assert stack.wait_for_outcomes(task_id, 1) == ["completed"]
+
+
+def test_a_claim_that_fails_in_every_delivery_ends_the_task_16_minutes_after_its_post(
+    stack: FaultyDeployment,
+):
+    key, task_id = new_task()
+
+    with stack.worker(timeout=10), stack.aws.fault(claim_of(task_id), BROKEN):
+        before = stack.deliveries()
+        stack.post(QUIET, key)
+        eventually(stack.deliveries, lambda ended: ended == before + 3, 30)
+    assert stack.task(task_id)["status"] == "pending"
+
+    backdate(stack, task_id)
+    task = stack.task(task_id)
+    assert (task["status"], task["error_message"]) == ("error", PENDING_EXPIRED)
+    assert messages(task) == [CREATED, PENDING_EXPIRED]
+    assert stack.agent_runs(task_id) == 0
+
+
+# DynamoDB, while the agent says what it does
+
+
+@pytest.mark.parametrize(
+    "what", [THROTTLED, BROKEN, ANSWER_LOST], ids=["throttled", "500", "answer lost"]
+)
+def test_no_line_of_progress_is_lost_or_there_twice(stack: FaultyDeployment, what: Rule):
+    """What could not be written rides in the next write; what arrived unnoticed is not repeated."""
+    key, task_id = new_task()
+
+    with stack.aws.fault(progress_of(task_id), what):
+        stack.post(PROMPT, key)
+        task = stack.finish(task_id)
+
+    assert_completed(stack, task, progress_lines(PROMPT, build_answer(PROMPT)))
+
+
+# DynamoDB, when the outcome is written
+
+
+@pytest.mark.parametrize("what", [THROTTLED, BROKEN], ids=["throttled", "500"])
+def test_an_outcome_that_cannot_be_written_for_seconds_is_only_late(
+    stack: FaultyDeployment, what: Rule
+):
+    key, task_id = new_task()
+
+    with stack.aws.fault(end_of(task_id, "completed"), what) as fault:
+        stack.post(QUIET, key)
+        fault.wait_for(6)
+        assert messages(stack.task(task_id)) == [CREATED, *STARTED]
+
+    assert_completed(stack, stack.finish(task_id), [])
+
+
+@pytest.mark.parametrize("times", [1, 4], ids=["once", "four times"])
+def test_an_outcome_whose_answer_is_lost_is_written_once(stack: FaultyDeployment, times: int):
+    key, task_id = new_task()
+
+    with stack.aws.fault(end_of(task_id, "completed"), ANSWER_LOST, times):
+        stack.post(QUIET, key)
+        task = stack.finish(task_id)
+        assert stack.wait_for_outcomes(task_id, 1) == ["completed"]
+
+    assert_completed(stack, task, [])
+    assert stack.task(task_id) == task
+
+
+@pytest.mark.parametrize("what", [BROKEN, ANSWER_LOST], ids=["500", "answer lost"])
+def test_a_failure_whose_write_fails_too_is_written_once(stack: FaultyDeployment, what: Rule):
+    key, task_id = new_task()
+
+    with stack.aws.fault(end_of(task_id, "error"), what, times=3) as fault:
+        stack.post("[agent: error]", key)
+        fault.wait_for(1)
+        task = stack.finish(task_id)
+
+    assert_failed(stack, task, f"The vendor directory is closed today. {MAY_HAVE_ACTED}", runs=1)
+
+
+@pytest.mark.parametrize("what", [BROKEN, ANSWER_LOST], ids=["500", "answer lost"])
+def test_a_large_answer_whose_write_fails_is_there_once_and_whole(
+    stack: FaultyDeployment, what: Rule
+):
+    key, task_id = new_task()
+    size = 500_000  # in chunks, and still a body that the proxy takes: at most 1 MiB
+
+    with stack.aws.fault(large_end_of(task_id), what, times=3) as fault:
+        stack.post(f"[agent: huge {size}]", key)
+        fault.wait_for(1)
+        task = stack.finish(task_id)
+
+    assert messages(task) == [CREATED, *STARTED, COMPLETED]
+    assert task["agent_response"] == faults.random_text(size)
+    assert stack.agent_runs(task_id) == 1
+
+
+def test_an_outcome_that_is_never_written_is_in_the_log_and_the_task_ends(
+    stack: FaultyDeployment,
+):
+    key, task_id = new_task()
+
+    with stack.worker(timeout=11), stack.aws.fault(end_of(task_id, "completed"), BROKEN):
+        stack.post(QUIET, key)
+        outcomes = stack.wait_for_outcomes(task_id, 2)
+
+    assert outcomes == ["lost", "not_claimed"]
+    assert stack.task(task_id)["status"] == "processing"
+    lines = stack.logged("valro-worker", task_id, "answer could not be written")
+    parts = [json.loads(line[line.index("{") :]) for line in lines]
+    answer = json.loads("".join(part["text"] for part in parts))
+    assert answer["agent_response"] == build_answer(PROMPT)["response"]
+    backdate(stack, task_id)
+    task = stack.task(task_id)
+    assert (task["status"], task["error_message"]) == ("error", PROCESSING_EXPIRED)
+    assert messages(task) == [CREATED, *STARTED, PROCESSING_EXPIRED]
+    assert stack.agent_runs(task_id) == 1
+
+
+def test_an_answer_after_the_deadline_is_logged_and_does_not_change_what_was_final(
+    stack: FaultyDeployment,
+):
+    key, task_id = new_task()
+    stack.post(f"{PROMPT} [agent: stall 2]", key)
+    eventually(lambda: stack.task(task_id), lambda task: len(task["events"]) > 3)
+
+    backdate(stack, task_id)
+    task = stack.task(task_id)
+
+    assert (task["status"], task["error_message"]) == ("error", PROCESSING_EXPIRED)
+    assert stack.wait_for_outcomes(task_id, 1) == ["lost"]
+    assert stack.logged("valro-worker", task_id, "answer came too late")
+    assert stack.task(task_id) == task
+    assert stack.agent_runs(task_id) == 1
+
+
+# DynamoDB, while somebody reads
+
+
+@pytest.mark.parametrize("what", [THROTTLED, BROKEN, CUT], ids=["throttled", "500", "cut"])
+def test_a_poll_that_cannot_read_is_a_500_and_the_next_one_sees_the_task(
+    stack: FaultyDeployment, what: Rule
+):
+    task = stack.run(QUIET)
+
+    with stack.aws.fault(read_of(task["id"]), what):
+        answer = stack.api.request("GET", f"/tasks/{task['id']}")
+
+    assert (answer.status, answer.json()["code"]) == (500, "internal_error")
+    assert stack.task(task["id"]) == task
+
+
+def test_a_list_that_cannot_read_is_a_500_and_the_next_one_is_whole(stack: FaultyDeployment):
+    task = stack.run(QUIET)
+
+    with stack.aws.fault({"service": "dynamodb", "operation": "BatchGetItem"}, THROTTLED):
+        answer = stack.api.request("GET", "/tasks")
+
+    assert (answer.status, answer.json()["code"]) == (500, "internal_error")
+    assert task["id"] in {listed["id"] for listed in stack.api.request("GET", "/tasks").json()}
+
+
+@pytest.mark.parametrize("what", [BROKEN, ANSWER_LOST], ids=["500", "answer lost"])
+def test_a_read_that_cannot_end_an_overdue_task_leaves_that_to_the_next_read(
+    stack: FaultyDeployment, what: Rule
+):
+    task_id = str(uuid.uuid4())
+    with_no_worker(stack, task_id)
+    backdate(stack, task_id)
+
+    with stack.aws.fault(end_of(task_id, "error"), what):
+        stack.api.request("GET", f"/tasks/{task_id}")
+    task = stack.task(task_id)
+
+    assert (task["status"], task["error_message"]) == ("error", PENDING_EXPIRED)
+    assert messages(task) == [CREATED, PENDING_EXPIRED]
+
+
+# Processes that die
+
+
+def test_an_api_killed_before_it_started_the_worker_leaves_a_task_that_the_same_key_starts(
+    stack: FaultyDeployment,
+):
+    key, task_id = new_task()
+
+    with ThreadPoolExecutor(1) as pool, stack.aws.fault(WORKER_START, HELD, times=1) as fault:
+        # Not through the API that knows its contract: what the gateway says here is its own.
+        body, header = {"description": QUIET}, {"Idempotency-Key": key}
+        posting = pool.submit(stack.stack.api.request, "POST", "/tasks", body, header)
+        fault.wait_for(1)
+        stack.kill("valro-backend")
+        assert posting.result().status >= 500
+
+    assert stack.task(task_id)["status"] == "pending"
+    assert stack.agent_runs(task_id) == 0
+    make_older(stack, task_id, 31)
+    assert stack.post(QUIET, key).status == 202
+    assert_completed(stack, stack.finish(task_id), [])
+
+
+def test_a_worker_killed_before_its_claim_is_replaced(stack: FaultyDeployment):
+    """Nothing had been started, so the next delivery of the event may run the agent."""
+    key, task_id = new_task()
+
+    with stack.aws.fault(claim_of(task_id), HELD, times=1) as fault:
+        stack.post(QUIET, key)
+        fault.wait_for(1)
+        stack.kill("valro-worker")
+        task = stack.finish(task_id)
+
+    assert_completed(stack, task, [])
+
+
+def test_a_worker_killed_in_mid_stream_is_not_replaced(stack: FaultyDeployment):
+    key, task_id = new_task()
+    stack.post(f"{PROMPT} [agent: stall]", key)
+    eventually(lambda: stack.task(task_id), lambda task: len(task["events"]) > 3)
+
+    stack.kill("valro-worker")
+
+    assert stack.wait_for_outcomes(task_id, 1) == ["not_claimed"]
+    assert stack.task(task_id)["status"] == "processing"
+    backdate(stack, task_id)
+    task = stack.task(task_id)
+    assert (task["status"], task["error_message"]) == ("error", PROCESSING_EXPIRED)
+    lines = ["Waiting for a vendor to answer", PROCESSING_EXPIRED]
+    assert messages(task) == [CREATED, *STARTED, *lines]
+    assert stack.agent_runs(task_id) == 1
+
+
+def test_a_worker_killed_while_it_writes_the_outcome_is_not_replaced(stack: FaultyDeployment):
+    key, task_id = new_task()
+
+    with stack.aws.fault(end_of(task_id, "completed"), HELD) as fault:
+        stack.post(QUIET, key)
+        fault.wait_for(1)
+        stack.kill("valro-worker")
+        assert stack.wait_for_outcomes(task_id, 1) == ["not_claimed"]
+
+    backdate(stack, task_id)
+    task = stack.task(task_id)
+    assert (task["status"], task["error_message"]) == ("error", PROCESSING_EXPIRED)
+    assert stack.agent_runs(task_id) == 1
+
+
+# AgentCore, before it runs the agent
+
+
+@pytest.mark.parametrize(
+    "what, words",
+    [
+        ({"error": {"code": "InternalServerException", "status": 500}},
+         f"The agent's service failed (InternalServerException). {MAY_HAVE_ACTED}"),
+        ({"error": {"code": "ServiceUnavailableException", "status": 503}},
+         f"The agent's service failed (ServiceUnavailableException). {MAY_HAVE_ACTED}"),
+        ({"error": {"code": "RuntimeClientError", "status": 424}},
+         f"The agent failed. {MAY_HAVE_ACTED}"),
+        ({"error": {"code": "AccessDeniedException", "status": 403}},
+         f"The agent could not be called (AccessDeniedException). {NOT_STARTED}"),
+        ({"error": {"code": "ResourceNotFoundException", "status": 404}},
+         f"The agent could not be called (ResourceNotFoundException). {NOT_STARTED}"),
+        (CUT, f"The connection to the agent was lost. {MAY_HAVE_ACTED}"),
+    ],
+    ids=["500", "503", "424", "403", "404", "cut"],
+)  # fmt: skip
+def test_a_call_that_fails_in_any_way_that_may_have_started_the_agent_is_made_once(
+    stack: FaultyDeployment, what: Rule, words: str
+):
+    key, task_id = new_task()
+
+    with stack.agent.fault(agent_call_of(task_id), what) as fault:
+        stack.post(QUIET, key)
+        task = stack.finish(task_id)
+        assert fault.strikes() == 1
+
+    assert_failed(stack, task, words, runs=0)
+    assert stack.stops(task_id) == (1 if "service" in words or "connection" in words else 0)
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        {"error": {"code": "ThrottlingException", "status": 429}},
+        {"error": {"code": "RetryableConflictException", "status": 409}},
+        {"error": {"code": "ServiceQuotaExceededException", "status": 402}},
+    ],
+    ids=["429", "409", "402"],
+)
+def test_an_agent_that_is_refused_is_called_again_and_runs_once(
+    stack: FaultyDeployment, what: Rule
+):
+    key, task_id = new_task()
+
+    with stack.agent.fault(agent_call_of(task_id), what, times=2) as fault:
+        stack.post(QUIET, key)
+        fault.wait_for(2)
+        assert_completed(stack, stack.finish(task_id), [])
+
+
+def test_an_agent_that_is_refused_all_the_time_was_not_started(stack: FaultyDeployment):
+    key, task_id = new_task()
+    throttled = {"error": {"code": "ThrottlingException", "status": 429}}
+
+    with stack.worker(timeout=6), stack.agent.fault(agent_call_of(task_id), throttled) as fault:
+        stack.post(QUIET, key)
+        task = stack.finish(task_id)
+        assert fault.strikes() > 1
+
+    words = f"The agent was too busy, or out of reach, for too long. {NOT_STARTED}"
+    assert_failed(stack, task, words, runs=0)
+    assert stack.stops(task_id) == 0
+
+
+def test_an_agent_that_refuses_connections_was_not_started(stack: FaultyDeployment):
+    key, task_id = new_task()
+    with socket.socket() as closed:  # bound, so nobody else takes it, and not listening
+        closed.bind(("127.0.0.1", 0))
+        nowhere = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        with stack.worker(timeout=6, AWS_ENDPOINT_URL_BEDROCK_AGENTCORE=nowhere):
+            stack.post(QUIET, key)
+            task = stack.finish(task_id)
+
+    words = f"The agent was too busy, or out of reach, for too long. {NOT_STARTED}"
+    assert_failed(stack, task, words, runs=0)
+
+
+# The agent's answer
+
+
+@pytest.mark.parametrize(
+    "behaviour, lines, words",
+    [
+        ("fail", [], "The agent failed."),
+        ("fail-midway",
+         ["Looking for landscapers in Charlotte within $300", "Found 3 landscapers within $300"],
+         "The sample agent was told to fail in mid-stream."),
+        ("error", [], "The vendor directory is closed today."),
+        ("cut", ["Looking for vendors"], "The connection to the agent was lost."),
+        ("invalid-json", [], "The agent's answer cannot be read."),
+        ("invalid-utf8", [], "The agent's answer cannot be read."),
+        ("empty", [], "The agent ended without an answer."),
+    ],
+)  # fmt: skip
+def test_an_agent_that_fails_ends_the_task_in_words_and_is_run_once(
+    stack: FaultyDeployment, behaviour: str, lines: list[str], words: str
+):
+    task = stack.run(f"{PROMPT} [agent: {behaviour}]")
+
+    said = f"{words} {MAY_HAVE_ACTED}"
+    assert (task["status"], task["error_message"]) == ("error", said)
+    assert messages(task) == [CREATED, *STARTED, *lines, f"Agent error: {said}"]
+    assert stack.agent_runs(task["id"]) == 1
+    assert stack.wait_for_outcomes(task["id"], 1) == ["error"]
+
+
+@pytest.mark.parametrize("cut_after", [0, 300], ids=["before it began", "in the middle"])
+def test_an_answer_that_is_lost_is_not_asked_for_again(stack: FaultyDeployment, cut_after: int):
+    """The agent has run: its answer is lost, not its e-mails."""
+    key, task_id = new_task()
+
+    with stack.agent.fault(
+        agent_call_of(task_id), {"response": {"abort_bytes": cut_after}}
+    ) as fault:
+        stack.post(QUIET, key)
+        task = stack.finish(task_id)
+        assert fault.strikes() == 1
+
+    words = f"The connection to the agent was lost. {MAY_HAVE_ACTED}"
+    assert_failed(stack, task, words, runs=1)
+    assert stack.stops(task_id) == 1
+
+
+def test_an_answer_cut_so_that_it_looks_whole_is_not_taken_for_one(stack: FaultyDeployment):
+    key, task_id = new_task()
+
+    with stack.agent.fault(agent_call_of(task_id), {"response": {"truncate_bytes": 300}}):
+        stack.post(f"{PROMPT} [agent: json]", key)
+        task = stack.finish(task_id)
+
+    words = f"The agent's answer cannot be read. {MAY_HAVE_ACTED}"
+    assert_failed(stack, task, words, runs=1)
+
+
+def test_an_answer_of_20_mb_is_cut_and_says_so(stack: FaultyDeployment):
+    size = 20_000_000
+    # What is kept of it is a body larger than the proxy takes.
+    directly = stack.stack.endpoint
+
+    with stack.worker(timeout=600, AWS_ENDPOINT_URL_DYNAMODB=directly):
+        task = stack.run(f"[agent: huge {size}]")
+
+    kept = len(task["agent_response"])
+    assert task["status"] == "completed"
+    assert task["agent_response_truncated"] is True
+    assert 3_400_000 < kept < 3_500_000
+    assert task["agent_response"] == faults.random_text(size)[:kept]
+    cut = f"The agent's answer was too long: {size - kept:,} bytes of it were cut"
+    assert messages(task) == [CREATED, *STARTED, cut, COMPLETED]
+    assert stack.agent_runs(task["id"]) == 1
+
+
+# Time
+
+
+@pytest.mark.parametrize("behaviour", ["stall", "drip"])
+def test_an_agent_that_never_ends_leaves_time_to_say_so_and_is_asked_to_stop_once(
+    stack: FaultyDeployment, behaviour: str
+):
+    """The outcome is there before Lambda would kill the worker, with a timeout of 5 s too."""
+    with stack.worker(timeout=5):
+        task = stack.run(f"{PROMPT} [agent: {behaviour}]")
+        outcomes = stack.wait_for_outcomes(task["id"], 1)
+
+    assert (task["status"], outcomes) == ("error", ["error"])
+    assert task["error_message"] == f"The agent did not finish in time. {MAY_HAVE_ACTED}"
+    assert 3 < seconds_taken(task) < 5
+    assert task.get("agent_response", "").startswith("Still at it." if behaviour == "drip" else "")
+    assert (stack.agent_runs(task["id"]), stack.stops(task["id"])) == (1, 1)
+    eventually(lambda: stack.stack.agent_report()["running"], lambda ids: task["id"] not in ids)
+
+
+def test_a_runtime_that_never_answers_leaves_time_to_say_so(stack: FaultyDeployment):
+    key, task_id = new_task()
+
+    with stack.worker(timeout=5), stack.agent.fault(agent_call_of(task_id), HELD) as fault:
+        stack.post(QUIET, key)
+        task = stack.finish(task_id)
+        assert fault.strikes() == 1
+
+    assert_failed(stack, task, f"The agent did not finish in time. {MAY_HAVE_ACTED}", runs=0)
+    assert seconds_taken(task) < 5
+    assert stack.stops(task_id) == 1
+
+
+def test_a_session_that_cannot_be_stopped_changes_nothing(stack: FaultyDeployment):
+    """The outcome is written first, and nobody asks a second time."""
+    stop = {"operation": "StopRuntimeSession"}
+
+    with stack.agent.fault(stop, {"error": {"code": "InternalServerException", "status": 500}}) as (
+        fault
+    ):
+        task = stack.run(f"{PROMPT} [agent: cut]")
+        assert stack.wait_for_outcomes(task["id"], 1) == ["error"]
+        fault.wait_for(1)
+        eventually(lambda: stack.logged("valro-worker", task["id"], "session not stopped"), bool)
+        assert fault.strikes() == 1
+
+    assert task["error_message"] == f"The connection to the agent was lost. {MAY_HAVE_ACTED}"
+    assert stack.agent_runs(task["id"]) == 1
 
 
 def make_older(stack: FaultyDeployment, task_id: str, seconds: int) -> None:
