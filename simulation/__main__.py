@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field
 from itertools import count
 
 from simulation.choices import Script, shrink
@@ -20,18 +21,34 @@ BAR_WIDTH = 30
 LINE_EVERY_SECONDS = 10.0
 
 
-def run_batch(
-    seeds: Sequence[int], mutation: str, skew: float
-) -> tuple[int, Counter[str], int | None]:
-    """Runs some schedules; returns how many, what they met, and the seed that failed, if one did."""
-    faults: Counter[str] = Counter()
+@dataclass
+class Tally:
+    """What some schedules came to."""
+
+    schedules: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    seen: Counter[str] = field(default_factory=Counter)
+    failed: int | None = None  # the first seed that broke a promise
+
+    def add(self, other: Tally) -> None:
+        """Adds what others came to."""
+        self.schedules += other.schedules
+        self.faults += other.faults
+        self.seen += other.seen
+        if other.failed is not None:
+            self.failed = min(other.failed, other.failed if self.failed is None else self.failed)
+
+
+def run_batch(seeds: Sequence[int], mutation: str, skew: float) -> Tally:
+    """Runs some schedules, up to the first that breaks a promise."""
+    tally = Tally()
     with mutated(mutation):
-        for number, seed in enumerate(seeds, start=1):
+        for seed in seeds:
             result = run(seed, skew=skew)
-            faults += result.faults
+            tally.add(Tally(1, result.faults, result.seen, seed if result.violation else None))
             if result.violation:
-                return number, faults, seed
-    return len(seeds), faults, None
+                break
+    return tally
 
 
 def shrunk(seed: int, skew: float, seconds: float) -> Result:
@@ -83,16 +100,15 @@ class Bar:
 
 def explore(
     seed: int, total: int | None, seconds: float | None, *, jobs: int, mutation: str, skew: float
-) -> tuple[int, Counter[str], int | None]:
-    """Runs schedules on ``jobs`` processes; returns how many, the faults, and a failing seed."""
+) -> Tally:
+    """Runs schedules on ``jobs`` processes until all are done, time is up, or one fails."""
     bar = Bar(total, seconds)
     end = time.monotonic() + seconds if seconds else float("inf")
-    done, faults = 0, Counter[str]()
+    tally = Tally()
     batches = _batches(seed, total)
-    running: set[Future[tuple[int, Counter[str], int | None]]] = set()
-    failed: int | None = None
+    running: set[Future[Tally]] = set()
     with ProcessPoolExecutor(jobs) as pool:
-        while failed is None:
+        while tally.failed is None:
             while len(running) < jobs + 1 and time.monotonic() < end:
                 batch = next(batches, None)
                 if batch is None:
@@ -102,14 +118,10 @@ def explore(
                 break
             finished, running = wait(running, return_when=FIRST_COMPLETED)
             for future in finished:
-                number, met, bad = future.result()
-                done += number
-                faults += met
-                if bad is not None:
-                    failed = min(bad, bad if failed is None else failed)
-            bar.show(done)
+                tally.add(future.result())
+            bar.show(tally.schedules)
     bar.end()
-    return done, faults, failed
+    return tally
 
 
 def _batches(seed: int, total: int | None) -> Iterator[range]:
@@ -167,7 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\n".join(result.trace))
         return 1 if result.violation else 0
     started = time.monotonic()
-    done, faults, failed = explore(
+    tally = explore(
         given.seed,
         given.count,
         given.seconds,
@@ -176,19 +188,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         skew=given.skew,
     )
     passed = time.monotonic() - started
-    for fault, number in sorted(faults.items()):
-        print(f"{number:12,}  {fault}")
+    for name, number in [*sorted(tally.faults.items()), *sorted(tally.seen.items())]:
+        print(f"{number:12,}  {name}")
     print(
-        f"{done:,} schedules from seed {given.seed}, {passed:.0f} s, {sum(faults.values()):,} faults"
+        f"{tally.schedules:,} schedules from seed {given.seed}, {passed:.0f} s, "
+        f"{tally.faults.total():,} faults"
     )
-    if failed is None:
+    if tally.failed is None:
         print("No promise was broken.")
         return 0
-    print(f"Seed {failed} breaks a promise. Looking for the shortest schedule that does ...\n")
+    print(f"Seed {tally.failed} breaks a promise. Looking for the shortest schedule ...\n")
     with mutated(given.mutation):
-        result = shrunk(failed, given.skew, given.shrink_seconds)
+        result = shrunk(tally.failed, given.skew, given.shrink_seconds)
     print("\n".join(result.trace))
-    again = f"python -m simulation --seed {failed} --skew {given.skew:g} --trace"
+    again = f"python -m simulation --seed {tally.failed} --skew {given.skew:g} --trace"
     print(
         f"\nAgain, in full: {again}" + (f" --mutation {given.mutation!r}" if given.mutation else "")
     )

@@ -136,6 +136,7 @@ class Invariants:
         status, last = new["status"]["S"], added[-1]
         detail = f"{task_id}: {was} to {status} with {added}"
         life.ended, life.ended_by = status, writer
+        self.world.seen[f"tasks {status}"] += 1
         if status == "completed":
             _must("status and last event agree", last == COMPLETED, detail)
             _must("only the holder completes", writer is life.holder, detail)
@@ -162,6 +163,7 @@ class Invariants:
         """Counts what reached the agent, whatever the worker believes."""
         life = self.lives[run.task_id]
         life.runs.append(run)
+        self.world.seen["agent runs"] += 1
         self.world.trace(f"the agent starts for {run.task_id}", "agent")
         _must("the agent runs once", len(life.runs) == 1, f"{run.task_id}: {len(life.runs)} times")
         _must("the prompt is a description", prompt.startswith("Find a "), prompt)
@@ -193,10 +195,15 @@ class Invariants:
         """By when a task must have ended for whoever reads it."""
         return self.lives[task_id].deadline if task_id in self.lives else 0.0
 
+    def answered_in_time(self, method: str, path: str, sandbox: Sandbox) -> None:
+        """The API's own time is enough for all the tries that it makes."""
+        _must("the API answers in time", sandbox.cause != "timeout", f"{method} {path}")
+
     def replied(
         self, owner: str | None, method: str, path: str, reply: Reply, sandbox: Sandbox
     ) -> None:
         """Checks any reply."""
+        self.world.seen[f"replies {reply.status}"] += 1
         leaks = [word for word in INTERNALS if word in reply.text or word in str(reply.headers)]
         _must("nothing internal leaks", not leaks, f"{leaks} in {reply.text[:300]}")
         caused = reply.status != 500 or bool(sandbox.faults)

@@ -54,6 +54,7 @@ class Person:
         going, coming = self.choices.pick(GATEWAY_LATENCIES), self.choices.pick(GATEWAY_LATENCIES)
 
         def ended(response: Json) -> None:
+            self.backend.invariants.answered_in_time(method, path, sandbox)
             if response is not None and self.choices.chance(self.backend.reply_loss):
                 world.count("gateway: reply lost")
                 response = None

@@ -46,6 +46,7 @@ class Result:
 
     violation: Violation | None
     faults: Counter[str]
+    seen: Counter[str]
     choices: Script
     trace: list[str]
 
@@ -178,7 +179,7 @@ def run(
         violation = Violation("nothing unexpected happens", f"{error!r} in {where.name}")
     if violation:
         world.trace(f"VIOLATION {violation}", "-")
-    return Result(violation, world.faults, choices.made, world.lines)
+    return Result(violation, world.faults, world.seen, choices.made, world.lines)
 
 
 def _live(backend: Backend) -> None:

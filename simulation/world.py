@@ -84,6 +84,7 @@ class World:
         self.now = 0.0
         self.current: Actor | None = None
         self.faults: Counter[str] = Counter()
+        self.seen: Counter[str] = Counter()  # what became of it all
         self.log_lines: list[str] = []
         self.lines: list[str] = []
         self.tracing = tracing
