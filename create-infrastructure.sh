@@ -271,6 +271,12 @@ ask_for_agent_arn() {
   : "${AGENT_RUNTIME_ARN:=$deployed}"
 }
 
+# A Mac's own bash is too old.
+check_bash() {
+  ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 404)) \
+    || die "this is bash $BASH_VERSION; 4.4 or later is needed (on a Mac: brew install bash)."
+}
+
 check_tools() {
   command -v aws >/dev/null || die 'the AWS CLI is missing: https://aws.amazon.com/cli/'
   command -v python3 >/dev/null || die 'python3 is missing: install Python 3.11 or later'
@@ -1524,6 +1530,7 @@ read_api() {
 }
 
 main() {
+  check_bash
   parse_options "$@"
   check_tools
   set_defaults

@@ -148,6 +148,7 @@ remove_table() {
 # ---- the run ------------------------------------------------------------------------------------
 
 destroy() {
+  check_bash
   parse_options "$@"
   check_tools
   set_defaults

@@ -512,6 +512,71 @@ class TestAnUpdate:
 
 
 @pytest.mark.e2e
+class TestTheIndex:
+    KEYS = ({"AttributeName": "owner"}, {"AttributeName": "created_at"})
+
+    def run(self, account: Account, index: dict[str, Any] | None) -> Run:
+        """Runs the script against a table whose index is this."""
+        table = {"TableStatus": "ACTIVE", "KeySchema": [{"AttributeName": "id"}], "Index": index}
+        account.answer("dynamodb describe-table", table)
+        return account.run(*AGENT)
+
+    def test_that_is_still_being_filled_is_left_alone(self, account: Account):
+        run = self.run(account, {"IndexStatus": "CREATING", "KeySchema": self.KEYS})
+
+        assert run.code == 0, run.said
+        assert "unchanged (AWS is still filling it" in run.said
+        assert "dynamodb update-table" not in run.commands
+
+    def test_that_is_there_needs_no_scan_of_the_table(self, account: Account):
+        run = self.run(account, {"IndexStatus": "ACTIVE", "KeySchema": self.KEYS})
+
+        assert "dynamodb scan" not in run.commands
+
+    def test_with_other_keys_is_not_used(self, account: Account):
+        run = self.run(account, {"IndexStatus": "ACTIVE", "KeySchema": self.KEYS[:1]})
+
+        assert run.code == 1
+        assert "other keys than owner and created_at" in run.said
+
+    def test_comes_after_the_code_that_gives_each_task_an_owner(self, account: Account):
+        """Else a task that old code makes in between would be listed never again."""
+        run = self.run(account, None)
+
+        assert run.code == 0, run.said
+        order = [*run.changes, "dynamodb scan"]
+        assert order.index("dynamodb update-table") > max(
+            place for place, each in enumerate(order) if each == "lambda create-function"
+        )
+        assert run.commands.index("dynamodb scan") < run.commands.index("dynamodb update-table")
+
+    def test_a_task_that_is_written_at_the_same_moment_gets_its_owner_in_the_next_round(
+        self, account: Account
+    ):
+        account.answer("dynamodb scan", ["one", "two"], times=2)
+        account.answer(
+            "dynamodb transact-write-items",
+            error="TransactionCanceledException: [None, TransactionConflict]",
+            times=1,
+        )
+
+        run = self.run(account, None)
+
+        assert run.code == 0, run.said
+        assert run.commands.count("dynamodb transact-write-items") == 2
+        assert "2 without an owner are now owned by public" in run.said
+
+    def test_is_not_made_while_tasks_have_no_owner(self, account: Account):
+        account.answer("dynamodb scan", ["one"])
+
+        run = self.run(account, None)
+
+        assert run.code == 1
+        assert "1 tasks could not be given an owner" in run.said
+        assert "dynamodb update-table" not in run.commands
+
+
+@pytest.mark.e2e
 class TestErrors:
     def test_a_role_that_cannot_be_assumed_yet_is_tried_again(self, account: Account):
         account.answer("lambda create-function", error=NOT_ASSUMABLE, times=3)
