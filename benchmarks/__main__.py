@@ -33,11 +33,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import stats
+from benchmarks.chart import Bar, Panel, draw
 from benchmarks.measure import Bench, Case, Rounds, interleave, progress, stub
 from benchmarks.subjects import ROOT, SUBJECTS, ZIPS, certificates, prepare
 
 BUILD = ROOT / "build/bench"
 RESULT = BUILD / "result.json"
+CHART = ROOT / "docs/benchmark.svg"
 BY_NAME = {subject.name: subject for subject in SUBJECTS}
 
 # A function of 1,769 MB has one vCPU and the others have their share. INIT is not throttled.
@@ -91,6 +93,9 @@ def main() -> int:
     }
     RESULT.write_text(json.dumps(result, indent=1))
     report(result)
+    if not (options.quick or options.only or options.subjects):
+        CHART.parent.mkdir(exist_ok=True)
+        CHART.write_text(chart(result))
     return 0
 
 
@@ -180,6 +185,29 @@ def report(result: dict[str, Any]) -> None:
     print(f"\nmodules and files of a first GET or run: {result['counts']}")
     print(f"zip bytes: {result['zips']}")
     print(f"noise: {result['speeds']}; {result['seconds']} s")
+
+
+def chart(result: dict[str, Any]) -> str:
+    """The picture of a run: the ratios of CPU time to boto3.resource's."""
+    titles = {
+        "cold get https": "Cold GET /tasks/{id} over HTTPS: CPU time from import to answer",
+        "cold post https": "Cold POST /tasks over HTTPS",
+        "warm post https": "Warm POST /tasks over HTTPS",
+        "warm list http": "Warm GET /tasks, 100 tasks",
+    }
+    panels = []
+    for key, title in titles.items():
+        by_subject = result["series"][key]
+        bars = []
+        for name, series in by_subject.items():
+            ratio = stats.ratios(series["cpu"], by_subject["naive"]["cpu"])
+            milliseconds = statistics.median(series["cpu"]) * 1_000
+            kind = {"valro": "mine", "floor": "floor"}.get(name, "bar")
+            value = f"{ratio.median:.2f}  ({milliseconds:.3g} ms)"
+            label = BY_NAME[name].label
+            bars.append(Bar(label, ratio.median, ratio.low, ratio.high, value, kind))
+        panels.append(Panel(title, sorted(bars, key=lambda bar: bar.ratio)))
+    return draw(panels, "CPU time of the API written in several ways, as a ratio to boto3.resource")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,228 @@
+"""The benchmark's own arithmetic, and one small run of it."""
+
+import random
+import statistics
+import sys
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+
+import pytest
+
+from benchmarks import cost, scale, stats
+from benchmarks.chart import Bar, Panel, draw
+from benchmarks.dynamodb_cost import (
+    Index,
+    Item,
+    Meter,
+    item_size,
+    number_size,
+    read_units,
+    write_units,
+)
+from dynamodb_helpers import INDEX_NAME, TABLE_DEFINITION
+
+# DynamoDB's arithmetic
+
+
+@pytest.mark.parametrize(
+    "item, size",
+    [
+        ({"id": {"S": "abc"}}, 2 + 3),
+        ({"id": {"S": "ü"}}, 2 + 2),
+        ({"ü": {"BOOL": True}}, 2 + 1),
+        ({"n": {"NULL": True}}, 1 + 1),
+        ({"b": {"B": b"12345"}}, 1 + 5),
+        ({"b": {"B": "MTIzNDU="}}, 1 + 5),
+        ({"l": {"L": []}}, 1 + 3),
+        ({"l": {"L": [{"S": "ab"}, {"S": "c"}]}}, 1 + 3 + (1 + 2) + (1 + 1)),
+        ({"m": {"M": {"key": {"S": "ab"}}}}, 1 + 3 + (1 + 3 + 2)),
+        ({"s": {"SS": ["ab", "c"]}}, 1 + 3),
+        ({"s": {"NS": ["1", "-1"]}}, 1 + 2 + 3),
+    ],
+)
+def test_an_item_is_as_large_as_its_names_and_values(item: Item, size: int) -> None:
+    assert item_size(item) == size
+
+
+@pytest.mark.parametrize(
+    "number, size",
+    [("0", 1), ("7", 2), ("100", 2), ("12", 2), ("123", 3), ("-12", 3), ("275.5", 3), ("1E5", 2)],
+)
+def test_a_number_is_half_its_significant_digits_and_one(number: str, size: int) -> None:
+    assert number_size(number) == size
+
+
+@pytest.mark.parametrize(
+    "size, consistent, units",
+    [
+        (0, True, 1),
+        (4_096, True, 1),
+        (4_097, True, 2),
+        (4_096, False, 0.5),
+        (1, False, 0.5),
+        (8_193, False, 1.5),
+    ],
+)
+def test_reads_are_billed_by_four_kilobytes(size: int, consistent: bool, units: float) -> None:
+    assert read_units(size, consistent=consistent) == units
+
+
+@pytest.mark.parametrize("size, units", [(0, 1), (1_024, 1), (1_025, 2), (3_300, 4)])
+def test_writes_are_billed_by_one_kilobyte(size: int, units: float) -> None:
+    assert write_units(size) == units
+
+
+KEYS_ONLY = Index(("owner", "created_at"), frozenset({"id", "owner", "created_at"}))
+TASK = {"id": {"S": "1"}, "owner": {"S": "a"}, "created_at": {"S": "t"}, "status": {"S": "x"}}
+
+
+@pytest.mark.parametrize(
+    "before, after, units",
+    [
+        ({}, TASK, 1),
+        (TASK, TASK | {"status": {"S": "y" * 9_000}}, 0),
+        (TASK, TASK | {"created_at": {"S": "u"}}, 2),
+        (TASK, {}, 1),
+        ({}, {"id": {"S": "1#0"}}, 0),
+    ],
+)
+def test_an_index_is_billed_only_for_what_it_holds(before: Item, after: Item, units: float) -> None:
+    """An update of a task never writes a KEYS_ONLY index, and a chunk is not in it."""
+    assert KEYS_ONLY.units(before, after) == units
+
+
+def test_an_index_of_whole_items_is_written_by_every_update() -> None:
+    whole = replace(KEYS_ONLY, projected=None)
+    assert whole.units(TASK, TASK | {"status": {"S": "y" * 2_000}}) == 2
+
+
+def test_a_write_is_billed_by_the_larger_of_before_and_after() -> None:
+    meter = Meter.of(TABLE_DEFINITION)
+    large = TASK | {"text": {"S": "x" * 5_000}}
+    meter.wrote("UpdateItem", large, TASK)
+    meter.wrote("UpdateItem", TASK, TASK)
+    assert (meter.bill.write, meter.bill.index_write, meter.bill.requests) == (5 + 1, 0, 2)
+
+
+def test_a_transaction_costs_twice() -> None:
+    meter = Meter.of(TABLE_DEFINITION)
+    meter.wrote("TransactWriteItems", TASK, TASK, times=2)
+    assert meter.bill.write == 2
+
+
+def test_a_batch_rounds_up_each_item_and_a_query_all_together() -> None:
+    meter = Meter.of(TABLE_DEFINITION)
+    meter.got("BatchGetItem", [TASK] * 50, consistent=True)
+    assert meter.bill.read == 50
+    meter.paged("Query", [TASK] * 50, INDEX_NAME, consistent=False)
+    assert meter.bill.read == 50.5
+
+
+# The statistics
+
+
+def test_fifteen_rounds_give_the_fourth_to_the_twelfth() -> None:
+    estimate = stats.estimate(list(range(15)))
+    assert (estimate.low, estimate.median, estimate.high) == (3, 7, 11)
+    assert estimate.confidence == pytest.approx(0.9648, abs=1e-4)
+
+
+def test_few_rounds_say_that_they_are_less_sure() -> None:
+    estimate = stats.estimate([3.0, 1.0, 2.0])
+    assert (estimate.low, estimate.median, estimate.high) == (1, 2, 3)
+    assert estimate.confidence == 0.75
+
+
+def test_the_interval_holds_the_true_median_as_often_as_it_says() -> None:
+    dice = random.Random(7)
+    held = [stats.estimate([dice.lognormvariate(0, 1) for _ in range(15)]) for _ in range(2_000)]
+    share = statistics.mean(each.low <= 1 <= each.high for each in held)
+    assert 0.95 < share < 0.98
+
+
+def test_a_slow_phase_falls_out_of_the_ratios() -> None:
+    slow = [1, 1, 9, 1]
+    ratio = stats.ratios([2.0 * phase for phase in slow], [4.0 * phase for phase in slow])
+    assert (ratio.low, ratio.median, ratio.high) == (0.5, 0.5, 0.5)
+
+
+def test_rounds_of_different_numbers_are_not_compared() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        stats.ratios([1.0], [1.0, 2.0])
+
+
+def test_slow_rounds_are_found_and_left_out() -> None:
+    speeds = [1.0, 1.1, 2.0, 1.0]
+    assert [stats.is_slow(speed, speeds) for speed in speeds] == [False, False, True, False]
+    assert stats.calm(speeds, 3) == [0, 1, 3]
+
+
+# Scale
+
+
+def test_a_calm_account_completes_every_task_at_once() -> None:
+    outcome = scale.simulate(scale.Account(), rate=1, seconds=1_000)
+    assert outcome.completed == outcome.tasks > 900
+    assert outcome.wait_95 == 0
+
+
+def test_every_task_ends_whatever_the_rate() -> None:
+    small = scale.Account(workers=10, sessions=20)
+    outcome = scale.simulate(small, rate=3, seconds=3_000)
+    assert outcome.completed + outcome.too_busy + outcome.not_started == outcome.tasks
+    assert outcome.not_started > 0
+
+
+def test_ending_sessions_with_their_tasks_moves_the_limit() -> None:
+    busy = scale.Account(sessions=500)
+    idle = scale.simulate(busy, rate=4, seconds=3_000)
+    stopped = scale.simulate(replace(busy, idle_seconds=0), rate=4, seconds=3_000)
+    assert stopped.completed == stopped.tasks
+    assert idle.completed < idle.tasks / 2
+
+
+# The picture and the prices
+
+
+def test_the_picture_is_well_formed_and_names_everybody() -> None:
+    bars = [Bar("boto3 & co", 1.0, 0.9, 1.1, "1.00"), Bar("Valro", 0.5, 0.4, 0.6, "0.50", "mine")]
+    root = ET.fromstring(  # noqa: S314 - our own
+        draw([Panel("Cold <GET>", bars)], "A picture")
+    )
+    texts = [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert texts == ["Cold <GET>", "boto3 & co", "1.00", "Valro", "0.50"]
+
+
+def test_a_scan_grows_with_the_table() -> None:
+    assert cost.scan_of(100, 3_300)[0] == 1
+    assert cost.scan_of(10_000_000, 3_300)[0] == pytest.approx(31_500, rel=0.01)
+
+
+# Small runs of the whole
+
+
+@pytest.mark.e2e
+def test_a_task_costs_three_writes_of_seven_units_and_a_page_the_same_in_any_table() -> None:
+    counts = cost.all_counts()["Valro"]
+    life = counts.lifecycle
+    assert 3_000 < counts.size < 3_500
+    assert (life.operations, life.all_writes) == (["PutItem", "UpdateItem", "UpdateItem"], 7)
+    assert (counts.poll_running.requests, counts.poll_running.read) == (1, 1)
+    small, large = counts.page[100], counts.page[1_000]
+    assert (small.operations, small.read) == (large.operations, large.read)
+    assert small.operations == ["Query", "BatchGetItem"]
+
+
+@pytest.mark.e2e
+def test_the_harness_measures_the_real_zips_and_checks_their_answers(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from benchmarks.__main__ import main
+
+    arguments = ["--quick", "--rounds", "1", "--subjects", "valro,floor,valro_worker"]
+    monkeypatch.setattr(sys, "argv", ["benchmarks", *arguments])
+    assert main() == 0
+    printed = capsys.readouterr().out
+    for title in ("cold get https", "cold post https", "warm list http", "cold run https"):
+        assert title in printed
+    assert "of the floor" in printed
