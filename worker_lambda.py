@@ -203,6 +203,11 @@ class TaskRun:
         except Exception:  # noqa: BLE001 - the last resort
             # Our own fault, but the agent may have run: the task must end, and not run again.
             outcome = AgentLost("The worker failed.", traceback.format_exc())
+        answer = outcome if isinstance(outcome, Answer) else outcome.partial
+        if answer and self.time_left() < 2 * WRITE_SECONDS + LOG_SECONDS:
+            # A function with a short timeout keeps back less than the progress being written and
+            # the outcome may take. Once Lambda has cut one off it is too late for the log.
+            self._log_in_parts("answer, in case there is no time to write it", _kept(answer))
         progress.close()
         # First the outcome, then the session of an agent that should not go on by itself; also if
         # the outcome could not be written.
@@ -243,16 +248,9 @@ class TaskRun:
         self, claim: Claim, status: str, message: str, answer: Answer | None
     ) -> dict[str, Any]:
         """Writes the outcome, trying as long as there is time; the answer is never lost."""
-        kept: dict[str, Any] = {}
-        if answer:
-            for email in answer.unmatched_emails:
-                self._log_in_parts("e-mail to nobody among the vendors", email)
-            kept = {
-                "agent_response": answer.agent_response,
-                "vendors": answer.vendors,
-                "quotes": answer.quotes,
-                "emails_sent": answer.emails_sent,
-            }
+        kept = _kept(answer) if answer else {}
+        for email in answer.unmatched_emails if answer else ():
+            self._log_in_parts("e-mail to nobody among the vendors", email)
 
         def write() -> None:
             if status == "completed":
@@ -427,6 +425,16 @@ def _fail_misconfigured(
         duration_ms=round((time.monotonic() - started) * 1000),
     )
     return {"error": message, "code": "not_configured", "task_id": task.task_id}
+
+
+def _kept(answer: Answer) -> dict[str, Any]:
+    """What the store keeps of an answer."""
+    return {
+        "agent_response": answer.agent_response,
+        "vendors": answer.vendors,
+        "quotes": answer.quotes,
+        "emails_sent": answer.emails_sent,
+    }
 
 
 def _ends_session(outcome: Answer | AgentError) -> bool:
