@@ -913,7 +913,10 @@ def _plain(value: dict[str, Any]) -> Any:
     if kind == "S":
         return content
     if kind == "M":
-        return {name: _plain(element) for name, element in content.items()}
+        return {
+            name: element["S"] if "S" in element else _plain(element)
+            for name, element in content.items()
+        }
     if kind == "L":
         return [_plain(element) for element in content]
     if kind == "N":
