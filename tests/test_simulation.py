@@ -19,6 +19,7 @@ import lambda_function
 import worker_lambda
 from dynamodb_helpers import Claim, StoreError, TaskStore
 from local.aws import LocalStack
+from simulation import schedule
 from simulation.__main__ import main, shrunk
 from simulation.aws import (
     AGENT_ENDINGS,
@@ -92,6 +93,14 @@ def test_thousands_of_schedules_with_every_fault_there_is_break_no_promise():
         assert result.violation is None, f"seed {seed}"
         faults += result.faults
     assert every_fault() - faults.keys() == set()
+
+
+def test_a_function_of_five_seconds_loses_no_answer(monkeypatch: pytest.MonkeyPatch):
+    """It may be killed in its last write, which then hangs; the log has the answer by then."""
+    monkeypatch.setattr(schedule, "WORKER_SECONDS", (5.0,))
+    broken = {violation.invariant for seed in range(400) if (violation := run(seed).violation)}
+    assert "an answer is in the store or in the log" not in broken
+    assert "the agent runs once" not in broken
 
 
 @pytest.mark.e2e
