@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import signal
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 
 from simulation.choices import Script, shrink
@@ -107,7 +110,12 @@ def explore(
     tally = Tally()
     batches = _batches(seed, total)
     running: set[Future[Tally]] = set()
-    with ProcessPoolExecutor(jobs) as pool:
+    # Ctrl-C is for this process alone, which then tells what was found by then.
+    undisturbed = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
+    with (
+        ProcessPoolExecutor(jobs, initializer=undisturbed) as pool,
+        contextlib.suppress(KeyboardInterrupt),
+    ):
         while tally.failed is None:
             while len(running) < jobs + 1 and time.monotonic() < end:
                 batch = next(batches, None)
