@@ -755,6 +755,18 @@ def test_a_worker_killed_while_it_writes_the_outcome_is_not_replaced(stack: Faul
     assert stack.agent_runs(task_id) == 1
 
 
+# A worker without an agent
+
+
+def test_a_worker_without_its_configuration_ends_the_task_when_it_starts(stack: FaultyDeployment):
+    with stack.worker(timeout=600, AGENT_RUNTIME_ARN=""):
+        task = stack.run(QUIET)
+
+    assert (task["status"], task["error_message"]) == ("error", "AGENT_RUNTIME_ARN not set")
+    assert messages(task) == [CREATED, "Agent error: AGENT_RUNTIME_ARN not set"]
+    assert stack.agent_runs(task["id"]) == 0
+
+
 # AgentCore, before it runs the agent
 
 
