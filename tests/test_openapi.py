@@ -248,7 +248,7 @@ def test_schemathesis_finds_no_fault_over_http(stack: Deployment):
     command: list[str | Path] = [Path(sys.executable).parent / "schemathesis"]
     command += ["--config-file", SCHEMATHESIS_CONFIG]
     command += ["run", contract.DOCUMENT, "--url", stack.api.url]
-    command += ["--seed", "1", "--max-time", "30", "--no-shrink", "--request-timeout", "20"]
+    command += ["--seed", "1", "--max-time", "20", "--no-shrink", "--request-timeout", "20"]
     with tempfile.TemporaryDirectory() as folder:
         run = subprocess.run(
             command,
