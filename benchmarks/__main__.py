@@ -34,6 +34,7 @@ from typing import Any
 
 from benchmarks import stats
 from benchmarks.chart import Bar, Panel, draw
+from benchmarks.data import NATIVE_TABLE
 from benchmarks.measure import Bench, Case, Rounds, interleave, progress, stub
 from benchmarks.subjects import ROOT, SUBJECTS, ZIPS, certificates, prepare
 
@@ -65,6 +66,7 @@ TARGETS = (
     Target("warm get http", "valro", "naive", 0.75),
     Target("warm post https", "valro", "naive", 0.11),
     Target("warm list http", "valro", "naive", 0.25),
+    Target("warm list http", "valro", "naive_native", 0.25),
     Target("warm list http", "valro", "floor", 1.30),
     Target("cold run https", "valro_worker", "naive_worker", 0.60),
 )
@@ -103,7 +105,7 @@ def measure_all(bench: Bench, options: argparse.Namespace) -> dict[str, Any]:
     """Measures the chosen cases; returns figures in seconds and counts."""
     chosen = set(options.subjects.split(",")) if options.subjects else set(BY_NAME)
     subjects = [subject for subject in SUBJECTS if subject.name in chosen]
-    apis = [subject for subject in subjects if not subject.is_worker]
+    apis = [s for s in subjects if not s.is_worker and s.table != NATIVE_TABLE]
     workers = [subject for subject in subjects if subject.is_worker]
     rounds = options.rounds or (4 if options.quick else 15)
     processes = 2 if options.quick else 6
@@ -112,6 +114,7 @@ def measure_all(bench: Bench, options: argparse.Namespace) -> dict[str, Any]:
     cold += [Case(subject, operation) for subject in apis for operation in ("get", "post")]
     warm = [Case(subject, "post") for subject in apis]
     warm += [Case(subject, operation, "http") for subject in apis for operation in ("get", "list")]
+    warm += [Case(s, "list", "http") for s in subjects if s.table == NATIVE_TABLE]
     if not options.quick:
         cold += [Case(subject, "get", "http") for subject in apis]
     if options.only:
@@ -130,7 +133,7 @@ def measure_all(bench: Bench, options: argparse.Namespace) -> dict[str, Any]:
         collect(result, kind, done)
     result["counts"] = {
         subject.name: bench.count(Case(subject, "run" if subject.is_worker else "get"))
-        for subject in subjects
+        for subject in apis + workers
     }
     return result
 

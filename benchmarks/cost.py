@@ -149,7 +149,9 @@ class Ledger:
                 items = [self.item(each) for each in asked["Keys"]]
                 self.meter.got(operation, items, consistent=asked.get("ConsistentRead", False))
             case "Query" | "Scan":
-                items = [self.item({"id": each["id"]}) for each in response["Items"]]
+                items = response["Items"]
+                if "IndexName" in request or "ProjectionExpression" in request:
+                    items = [self.item({"id": each["id"]}) for each in items]
                 self.meter.paged(operation, items, request.get("IndexName"), consistent=consistent)
             case _:
                 raise ValueError(f"No price is known for {operation}.")

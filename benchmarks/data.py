@@ -13,6 +13,7 @@ from typing import Any
 Task = dict[str, Any]
 
 TASK_COUNT = 100
+NATIVE_TABLE = "native-tasks"  # where vendors and quotes are DynamoDB's own lists
 LISTED = (
     "id,description,status,vendors,quotes,emails_sent,events,created_at,updated_at,error_message,"
     "agent_response_truncated,owner,deadline,event_seq,chunks"
@@ -107,6 +108,11 @@ def public(task: Task, *, listed: bool = False) -> Task:
     return {name: task[name] for name in PUBLIC if not (listed and name == "agent_response")}
 
 
+def to_native_item(task: Task) -> dict[str, Any]:
+    """The task as boto3.resource would keep it: vendors and quotes are DynamoDB's own lists."""
+    return {name: typed(value) for name, value in task.items()}
+
+
 def to_item(task: Task) -> dict[str, Any]:
     """The task as DynamoDB keeps it; vendors and quotes are JSON text."""
     texts = {
@@ -121,7 +127,7 @@ def typed(value: Any) -> dict[str, Any]:
     """A value in DynamoDB's form."""
     if isinstance(value, str):
         return {"S": value}
-    if isinstance(value, int):
+    if isinstance(value, int | float):
         return {"N": str(value)}
     if isinstance(value, list):
         return {"L": [typed(element) for element in value]}

@@ -76,7 +76,8 @@ class Bench:
         }
         process = subprocess.Popen(
             [*PYTHON, str(CHILD), json.dumps(spec)],
-            env=environment(self.ports, case.scheme, self.work),
+            env=environment(self.ports, case.scheme, self.work)
+            | {"DYNAMODB_TABLE_NAME": case.subject.table},
             cwd=self.work,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -30,7 +30,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
-from benchmarks.data import LISTED, TASK_COUNT, make_task, running, to_item
+from benchmarks.data import (
+    LISTED,
+    NATIVE_TABLE,
+    TASK_COUNT,
+    make_task,
+    running,
+    to_item,
+    to_native_item,
+)
 
 AGENT_ANSWER = {name: make_task(0)[name] for name in ("vendors", "quotes", "emails_sent")} | {
     "response": make_task(0)["agent_response"]
@@ -59,6 +67,10 @@ class Answers:
             }
         )
         self.scanned = dynamodb({"Count": len(items), "Items": items, "ScannedCount": len(items)})
+        native = [to_native_item(make_task(number)) for number in range(TASK_COUNT)]
+        self.scanned_native = dynamodb(
+            {"Count": len(native), "Items": native, "ScannedCount": len(native)}
+        )
         self.updated = dynamodb({"Attributes": to_item(running(make_task(0)))})
         self.empty = dynamodb({})
         self.invoked = http(202, b"", "")
@@ -80,6 +92,8 @@ class Answers:
                 return self.keys
             case b"BatchGetItem":
                 return self.listed
+            case b"Scan" if NATIVE_TABLE.encode() in body:
+                return self.scanned_native
             case b"Scan":
                 return self.scanned
             case b"UpdateItem" if b"ALL_NEW" in body:

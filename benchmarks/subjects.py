@@ -16,10 +16,11 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.data import NATIVE_TABLE
 from benchmarks.servers import make_certificates
 from build_zips import roots_by_hash
 
@@ -47,6 +48,7 @@ class Subject:
     is_worker: bool = False
     is_rest: bool = False  # takes a REST API's events (payload 1.0)
     needs: tuple[str, ...] = ()  # other modules of peers/
+    table: str = field(default="valro-tasks", repr=False)
 
 
 SUBJECTS = (
@@ -78,6 +80,7 @@ SUBJECTS = (
     ),
     Subject("plain_botocore", "plain botocore", "plain_botocore", ("botocore",)),
     Subject("floor", "the floor", "floor"),
+    Subject("naive_native", "boto3.resource, own lists", "naive", ("boto3",), table=NATIVE_TABLE),
     Subject("valro_worker", "Valro's worker", "worker_lambda", is_worker=True),
     Subject("naive_worker", "boto3.resource, worker", "naive_worker", ("boto3",), is_worker=True),
 )
