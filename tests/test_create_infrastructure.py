@@ -962,6 +962,18 @@ class TestPolicies:
         }
 
 
+def test_the_metric_filters_count_outcomes_that_the_functions_log(account: Account):
+    patterns = account.function("metric_filters").stdout
+    code = "".join(
+        (ROOT / name).read_text()
+        for name in ("lambda_function.py", "worker_lambda.py", "dynamodb_helpers.py")
+    )
+
+    outcomes = set(re.findall(r'"(\w+)"', patterns))
+    assert outcomes == {"error", "lost", "expired", "dispatch_failed"}
+    assert {each for each in outcomes if f'"{each}"' not in code} == set()
+
+
 @contextlib.contextmanager
 def api_that_answers(status: int, body: str) -> Iterator[str]:
     """Serves one answer to everything."""

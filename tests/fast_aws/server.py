@@ -13,6 +13,7 @@ from io import BufferedReader
 
 from awscli.clidriver import CLIDriver, create_clidriver
 
+REGION = "us-east-1"
 SERVICES = ["apigatewayv2", "cloudwatch", "dynamodb", "iam", "lambda", "logs", "sts"]
 
 
@@ -20,8 +21,9 @@ def main() -> None:
     """Serves calls until nobody holds our stdin any more."""
     threading.Thread(target=end_with_parent, daemon=True).start()
     driver = create_clidriver()
+    # The session keeps the models and rules that it has read, so the forks need not read them.
     for service in SERVICES:
-        driver.session.get_service_model(service)
+        driver.session.create_client(service, REGION, endpoint_url="http://127.0.0.1:9")
     listener = socket.create_server(("127.0.0.1", 0), backlog=64)
     print(listener.getsockname()[1], flush=True)
     while True:
