@@ -40,6 +40,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from agent_runtime import (
     AgentError,
+    AgentFailed,
     AgentLost,
     AgentNotStarted,
     AgentRuntime,
@@ -265,9 +266,12 @@ class TaskRun:
             if kept:
                 self._log_in_parts("answer came too late", kept)
             return self._outcome("lost", str(error))
-        except Exception:
+        except Exception as error:
             if kept:
                 self._log_in_parts("answer could not be written", kept)
+                if _error_code(error) == "ValidationException":
+                    # DynamoDB will never take this answer; the task can still end without it.
+                    return self._failed(claim, AgentFailed("The agent's answer cannot be kept."))
             self._outcome("lost", f"not written: {message}")
             raise
         return self._outcome(status, message)
@@ -446,11 +450,15 @@ def _ends_session(outcome: Answer | AgentError) -> bool:
 
 def _is_hopeless(error: Exception) -> bool:
     """Whether DynamoDB would refuse the same write again."""
-    return isinstance(error, ClientError) and error.response["Error"]["Code"] in (
+    return _error_code(error) in (
         "ValidationException",
         "AccessDeniedException",
         "ResourceNotFoundException",
     )
+
+
+def _error_code(error: Exception) -> str:
+    return error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
 
 
 prepare(task_store, agent_runtime)

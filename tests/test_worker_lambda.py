@@ -948,6 +948,27 @@ def test_after_an_answer_was_lost_nothing_runs_again_and_the_deadline_ends_the_t
     assert len(worker.agent.runs) == 1
 
 
+def test_an_answer_that_dynamodb_will_never_take_is_logged_and_the_task_ends_at_once(
+    worker: Worker, log: Log, monkeypatch: pytest.MonkeyPatch
+):
+    """An answer that fits nowhere must not keep its task from ending."""
+
+    def refuse(*_: Any) -> None:
+        raise ClientError({"Error": {"Code": "ValidationException"}}, "UpdateItem")
+
+    event = worker.create()
+    worker.play(lambda _: ANSWER)
+    monkeypatch.setattr(worker.store, "complete_task", refuse)
+    assert worker.deliver(event)["outcome"] == "error"
+    task = worker.task()
+    assert task["error_message"] == (
+        "The agent's answer cannot be kept. The agent may already have contacted vendors."
+    )
+    assert "agent_response" not in task
+    assert ANSWER.agent_response in log.said("answer could not be written")[0]["text"]
+    assert log.outcomes == ["error"]
+
+
 def test_an_outcome_that_dynamodb_will_never_take_is_not_tried_again(worker: Worker, dynamodb: Any):
     def play(_: Callable[[str], None]) -> Answer:
         dynamodb.delete_table(TableName=worker.store.table_name)
