@@ -28,6 +28,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ from benchmarks import stats
 from benchmarks.chart import Bar, Panel, draw
 from benchmarks.data import NATIVE_TABLE
 from benchmarks.measure import Bench, Case, Rounds, interleave, progress, stub
-from benchmarks.subjects import ROOT, SUBJECTS, ZIPS, certificates, prepare
+from benchmarks.subjects import ROOT, SUBJECTS, ZIPS, Subject, certificates, prepare
 
 BUILD = ROOT / "build/bench"
 RESULT = BUILD / "result.json"
@@ -81,14 +82,16 @@ def main() -> int:
     parser.add_argument("--subjects", help="names, with commas between them")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     options = parser.parse_args()
-    folders = prepare(BUILD)
+    chosen = set(options.subjects.split(",")) if options.subjects else set(BY_NAME)
+    subjects = [subject for subject in SUBJECTS if subject.name in chosen]
+    folders = prepare(BUILD, subjects)
     started = time.monotonic()
     with (
         tempfile.TemporaryDirectory(dir=BUILD) as work,
         stub(certificates(BUILD)) as ports,
     ):
         bench = Bench(folders, ports, Path(work))
-        result = measure_all(bench, options)
+        result = measure_all(bench, subjects, options)
     result["seconds"] = round(time.monotonic() - started)
     result["zips"] = {
         zip_name: (BUILD / "sources" / zip_name).stat().st_size for zip_name in ZIPS.values()
@@ -101,10 +104,10 @@ def main() -> int:
     return 0
 
 
-def measure_all(bench: Bench, options: argparse.Namespace) -> dict[str, Any]:
+def measure_all(
+    bench: Bench, subjects: Sequence[Subject], options: argparse.Namespace
+) -> dict[str, Any]:
     """Measures the chosen cases; returns figures in seconds and counts."""
-    chosen = set(options.subjects.split(",")) if options.subjects else set(BY_NAME)
-    subjects = [subject for subject in SUBJECTS if subject.name in chosen]
     apis = [s for s in subjects if not s.is_worker and s.table != NATIVE_TABLE]
     workers = [subject for subject in subjects if subject.is_worker]
     rounds = options.rounds or (4 if options.quick else 15)

@@ -11,14 +11,13 @@ us-east-1; Lambda's time is what ``python -m benchmarks`` measured here, by the 
 from __future__ import annotations
 
 import json
-import os
 import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -70,6 +69,17 @@ def with_whole_index(definition: dict[str, Any]) -> dict[str, Any]:
         for index in definition["GlobalSecondaryIndexes"]
     ]
     return definition | {"GlobalSecondaryIndexes": indexes}
+
+
+WHOLE = with_whole_index(TABLE_DEFINITION)
+VALRO = BY_NAME["valro"], BY_NAME["valro_worker"]
+NAIVE = BY_NAME["naive"], BY_NAME["naive_worker"]
+WAYS: dict[str, tuple[Subject, Subject, dict[str, Any]]] = {
+    "Valro": (*VALRO, TABLE_DEFINITION),
+    "Valro, index of whole items": (*VALRO, WHOLE),
+    "naive, no index": (*NAIVE, BARE),
+    "naive, index of whole items": (*NAIVE, WHOLE),
+}
 
 
 class Ledger:
@@ -296,23 +306,14 @@ def billed(cpu_ms: float, calls: int) -> int:
     return -int(-(cpu_ms / VCPU_SHARE + calls * DYNAMODB_MS) // 1)
 
 
-def all_counts() -> dict[str, Counts]:
-    """The project's way, with an index of whole items, and the naive way with and without one."""
-    folders = prepare(BUILD)
-    for name, value in (("AWS_ACCESS_KEY_ID", "bench"), ("AWS_SECRET_ACCESS_KEY", "bench")):
-        os.environ[name] = value
-    valro, naive = BY_NAME["valro"], BY_NAME["naive"]
-    workers = BY_NAME["valro_worker"], BY_NAME["naive_worker"]
-    ways: tuple[tuple[str, Subject, Subject, dict[str, Any]], ...] = (
-        ("Valro", valro, workers[0], TABLE_DEFINITION),
-        ("Valro, index of whole items", valro, workers[0], with_whole_index(TABLE_DEFINITION)),
-        ("naive, no index", naive, workers[1], BARE),
-        ("naive, index of whole items", naive, workers[1], with_whole_index(TABLE_DEFINITION)),
-    )
+def all_counts(chosen: Iterable[str] = WAYS) -> dict[str, Counts]:
+    """The counts of the chosen ways."""
+    ways = {name: WAYS[name] for name in chosen}
+    folders = prepare(BUILD, {subject for way in ways.values() for subject in way[:2]})
     with tempfile.TemporaryDirectory(dir=BUILD) as work:
         return {
             name: count(api, worker, folders, definition, Path(work))
-            for name, api, worker, definition in ways
+            for name, (api, worker, definition) in ways.items()
         }
 
 

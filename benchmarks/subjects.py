@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,11 +87,11 @@ SUBJECTS = (
 )
 
 
-def prepare(folder: Path) -> dict[str, Path]:
-    """Packages every subject; returns the folder of each, by its name."""
+def prepare(folder: Path, subjects: Iterable[Subject] = SUBJECTS) -> dict[str, Path]:
+    """Packages subjects; returns the folder of each, by its name."""
     make_certificates(certificates(folder))
     return build_zips(folder) | {
-        subject.name: install(subject, folder) for subject in SUBJECTS if subject.name not in ZIPS
+        subject.name: install(subject, folder) for subject in subjects if subject.name not in ZIPS
     }
 
 

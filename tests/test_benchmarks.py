@@ -5,6 +5,7 @@ import statistics
 import sys
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -202,8 +203,11 @@ def test_a_scan_grows_with_the_table() -> None:
 
 
 @pytest.mark.e2e
-def test_a_task_costs_three_writes_of_seven_units_and_a_page_the_same_in_any_table() -> None:
-    counts = cost.all_counts()["Valro"]
+def test_a_task_costs_three_writes_of_seven_units_and_a_page_the_same_in_any_table(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(cost, "BUILD", tmp_path)
+    counts = cost.all_counts(["Valro"])["Valro"]
     life = counts.lifecycle
     assert 3_000 < counts.size < 3_500
     assert (life.operations, life.all_writes) == (["PutItem", "UpdateItem", "UpdateItem"], 7)
@@ -215,13 +219,15 @@ def test_a_task_costs_three_writes_of_seven_units_and_a_page_the_same_in_any_tab
 
 @pytest.mark.e2e
 def test_the_harness_measures_the_real_zips_and_checks_their_answers(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    from benchmarks.__main__ import main
+    from benchmarks import __main__ as bench
 
+    monkeypatch.setattr(bench, "BUILD", tmp_path)
+    monkeypatch.setattr(bench, "RESULT", tmp_path / "result.json")
     arguments = ["--quick", "--rounds", "1", "--subjects", "valro,floor,valro_worker"]
     monkeypatch.setattr(sys, "argv", ["benchmarks", *arguments])
-    assert main() == 0
+    assert bench.main() == 0
     printed = capsys.readouterr().out
     for title in ("cold get https", "cold post https", "warm list http", "cold run https"):
         assert title in printed
