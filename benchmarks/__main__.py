@@ -110,7 +110,7 @@ def measure_all(
     """Measures the chosen cases; returns figures in seconds and counts."""
     apis = [s for s in subjects if not s.is_worker and s.table != NATIVE_TABLE]
     workers = [subject for subject in subjects if subject.is_worker]
-    rounds = options.rounds or (4 if options.quick else 15)
+    rounds = options.rounds or (3 if options.quick else 15)
     processes = 2 if options.quick else 6
     seconds = 0.15 if options.quick else 0.4
     cold = [Case(subject, "run") for subject in workers]
@@ -162,7 +162,9 @@ def report(result: dict[str, Any]) -> None:
     for key, by_subject in result["series"].items():
         base_name = "naive_worker" if "run" in key else "naive"
         base = by_subject.get(base_name)
+        sure = stats.estimate(next(iter(by_subject.values()))["cpu"]).confidence
         print(f"\n{key}: CPU ms, wall ms, and CPU and wall as ratios to {base_name}")
+        print(f"  (in brackets what holds the median with {sure:.0%} confidence)")
         for name, series in by_subject.items():
             cpu, wall = (statistics.median(series[unit]) * 1000 for unit in ("cpu", "wall"))
             line = f"  {BY_NAME[name].label:24} {cpu:8.2f} {wall:8.2f}"
