@@ -1008,7 +1008,9 @@ class TestGetOne:
 
 
 class TestAnswers:
-    @pytest.mark.parametrize("size", [1_048_576, MAX_INLINE_ANSWER_BYTES + 1, 4 * CHUNK_CHARACTERS + 1])
+    @pytest.mark.parametrize(
+        "size", [1_048_576, MAX_INLINE_ANSWER_BYTES + 1, 4 * CHUNK_CHARACTERS + 1]
+    )
     def test_a_large_answer_comes_back_whole(self, store: TaskStore, size: int):
         text = noise(size, string.ascii_letters + string.digits)
         store.complete_task(claimed(store), ANSWER | {"agent_response": text})
