@@ -7,8 +7,8 @@ QUICK ?=
 PYTEST_ARGS ?=
 SIMULATE_ARGS ?=
 
-# One process a processor, each with whole files, since the tests of a file share what they deploy.
-SIDE_BY_SIDE = --numprocesses auto --maxprocesses 4 --dist loadfile
+# One process a processor. All tests: whole files each, since those of a file share what they deploy.
+SIDE_BY_SIDE = --numprocesses auto --maxprocesses 4 --dist
 
 BIN := .venv/bin
 INSTALLED := .venv/installed
@@ -44,7 +44,7 @@ run: $(INSTALLED) ## A task end to end on a local AWS
 	@$(BIN)/python -m local $(RUN_ARGS)
 
 test: $(INSTALLED) ## The whole suite
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) loadfile $(PYTEST_ARGS)
 
 check: $(INSTALLED) ## Format, lint, types, scripts, fast tests
 	$(BIN)/python -m ruff format --check .
@@ -52,7 +52,7 @@ check: $(INSTALLED) ## Format, lint, types, scripts, fast tests
 	$(BIN)/python -m mypy
 	$(BIN)/shellcheck $(SHELLCHECK_OPTIONS) $(SHELL_SCRIPTS)
 	$(BIN)/shfmt $(SHFMT_OPTIONS) --diff $(SHELL_SCRIPTS)
-	$(BIN)/python -m pytest -q -m "not e2e" $(SIDE_BY_SIDE) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -q -m "not e2e" $(SIDE_BY_SIDE) worksteal $(PYTEST_ARGS)
 
 simulate: $(INSTALLED) ## The two promises under every fault there is
 	@$(BIN)/python -m simulation $(SIMULATE_ARGS)

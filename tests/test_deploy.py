@@ -417,6 +417,8 @@ def test_an_interrupted_build_leaves_older_zips_and_no_rest(
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # Whoever runs the tests may ignore it (nohup does), which a shell cannot undo.
+        preexec_fn=lambda: signal.signal(kind, signal.SIG_DFL),  # noqa: PLW1509
     ) as process:
         assert process.stderr
         for line in process.stderr:

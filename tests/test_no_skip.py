@@ -14,6 +14,7 @@ SKIPPED_MODULE = "import pytest\n\npytest.importorskip('no_such_module')\n"
 FAILING = "def test_fails():\n    assert False\n"
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize(
     "files, exit_code, said",
     [
