@@ -325,6 +325,7 @@ class EventStream:
                 if not is_python_repr(frame):
                     self._piece(frame)
             case {"error": error} if error:
+                self.answer |= _answered(frame)
                 raise AgentFailed(error_text(frame), repr(frame), self.partial())
             case dict() if ANSWER_KEYS & frame.keys():
                 self.answer |= frame
@@ -391,7 +392,9 @@ class WholeAnswer:
     def _read(self, value: Json) -> Answer:
         match value:
             case {"error": error} if error:
-                raise AgentFailed(error_text(value), repr(value))
+                answered = _answered(value)
+                partial = make_answer(answered, "") if answered else None
+                raise AgentFailed(error_text(value), repr(value), partial)
             case None | "" | [] | {} if not value:
                 raise AgentFailed("The agent ended without an answer.", repr(value))
             case dict():
@@ -476,6 +479,11 @@ def session_id(task_id: str) -> str:
     if len(task_id) >= SESSION_ID_CHARACTERS:
         return task_id
     return f"{task_id}-{hashlib.sha256(task_id.encode()).hexdigest()}"
+
+
+def _answered(failure: dict[str, Json]) -> dict[str, Json]:
+    """What a failure says beside its error: whom the agent had contacted by then, for one."""
+    return {key: value for key, value in failure.items() if key in ANSWER_KEYS}
 
 
 def _proves_not_started(error: Exception) -> bool:

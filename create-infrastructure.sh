@@ -512,11 +512,12 @@ look_authorizer() {
     --query "Items[?Name=='$API_NAME-jwt']"
 }
 
-# A run that merely forgot --jwt-issuer must not open the API to everybody.
+# A run that merely forgot --jwt-issuer must not open the API to everybody, nor undo a protection
+# that somebody put on by hand.
 refuse_to_become_public() {
   [[ -z "$JWT_ISSUER" && "$PUBLIC" != true ]] || return 0
-  if found routes && [[ "$(<"$WORK/routes")" == *$'\tJWT\t'* ]]; then
-    die "$API_NAME asks for a token, and this run would make it public. Give --jwt-issuer and" \
+  if found routes && [[ "$(<"$WORK/routes")" =~ $'\t'(JWT|AWS_IAM|CUSTOM)$'\t' ]]; then
+    die "$API_NAME lets in only some callers, and this run would make it public. Give --jwt-issuer and" \
       "--jwt-audience again, or say --public. Nothing was changed."
   fi
 }

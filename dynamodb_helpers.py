@@ -638,7 +638,8 @@ def aws_session() -> botocore.session.Session:
 
 def aws_client(service: str) -> Any:
     """A botocore client for ``service`` in this function's region, with bounded time."""
-    region = os.environ.get("AWS_REGION", "us-east-1")
+    # Lambda sets the first, a shell often only the second.
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
     return aws_session().create_client(service, region_name=region, config=CLIENT_CONFIG)
 
 

@@ -29,6 +29,7 @@ import functools
 import json
 import os
 import random
+import re
 import threading
 import time
 import traceback
@@ -64,6 +65,9 @@ from dynamodb_helpers import (
 )
 
 T = TypeVar("T")
+
+# As dynamodb_helpers.timestamp writes them: anything else would spoil the order of the timeline.
+TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 # Kept back from the agent for writing the outcome: a fifth of a short function's time.
 RESERVE_SECONDS = 20.0
@@ -112,8 +116,8 @@ class TaskEvent(NamedTuple):
         task_id, created_at = event.get("task_id"), event.get("created_at") or ""
         if not is_task_id(task_id):
             raise InvalidEvent("'task_id' must be 1 to 100 letters, digits, '-' and '_'")
-        if not isinstance(created_at, str):
-            raise InvalidEvent("'created_at' must be a string, or absent")
+        if not isinstance(created_at, str) or (created_at and not TIMESTAMP.fullmatch(created_at)):
+            raise InvalidEvent("'created_at' must be as the API wrote it, or absent")
         try:
             return cls(task_id, clean_description(event.get("description")), created_at)
         except InvalidDescription as error:
@@ -214,11 +218,14 @@ class TaskRun:
         # the outcome could not be written.
         try:
             if isinstance(outcome, Answer):
-                return self._completed(claim, outcome)
-            return self._failed(claim, outcome)
+                message = "Agent completed task successfully"
+                return self._end(claim, "completed", message, outcome)
+            return self._end(claim, "error", str(outcome), outcome.partial)
         finally:
             if _ends_session(outcome):
                 self._stop_session()
+            # Last, since it may be long.
+            self._log_rest(outcome)
 
     def time_left(self) -> float:
         """Seconds until Lambda ends this invocation."""
@@ -236,22 +243,11 @@ class TaskRun:
         # The token stays the same from try to try, so a claim whose answer was lost is still ours.
         return self._persist(claim, keep)
 
-    def _completed(self, claim: Claim, answer: Answer) -> dict[str, Any]:
-        return self._end(claim, "completed", "Agent completed task successfully", answer)
-
-    def _failed(self, claim: Claim, error: AgentError) -> dict[str, Any]:
-        self._log_in_parts("agent run failed", error.detail)
-        if error.raw:
-            self._log_in_parts("unreadable answer", error.raw)
-        return self._end(claim, "error", str(error), error.partial)
-
     def _end(
         self, claim: Claim, status: str, message: str, answer: Answer | None
     ) -> dict[str, Any]:
         """Writes the outcome, trying as long as there is time; the answer is never lost."""
         kept = _kept(answer) if answer else {}
-        for email in answer.unmatched_emails if answer else ():
-            self._log_in_parts("e-mail to nobody among the vendors", email)
 
         def write() -> None:
             if status == "completed":
@@ -271,7 +267,8 @@ class TaskRun:
                 self._log_in_parts("answer could not be written", kept)
                 if _error_code(error) == "ValidationException":
                     # DynamoDB will never take this answer; the task can still end without it.
-                    return self._failed(claim, AgentFailed("The agent's answer cannot be kept."))
+                    failure = AgentFailed("The agent's answer cannot be kept.")
+                    return self._end(claim, "error", str(failure), None)
             self._outcome("lost", f"not written: {message}")
             raise
         return self._outcome(status, message)
@@ -311,6 +308,16 @@ class TaskRun:
             duration_ms=round((self.clock() - self.started) * 1000),
         )
         return {"task_id": self.task.task_id, "outcome": outcome, "message": message}
+
+    def _log_rest(self, outcome: Answer | AgentError) -> None:
+        """Logs what the task does not show."""
+        answer = outcome if isinstance(outcome, Answer) else outcome.partial
+        if isinstance(outcome, AgentError):
+            self._log_in_parts("agent run failed", outcome.detail)
+            if outcome.raw:
+                self._log_in_parts("unreadable answer", outcome.raw)
+        for email in answer.unmatched_emails if answer else ():
+            self._log_in_parts("e-mail to nobody among the vendors", email)
 
     def _log_in_parts(self, what: str, value: Any) -> None:
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

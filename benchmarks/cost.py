@@ -54,7 +54,7 @@ API_GB, WORKER_GB = 512 / 1_024, 1.0
 VCPU_SHARE = 512 / 1_769
 DYNAMODB_MS = 5.0
 
-# A table as SEED makes it has no index; one index with everything in it is the usual next step.
+# A table with nothing but its key has no index; one index with everything in it is the usual next step.
 BARE = {
     "AttributeDefinitions": [{"AttributeName": "id", "AttributeType": "S"}],
     "KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}],

@@ -1156,6 +1156,16 @@ def test_an_agent_s_own_words_are_the_error(answer: dict[str, Any], text: str):
         assert str(caught.value) == f"{text} {MAYBE}"
 
 
+def test_what_a_failure_says_beside_its_error_is_kept():
+    """A person must see whom the agent had written to before it failed."""
+    said = {"error": "Out of paper", "response": "I wrote to Ann", "vendors": [{"name": "Ann"}]}
+    for read in (read_json, read_frames):
+        with pytest.raises(AgentFailed) as caught:
+            read(said)
+        assert str(caught.value) == f"Out of paper. {MAYBE}"
+        assert caught.value.partial == Answer("I wrote to Ann", [{"name": "Ann", "emails": []}])
+
+
 SECRETS = re.compile(r"arn:|123456789012|AgentCoreRole|valro-AbC")
 
 

@@ -196,10 +196,6 @@ def break_everything(stack: Stack) -> list[str]:
     gateway.update_integration(
         ApiId=api_id, IntegrationId=integration["IntegrationId"], PayloadFormatVersion="1.0"
     )
-    routes = {each["RouteKey"]: each for each in gateway.get_routes(ApiId=api_id)["Items"]}
-    gateway.update_route(
-        ApiId=api_id, RouteId=routes["GET /tasks"]["RouteId"], AuthorizationType="AWS_IAM"
-    )
     gateway.update_stage(
         ApiId=api_id,
         StageName="$default",
@@ -222,7 +218,6 @@ def break_everything(stack: Stack) -> list[str]:
         f"role {prefix}-lambda-role: updated (trust policy)",
         f"API {prefix}-api: updated (",
         f"integration of {prefix}-api: updated (",
-        "route GET /tasks: updated (",
         f"stage $default of {prefix}-api: updated (AutoDeploy False -> True, ",
         f"point-in-time recovery of {prefix}-tasks: updated (switched on)",
     ]
@@ -272,6 +267,28 @@ def test_whatever_drifted_is_named_and_brought_back(
     assert [line for line in would if line not in foretold.said] == []
     assert stack.state() == wanted
     assert "Nothing had to be changed." in stack.deploy().said
+
+
+def test_a_protection_put_on_by_hand_is_taken_off_only_on_purpose(
+    new_stack: NewStack, wanted: dict[str, Any]
+):
+    stack = new_stack()
+    stack.deploy()
+    gateway, api_id = stack.client("apigatewayv2"), stack.api()["ApiId"]
+    routes = {each["RouteKey"]: each for each in gateway.get_routes(ApiId=api_id)["Items"]}
+    gateway.update_route(
+        ApiId=api_id, RouteId=routes["GET /tasks"]["RouteId"], AuthorizationType="AWS_IAM"
+    )
+    protected = stack.state()
+
+    refused = stack.run()
+    assert refused.code == 1
+    assert "this run would make it public" in refused.said
+    assert stack.state() == protected
+
+    run = stack.deploy("--public")
+    assert "route GET /tasks: updated (" in run.said
+    assert stack.state() == wanted
 
 
 def test_a_role_that_was_deleted_and_made_again_is_given_to_its_function_again(

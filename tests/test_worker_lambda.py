@@ -1204,6 +1204,8 @@ def test_an_agent_s_service_that_fails_ends_the_task_after_one_call(
         {"task_id": TASK_ID, "description": "x" * 4_001},
         {"task_id": TASK_ID, "description": "half \ud800"},
         {"task_id": TASK_ID, "description": "x", "created_at": 5},
+        {"task_id": TASK_ID, "description": "x", "created_at": "now"},
+        {"task_id": TASK_ID, "description": "x", "created_at": "9999"},
         {"Records": [{"body": "{}"}]},
     ],
     ids=str,
