@@ -44,9 +44,6 @@ RESULT = BUILD / "result.json"
 CHART = ROOT / "docs/benchmark.svg"
 BY_NAME = {subject.name: subject for subject in SUBJECTS}
 
-# A function of 1,769 MB has one vCPU and the others have their share. INIT is not throttled.
-VCPU_MB = 1_769
-
 
 @dataclass(frozen=True)
 class Target:

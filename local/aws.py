@@ -1,6 +1,7 @@
 """A local AWS with the backend deployed: MiniStack, the sample agent and the two scripts.
 
-    with deployed_stack() as stack:
+    with local_stack() as stack:
+        stack.deploy()
         stack.api.request("GET", "/tasks")
 
 Nothing here can reach a real account: every process gets an environment made for it, with dummy
@@ -159,11 +160,6 @@ class LocalStack:
     def agent_endpoint(self) -> str:
         """The address of the sample agent's runtime."""
         return f"http://127.0.0.1:{self.agent_port}"
-
-    @property
-    def ministack_pid(self) -> int:
-        """The process id, and process group, of MiniStack and its function workers."""
-        return next((p.pid for p in self._programs if p.name == "MiniStack"), 0)
 
     def ended_program(self) -> str:
         """Names a program that has ended though nobody stopped it; empty while all run."""
@@ -364,14 +360,6 @@ def local_stack(**options: Any) -> Iterator[LocalStack]:
         yield stack
     finally:
         stack.stop()
-
-
-@contextlib.contextmanager
-def deployed_stack(say: Listener = say_nothing, **options: Any) -> Iterator[LocalStack]:
-    """Gives a LocalStack with the backend deployed by the project's own scripts."""
-    with local_stack(**options) as stack:
-        stack.deploy(say)
-        yield stack
 
 
 def _must_build() -> bool:

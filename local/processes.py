@@ -51,11 +51,6 @@ class Program:
                 start_new_session=True,
             )
 
-    @property
-    def pid(self) -> int:
-        """The process id, which is the process group's too; 0 before the start."""
-        return self._process.pid if self._process else 0
-
     def has_ended(self) -> bool:
         """Tells whether the program is no longer running."""
         return self._process is None or self._process.poll() is not None
