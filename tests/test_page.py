@@ -46,6 +46,10 @@ MARKUP = "<img src=x onerror='window.hacked = 1'><script>window.hacked = 1</scri
 
 pytestmark = pytest.mark.e2e
 
+# Playwright's own 5 s leave too little where the page waits 3 s by itself on a busy machine. What
+# is expected is still taken as soon as it is there.
+expect.set_options(timeout=20_000)
+
 
 class Atomic:
     """A client whose calls come one after another: moto is not thread-safe."""
