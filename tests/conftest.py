@@ -17,7 +17,7 @@ from moto import mock_aws
 import dynamodb_helpers
 from local import REGION
 from local.aws import LocalStack, local_stack
-from tests.contract import CheckedApi
+from tests.api.contract import CheckedApi
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 TABLE_NAME = "valro-tasks"

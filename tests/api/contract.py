@@ -18,7 +18,7 @@ import yaml  # type: ignore[import-untyped]  # it ships no types
 
 from local.aws import Answer, Api
 
-DOCUMENT = Path(__file__).resolve().parent.parent / "openapi.yaml"
+DOCUMENT = Path(__file__).resolve().parents[2] / "openapi.yaml"
 URI = "urn:valro:openapi"
 
 

@@ -12,7 +12,7 @@ from moto import mock_aws
 import dynamodb_helpers
 from dynamodb_helpers import TABLE_DEFINITION, prepare
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)

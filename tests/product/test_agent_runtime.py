@@ -32,7 +32,7 @@ from agent_runtime import (
     is_python_repr,
     session_id,
 )
-from tests.agent_server import (
+from tests.product.agent_server import (
     ARN,
     STREAM,
     AgentServer,

@@ -18,9 +18,9 @@ import pytest
 
 import dynamodb_helpers
 import lambda_function
-from tests.operators import ACCOUNT, AGENT, ARN, LOOKUPS, Account, Run, sha256
+from tests.deployment.operators import ACCOUNT, AGENT, ARN, LOOKUPS, Account, Run, sha256
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 NOT_ASSUMABLE = (
     "InvalidParameterValueException: The role defined for the function cannot be assumed by Lambda."
 )

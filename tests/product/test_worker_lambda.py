@@ -18,7 +18,7 @@ import dynamodb_helpers
 import worker_lambda
 from agent_runtime import AgentError, AgentFailed, AgentLost, AgentNotStarted, AgentRuntime, Answer
 from dynamodb_helpers import TaskStore, timestamp
-from tests.agent_server import (
+from tests.product.agent_server import (
     ARN,
     AgentServer,
     agent_server,

@@ -21,7 +21,7 @@ import lambda_function
 from dynamodb_helpers import PENDING_SECONDS, TABLE_DEFINITION, TaskStore, epoch, timestamp
 from local import REGION
 from local.aws import LocalStack
-from tests import contract
+from tests.api import contract
 from tests.conftest import Deployment
 
 pytestmark = pytest.mark.e2e

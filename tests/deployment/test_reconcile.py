@@ -13,7 +13,7 @@ import pytest
 import dynamodb_helpers
 from local import REGION
 from local.aws import ACCOUNT, LocalStack
-from tests.operators import Run, Stack, copy_project, fast_aws_server, write_zip
+from tests.deployment.operators import Run, Stack, copy_project, fast_aws_server, write_zip
 
 pytestmark = pytest.mark.e2e
 

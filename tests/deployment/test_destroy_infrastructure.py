@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.operators import Account
+from tests.deployment.operators import Account
 
 SCRIPT = "destroy-infrastructure.sh"
 

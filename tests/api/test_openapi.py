@@ -18,9 +18,16 @@ from openapi_spec_validator import validate
 
 import lambda_function
 from dynamodb_helpers import TaskStore
-from tests import contract
+from tests.api import contract
 from tests.conftest import Deployment
-from tests.contract import ContractBroken, document, escaped, operations, resolve, validate_response
+from tests.api.contract import (
+    ContractBroken,
+    document,
+    escaped,
+    operations,
+    resolve,
+    validate_response,
+)
 
 CONTEXT = None
 CLIENT = Path(__file__).with_name("client")

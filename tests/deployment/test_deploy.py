@@ -21,7 +21,7 @@ import pytest
 
 import build_zips
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SOURCES = [
     "agent_runtime.py",
     "build_zips.py",

@@ -31,8 +31,8 @@ from local.aws import AGENT_RUNTIME_ARN, LocalStack, local_stack
 from local.processes import Program
 from local.vendors import build_answer, progress_lines
 from tests.conftest import TABLE_NAME, Deployment, eventually
-from tests.contract import CheckedApi
-from tests.test_end_to_end import (
+from tests.api.contract import CheckedApi
+from tests.api.test_end_to_end import (
     COMPLETED,
     CREATED,
     PROMPT,

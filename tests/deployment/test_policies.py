@@ -20,7 +20,7 @@ import dynamodb_helpers
 from dynamodb_helpers import TaskStore
 from local import REGION
 from local.aws import AGENT_RUNTIME_ARN, Api, LocalStack
-from tests.operators import ROOT, Stack, building_in_turn, fast_aws_server
+from tests.deployment.operators import ROOT, Stack, building_in_turn, fast_aws_server
 
 NOT_ENFORCED = {"Logs": None, "Agent": "bedrock-agentcore:StopRuntimeSession"}
 DESCRIPTION = "Find me a landscaper in Charlotte under $300"

@@ -27,7 +27,7 @@ from dynamodb_helpers import TaskStore
 from local.faults import odd_answer
 from local.page_server import render_page, serve_page
 from local.vendors import build_answer, progress_lines
-from tests import contract
+from tests.api import contract
 from tests.conftest import Deployment, eventually
 
 CHROMIUM_OPTIONS = [
@@ -40,7 +40,7 @@ CHROMIUM_OPTIONS = [
     "--disable-sync",
 ]
 PROMPT = "Find me a landscaper in Charlotte under $300"
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 NO_END = 4_000_000_000.0
 MARKUP = "<img src=x onerror='window.hacked = 1'><script>window.hacked = 1</script><b>bold</b>"
 

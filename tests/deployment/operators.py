@@ -23,8 +23,8 @@ import boto3
 from local import REGION
 from local.aws import LocalStack
 
-ROOT = Path(__file__).resolve().parent.parent
-STUB = ROOT / "tests" / "stub_aws"
+ROOT = Path(__file__).resolve().parents[2]
+STUB = ROOT / "tests" / "deployment" / "stub_aws"
 ARN = "arn:aws:bedrock-agentcore:us-east-1:123456789012:runtime/my_agent-AbCdEf1234"
 AGENT = ("--agent-runtime-arn", ARN)
 ACCOUNT = "123456789012"
@@ -202,12 +202,12 @@ def sha256(path: Path) -> str:
 
 # ---- a local AWS ------------------------------------------------------------------------------
 
-FAST_AWS = ROOT / "tests" / "fast_aws"
+FAST_AWS = ROOT / "tests" / "deployment" / "fast_aws"
 
 
 @contextlib.contextmanager
 def fast_aws_server() -> Iterator[int]:
-    """Runs the loaded AWS CLI and gives its port, for `aws` in tests/fast_aws."""
+    """Runs the loaded AWS CLI and gives its port, for `aws` in tests/deployment/fast_aws."""
     server = subprocess.Popen(
         [sys.executable, str(FAST_AWS / "server.py")],
         stdin=subprocess.PIPE,

@@ -13,7 +13,7 @@ from joserfc.jwk import RSAKey
 
 from local.aws import AGENT_RUNTIME_ARN, Answer, Api, LocalStack
 from tests.conftest import eventually
-from tests.operators import ROOT, Stack, building_in_turn, fast_aws_server
+from tests.deployment.operators import ROOT, Stack, building_in_turn, fast_aws_server
 
 AUDIENCE = "valro-web"
 DESCRIPTION = "Find me a landscaper in Charlotte under $300"
