@@ -30,7 +30,6 @@ from local import REGION, faults
 from local.aws import AGENT_RUNTIME_ARN, LocalStack, local_stack
 from local.processes import Program
 from local.vendors import build_answer, progress_lines
-from tests.conftest import TABLE_NAME, Deployment, eventually
 from tests.api.contract import CheckedApi
 from tests.api.test_end_to_end import (
     COMPLETED,
@@ -42,6 +41,7 @@ from tests.api.test_end_to_end import (
     messages,
     with_no_worker,
 )
+from tests.conftest import TABLE_NAME, Deployment, eventually
 
 pytestmark = pytest.mark.e2e
 

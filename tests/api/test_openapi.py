@@ -19,7 +19,6 @@ from openapi_spec_validator import validate
 import lambda_function
 from dynamodb_helpers import TaskStore
 from tests.api import contract
-from tests.conftest import Deployment
 from tests.api.contract import (
     ContractBroken,
     document,
@@ -28,6 +27,7 @@ from tests.api.contract import (
     resolve,
     validate_response,
 )
+from tests.conftest import Deployment
 
 CONTEXT = None
 CLIENT = Path(__file__).with_name("client")
