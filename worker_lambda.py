@@ -39,15 +39,8 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from agent_runtime import (
-    AgentError,
-    AgentFailed,
-    AgentLost,
-    AgentNotStarted,
-    AgentRuntime,
-    Answer,
-    InvalidArn,
-)
+from agent_answers import AgentError, AgentFailed, AgentLost, AgentNotStarted, Answer
+from agent_runtime import AgentRuntime, InvalidArn
 from dynamodb_helpers import (
     Claim,
     ClaimLost,

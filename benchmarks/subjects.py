@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = Path(__file__).resolve().parent / "peers"
 PINS = ROOT / "requirements-bench.txt"
 DEPLOYED = (
-    "lambda_function.py worker_lambda.py agent_runtime.py dynamodb_helpers.py "
+    "lambda_function.py worker_lambda.py agent_runtime.py agent_answers.py dynamodb_helpers.py "
     "build_zips.py deploy.sh requirements.txt"
 ).split()
 ZIPS = {"valro": "valro-api-lambda.zip", "valro_worker": "valro-worker-lambda.zip"}

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from botocore.exceptions import ReadTimeoutError
 
+import agent_answers
 import agent_runtime
 import dynamodb_helpers
 import lambda_function
@@ -150,10 +151,10 @@ MUTATIONS: dict[str, Line | Constant] = {
     ),
     "stream's gaps unbounded": Line(Agent, "_arriving", "body.set_socket_timeout(left)", "pass"),
     "lost agent called not started": Constant(
-        agent_runtime.AgentLost, "consequence", agent_runtime.NOT_STARTED
+        agent_answers.AgentLost, "consequence", agent_answers.NOT_STARTED
     ),
     "failed agent called not started": Constant(
-        agent_runtime.AgentFailed, "consequence", agent_runtime.NOT_STARTED
+        agent_answers.AgentFailed, "consequence", agent_answers.NOT_STARTED
     ),
     "session stopped before the outcome": Line(
         Run, "run", "progress.close()", "progress.close(); self._stop_session()"

@@ -13,6 +13,7 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
+import agent_answers
 import agent_runtime
 import dynamodb_helpers
 import lambda_function
@@ -36,7 +37,7 @@ SCALED_DOWN = {
     (dynamodb_helpers, "CHUNK_CHARACTERS"): 1_000,
     (dynamodb_helpers, "MAX_ANSWER_BYTES"): 4_000,
     (dynamodb_helpers, "MAX_ANSWER_RESPONSE_BYTES"): 9_000,
-    (agent_runtime, "MAX_BYTES"): 40_000,
+    (agent_answers, "MAX_BYTES"): 40_000,
 }
 
 

@@ -23,6 +23,7 @@ import build_zips
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = [
+    "agent_answers.py",
     "agent_runtime.py",
     "build_zips.py",
     "deploy.sh",
@@ -33,7 +34,12 @@ SOURCES = [
 ]
 ZIPS = {
     "valro-api-lambda.zip": {"lambda_function.py", "dynamodb_helpers.py"},
-    "valro-worker-lambda.zip": {"worker_lambda.py", "agent_runtime.py", "dynamodb_helpers.py"},
+    "valro-worker-lambda.zip": {
+        "worker_lambda.py",
+        "agent_runtime.py",
+        "agent_answers.py",
+        "dynamodb_helpers.py",
+    },
 }
 SERVICES = {
     "valro-api-lambda.zip": ["dynamodb", "lambda"],

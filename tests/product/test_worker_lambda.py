@@ -16,7 +16,8 @@ from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeou
 
 import dynamodb_helpers
 import worker_lambda
-from agent_runtime import AgentError, AgentFailed, AgentLost, AgentNotStarted, AgentRuntime, Answer
+from agent_answers import AgentError, AgentFailed, AgentLost, AgentNotStarted, Answer
+from agent_runtime import AgentRuntime
 from dynamodb_helpers import TaskStore, timestamp
 from tests.product.agent_server import (
     ARN,
