@@ -731,7 +731,8 @@ ensure_zips() {
   local zip source stale=''
   for zip in valro-api-lambda.zip valro-worker-lambda.zip; do
     for source in lambda_function.py worker_lambda.py agent_runtime.py agent_answers.py \
-      dynamodb_helpers.py requirements.txt deploy.sh build_zips.py; do
+      dynamodb_helpers.py dynamodb_items.py tasks.py aws_lambda.py http_events.py \
+      requirements.txt deploy.sh build_zips.py; do
       if [[ ! "$HERE/$zip" -nt "$HERE/$source" && -e "$HERE/$source" ]]; then
         stale="$zip"
       fi

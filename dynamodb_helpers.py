@@ -25,31 +25,58 @@ the order of time. Not here: HTTP, the agent, and when to try a failed write aga
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import functools
-import gc
 import json
 import os
 import random
-import re
-import sys
 import time
 import uuid
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any, TypeGuard
+from typing import Any
 
-import botocore.session
-from botocore.config import Config
 from botocore.exceptions import ClientError
 
-Task = dict[str, Any]
-Event = dict[str, str]
-Answer = dict[str, Any]
-Place = dict[str, Any]  # in an owner's list: created_at and id
+from aws_lambda import aws_client, log
+from dynamodb_items import (
+    Place,
+    chunk_id,
+    chunk_items,
+    decode_cursor,
+    encode_cursor,
+    from_item,
+    is_index_unusable,
+    names_in,
+    read_answer,
+    refused_by,
+    to_item,
+    update_request,
+)
+from tasks import (
+    ANSWER_PARTS,
+    DEADLINE_MARGIN_SECONDS,
+    EVENT_OVERHEAD_BYTES,
+    FINAL_STATUSES,
+    MAX_AGENT_EVENT_BYTES,
+    MAX_AGENT_EVENTS,
+    MAX_ERROR_CHARACTERS,
+    MAX_FUNCTION_SECONDS,
+    MAX_INLINE_ANSWER_BYTES,
+    PENDING_EXPIRED,
+    PENDING_SECONDS,
+    PROCESSING_EXPIRED,
+    PUBLIC_OWNER,
+    Answer,
+    Event,
+    Task,
+    clean_description,
+    dumps,
+    fit_answer,
+    is_task_id,
+    make_event,
+    timestamp,
+)
 
 DEFAULT_TABLE_NAME = "valro-tasks"
 INDEX_NAME = "owner-created_at-index"
@@ -74,49 +101,8 @@ TABLE_DEFINITION: dict[str, Any] = {
     ],
     "BillingMode": "PAY_PER_REQUEST",
 }
-
-# The worker's asynchronous settings. The deadlines below hold only while Lambda is told the same,
-# which create-infrastructure.sh does; a test compares the two.
-MAXIMUM_EVENT_AGE_SECONDS = 900
-MAXIMUM_RETRY_ATTEMPTS = 2
-MAX_FUNCTION_SECONDS = 900
-DEADLINE_MARGIN_SECONDS = 60
-PENDING_SECONDS = MAXIMUM_EVENT_AGE_SECONDS + DEADLINE_MARGIN_SECONDS
-
-PUBLIC_OWNER = "public"
-DISPATCH_FAILED = "dispatch_failed"
-FINAL_STATUSES = frozenset({"completed", "error"})
-MAX_DESCRIPTION_CHARACTERS = 4_000
-
-# Together these keep the largest possible item under DynamoDB's 400 KB.
-MAX_EVENT_CHARACTERS = 1_000
-MAX_ERROR_CHARACTERS = 2_000
-MAX_AGENT_EVENTS = 200
-MAX_AGENT_EVENT_BYTES = 64_000
-EVENT_OVERHEAD_BYTES = 64  # keys, timestamp, type and DynamoDB's bookkeeping of one event
-MAX_INLINE_ANSWER_BYTES = 300_000
-CHUNK_CHARACTERS = 87_500  # at most 350 KB of UTF-8
-COMMA_BYTES = 1
-# A transaction carries 4 MB, a Lambda response 6 MB. What is over them is cut, and said.
-MAX_ANSWER_BYTES = 3_500_000
-MAX_ANSWER_RESPONSE_BYTES = 5_500_000
-ANSWER_PARTS = ("vendors", "quotes", "agent_response")  # in the order in which they are kept
-
 BATCH_GET_KEYS = 100
 BATCH_GET_ATTEMPTS = 8
-
-# Two attempts of 1 s + 3 s and a backoff of at most 1 s are 9 s, so the three calls of a POST whose
-# worker cannot be started end within the API's 30 s even if every one of them hangs.
-CLIENT_CONFIG = Config(
-    connect_timeout=1,
-    read_timeout=3,
-    retries={"mode": "standard", "total_max_attempts": 2},
-    # Requests are made here and nowhere else, and tested with the check on.
-    parameter_validation=False,
-    # botocore would put its own together twice for every request, a twentieth of one.
-    user_agent="valro-backend",
-)
-
 # Conditions, each with the reason why it is enough.
 # An id is used once: whoever comes second learns whose it is from the item that refused it.
 IS_NEW = "attribute_not_exists(#id)"
@@ -130,32 +116,15 @@ IS_MINE = "#status = :processing AND #claim = :claim AND #event_seq = :seq"
 IS_PENDING = "#status = :pending"
 # What was judged overdue is still what is there.
 IS_AS_READ = "#status = :as_read AND #deadline = :deadline_as_read"
-
 # What a list shows of a task. agent_response can be hundreds of kilobytes and is left out.
 LISTED_ATTRIBUTES = (
     "id,description,status,vendors,quotes,emails_sent,events,created_at,updated_at,error_message,"
     "agent_response_truncated,owner,deadline"
 ).split(",")
 
-PENDING_EXPIRED = (
-    f"The task was not started within {PENDING_SECONDS // 60} minutes and was given up. "
-    "The agent was not started, so no vendor was contacted. Please submit the task again."
-)
-PROCESSING_EXPIRED = (
-    "The worker stopped without reporting an outcome. The agent may already have contacted vendors."
-)
-
 
 class StoreError(Exception):
     """Anything the store refuses, as opposed to what DynamoDB fails at."""
-
-
-class InvalidDescription(StoreError):
-    """A description that no task can have; the message is fit for the person who wrote it."""
-
-
-class InvalidCursor(StoreError):
-    """A cursor that no page of this store ended with."""
 
 
 class TaskNotFound(StoreError):
@@ -277,13 +246,13 @@ class TaskStore:
         try:
             self.client.put_item(
                 TableName=self.table_name,
-                Item=_to_item(task),
+                Item=to_item(task),
                 ConditionExpression=IS_NEW,
-                ExpressionAttributeNames=_names(IS_NEW),
+                ExpressionAttributeNames=names_in(IS_NEW),
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
         except ClientError as error:
-            existing = _refused_by(error)
+            existing = refused_by(error)
             if existing is None:
                 raise
             if existing.get("creation_token") != task["creation_token"]:
@@ -313,11 +282,11 @@ class TaskStore:
             make_event(now, "Agent processing started"),
         ]
         condition_values = {":pending": "pending", ":now": timestamp(self.clock())}
-        update = _update(attributes, events, IS_CLAIMABLE, condition_values)
+        update = update_request(attributes, events, IS_CLAIMABLE, condition_values)
         try:
             task = self._write(task_id, update)
         except ClientError as error:
-            found = _refused_by(error)
+            found = refused_by(error)
             if found is None:
                 raise
             if not found:
@@ -361,11 +330,11 @@ class TaskStore:
             "error_message": error_message[:MAX_ERROR_CHARACTERS],
         }
         events = [make_event(now, f"{prefix}: {error_message}", "error")]
-        update = _update(attributes, events, IS_PENDING, {":pending": "pending"})
+        update = update_request(attributes, events, IS_PENDING, {":pending": "pending"})
         try:
             return self._write(task_id, update)
         except ClientError as error:
-            task = _refused_by(error)
+            task = refused_by(error)
             if task is None:
                 raise
             if not task:
@@ -384,7 +353,7 @@ class TaskStore:
         item = self.client.get_item(
             TableName=self.table_name, Key={"id": {"S": task_id}}, ConsistentRead=True
         ).get("Item")
-        task = _from_item(item) if item else None
+        task = from_item(item) if item else None
         if task is None or task["owner"] != owner:
             raise TaskNotFound(task_id)
         return self._repaired(task)
@@ -393,7 +362,7 @@ class TaskStore:
         """Reads the answer of a task that keeps it in chunks; raises TaskNotFound if it is gone."""
         if not task.get("chunks"):
             return task
-        ids = [_chunk_id(task["id"], number) for number in range(task["chunks"])]
+        ids = [chunk_id(task["id"], number) for number in range(task["chunks"])]
         found = self._batch_get(ids)
         if len(found) < len(ids):
             # The chunks were written with the task, all or nothing: only their TTL removes them.
@@ -417,7 +386,7 @@ class TaskStore:
         try:
             keys, more = self._query_page(owner, limit, after)
         except ClientError as error:
-            if not _is_index_unusable(error):
+            if not is_index_unusable(error):
                 raise
             tasks, more = self._scan_page(owner, limit, after)
         else:
@@ -432,7 +401,7 @@ class TaskStore:
 
     def _write(self, task_id: str, update: dict[str, Any]) -> Task:
         written = self.client.update_item(**self._target(task_id), ReturnValues="ALL_NEW", **update)
-        return _from_item(written["Attributes"])
+        return from_item(written["Attributes"])
 
     def _target(self, task_id: str) -> dict[str, Any]:
         return {
@@ -467,11 +436,11 @@ class TaskStore:
                 ":claim": claim.token,
                 ":seq": claim.event_seq,
             }
-            update = _update(attributes, events, IS_MINE, condition_values)
+            update = update_request(attributes, events, IS_MINE, condition_values)
             try:
                 self._write_with_chunks(claim.task["id"], update, chunks)
             except ClientError as error:
-                found = _refused_by(error)
+                found = refused_by(error)
                 if found is None:
                     raise
                 if not found or found.get("claim") != claim.token:
@@ -511,12 +480,12 @@ class TaskStore:
             last_events.append(claim.line(now, message, "error"))
         attributes |= {"emails_sent": answer.get("emails_sent", 0)}
         texts = {
-            name: part if isinstance(part, str) else _dumps(part) for name, part in parts.items()
+            name: part if isinstance(part, str) else dumps(part) for name, part in parts.items()
         }
         if sum(len(text.encode()) for text in texts.values()) <= MAX_INLINE_ANSWER_BYTES:
             self._append(claim, attributes | texts, last_events)
         else:
-            chunks = list(_chunk_items(claim.task, _dumps(parts)))
+            chunks = list(chunk_items(claim.task, dumps(parts)))
             self._append(claim, attributes | {"chunks": len(chunks)}, last_events, chunks)
 
     def _repaired(self, task: Task) -> Task:
@@ -533,11 +502,11 @@ class TaskStore:
         events = [make_event(max(now, task["updated_at"]), message, "error")]
         values = {":as_read": task["status"], ":deadline_as_read": deadline}
         # Without the claim, a worker that comes back late sees that the end was not its own.
-        update = _update(attributes, events, IS_AS_READ, values, remove="claim")
+        update = update_request(attributes, events, IS_AS_READ, values, remove="claim")
         try:
             repaired = self._write(task["id"], update)
         except ClientError as error:
-            found = _refused_by(error)
+            found = refused_by(error)
             if found is None:
                 raise
             return found or task
@@ -558,11 +527,11 @@ class TaskStore:
             "Limit": limit + 1,
         }
         if after:
-            request["ExclusiveStartKey"] = _to_item(after | {"owner": owner})
+            request["ExclusiveStartKey"] = to_item(after | {"owner": owner})
         keys: list[Place] = []
         while len(keys) <= limit:
             page = self.client.query(**request)
-            keys += map(_from_item, page["Items"])
+            keys += map(from_item, page["Items"])
             # An index that somebody made with more than keys in it fills 1 MB sooner.
             if "LastEvaluatedKey" not in page:
                 break
@@ -573,7 +542,7 @@ class TaskStore:
         self, owner: str, limit: int, after: Place | None
     ) -> tuple[list[Task], str | None]:
         """Lists a table that has no usable index, by reading all of it: the one Scan there is."""
-        names = _names(" ".join(f"#{name}" for name in LISTED_ATTRIBUTES))
+        names = names_in(" ".join(f"#{name}" for name in LISTED_ATTRIBUTES))
         request = {
             "TableName": self.table_name,
             "ProjectionExpression": ",".join(names),
@@ -584,7 +553,7 @@ class TaskStore:
         tasks: list[Task] = []
         while True:
             page = self.client.scan(**request)
-            tasks += map(_from_item, page["Items"])
+            tasks += map(from_item, page["Items"])
             if "LastEvaluatedKey" not in page:
                 break
             request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
@@ -603,7 +572,7 @@ class TaskStore:
         """Reads items by id, consistently, asking again for what DynamoDB leaves unprocessed."""
         projection: dict[str, Any] = {}
         if attributes:
-            names = _names(" ".join(f"#{name}" for name in attributes))
+            names = names_in(" ".join(f"#{name}" for name in attributes))
             projection = {
                 "ProjectionExpression": ",".join(names),
                 "ExpressionAttributeNames": names,
@@ -619,7 +588,7 @@ class TaskStore:
             request = {self.table_name: {"Keys": asked, "ConsistentRead": True} | projection}
             page = self.client.batch_get_item(RequestItems=request)
             for item in page["Responses"].get(self.table_name, []):
-                task = _from_item(item, read_json)
+                task = from_item(item, read_json)
                 found[task["id"]] = task
             missing += page.get("UnprocessedKeys", {}).get(self.table_name, {}).get("Keys", [])
         if missing:
@@ -627,231 +596,16 @@ class TaskStore:
         return found
 
 
-# --- what both functions share --------------------------------------------------------------------
-
-
-@functools.cache
-def aws_session() -> botocore.session.Session:
-    """The process's one botocore session; what it loads is loaded once."""
-    return botocore.session.get_session()
-
-
-def aws_client(service: str) -> Any:
-    """A botocore client for ``service`` in this function's region, with bounded time."""
-    # Lambda sets the first, a shell often only the second.
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
-    return aws_session().create_client(service, region_name=region, config=CLIENT_CONFIG)
-
-
 @functools.cache
 def task_store() -> TaskStore:
     """The store that the environment names: DYNAMODB_TABLE_NAME, TASK_TTL_DAYS."""
     client = aws_client("dynamodb")
-    client.meta.events.register("before-parse.dynamodb", _parse_answer)
+    client.meta.events.register("before-parse.dynamodb", read_answer)
     return TaskStore(
         client,
         os.environ.get("DYNAMODB_TABLE_NAME") or DEFAULT_TABLE_NAME,
         ttl_days=int(os.environ.get("TASK_TTL_DAYS") or 0),
     )
-
-
-def prepare(*makers: Callable[[], Any]) -> None:
-    """Ends a handler's import: in Lambda, calls what its first request would otherwise wait for.
-
-    Lambda's INIT phase has a whole processor, a request only the share that the function's memory
-    buys. What is there by then lives on, so the garbage collector need not look at it again. What
-    cannot be made now is left to the first request, which says why.
-    """
-    if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
-        for make in makers:
-            with contextlib.suppress(Exception):
-                make()
-        gc.freeze()
-    gc.enable()
-
-
-def log(level: str, message: str, **fields: Any) -> None:
-    """Writes one JSON line to the function's log; whatever ``fields`` hold is data, never format."""
-    line = json.dumps({"level": level, "message": message, **fields}, default=str)
-    print(line, file=sys.stderr, flush=True)
-
-
-def timestamp(epoch: float) -> str:
-    """Epoch seconds as RFC 3339 text in UTC, always 27 characters."""
-    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def epoch(ts: str) -> float:
-    """The reverse of ``timestamp``; a text without an offset is taken as UTC."""
-    moment = datetime.fromisoformat(ts)
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-
-
-def make_event(ts: str, message: str, kind: str = "info") -> Event:
-    """One line of a timeline, cut to 1,000 characters."""
-    return {"ts": ts, "message": message[:MAX_EVENT_CHARACTERS], "type": kind}
-
-
-def is_task_id(value: object) -> TypeGuard[str]:
-    """Whether a task can have this id: what AgentCore takes as part of a session's, and no ``#``."""
-    return isinstance(value, str) and bool(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", value))
-
-
-def clean_description(description: object) -> str:
-    """The description trimmed; raises InvalidDescription with a sentence for who wrote it."""
-    if not isinstance(description, str):
-        raise InvalidDescription("'description' must be a string")
-    trimmed = description.strip()
-    if not trimmed:
-        raise InvalidDescription("'description' must not be blank")
-    if len(trimmed) > MAX_DESCRIPTION_CHARACTERS:
-        raise InvalidDescription(
-            f"'description' must be at most {MAX_DESCRIPTION_CHARACTERS:,} characters, "
-            f"not {len(trimmed):,}"
-        )
-    if re.search("[\ud800-\udfff]", trimmed):
-        raise InvalidDescription("'description' must be text: it holds half of a surrogate pair")
-    return trimmed
-
-
-def encode_cursor(task: Place) -> str:
-    """The place right after ``task`` in its owner's list, opaque to clients."""
-    text = _dumps([task["created_at"], task["id"]])
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-
-
-def decode_cursor(cursor: str) -> Place:
-    """The reverse of ``encode_cursor``; names no owner, so it reaches nobody else's tasks."""
-    try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        value = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
-    except (ValueError, RecursionError) as error:
-        raise InvalidCursor("'cursor' is not one that this API gave") from error
-    match value:
-        case [str(created_at), task_id] if is_task_id(task_id):
-            if re.fullmatch(r"[0-9TZ:.+ -]{1,40}", created_at):
-                return {"created_at": created_at, "id": task_id}
-    raise InvalidCursor("'cursor' is not one that this API gave")
-
-
-def fit_answer(answer: Answer) -> tuple[Answer, int]:
-    """Cuts an answer to what DynamoDB and a Lambda response can carry; returns the bytes cut too.
-
-    Vendors are kept first, then quotes, then the text; what does not fit is cut at its end.
-    """
-    kept = {name: answer[name][:0] for name in answer}
-    frame = _sizes(kept)
-    stored, sent = MAX_ANSWER_BYTES - frame[0], MAX_ANSWER_RESPONSE_BYTES - frame[1]
-    cut = 0
-    for name in ANSWER_PARTS:
-        if name in answer:
-            part = kept[name] = _longest_fitting(answer[name], stored, sent)
-            stored, sent = stored - _content_sizes(part)[0], sent - _content_sizes(part)[1]
-            if len(part) < len(answer[name]):
-                cut += _content_sizes(answer[name])[0] - _content_sizes(part)[0]
-    return kept, cut
-
-
-def _longest_fitting(value: Any, stored: int, sent: int) -> Any:
-    """The longest beginning of a text or a list whose content fits into both sizes."""
-
-    def is_over(part: Any) -> bool:
-        stored_size, sent_size = _content_sizes(part)
-        return stored_size > stored or sent_size > sent
-
-    if not is_over(value):
-        return value
-    if isinstance(value, str):
-        lengths = range(1, min(len(value), MAX_ANSWER_BYTES) + 1)
-        return value[: bisect_left(lengths, 1, key=lambda length: is_over(value[:length]))]
-    for count, element in enumerate(value):  # a huge list costs no more than what is kept of it
-        if is_over([element]):
-            return value[:count]
-        stored_size, sent_size = _content_sizes([element])
-        stored, sent = stored - stored_size - COMMA_BYTES, sent - sent_size - COMMA_BYTES
-    return value
-
-
-def _content_sizes(part: Any) -> tuple[int, int]:
-    """The sizes of a text or a list, less its quotes or brackets."""
-    whole, empty = _sizes(part), _sizes(part[:0])
-    return whole[0] - empty[0], whole[1] - empty[1]
-
-
-def _sizes(value: Any) -> tuple[int, int]:
-    """The bytes of a value's JSON in DynamoDB, and in the function's response.
-
-    Lambda's JSON holds the response's JSON as a string, and Python 3.11's runtime escapes every
-    character that is not ASCII.
-    """
-    text = _dumps(value)
-    return len(text.encode()), len(json.dumps(text))
-
-
-# --- DynamoDB's form of things --------------------------------------------------------------------
-
-
-def _update(
-    attributes: dict[str, Any],
-    events: list[Event],
-    condition: str,
-    condition_values: dict[str, Any],
-    remove: str = "",
-) -> dict[str, Any]:
-    """The UpdateItem arguments that set ``attributes`` and append ``events`` on a condition."""
-    attributes = attributes | {"updated_at": events[-1]["ts"]}
-    sets = [f"#{name} = :{name}" for name in attributes]
-    sets.append("#events = list_append(#events, :events)")
-    sets.append("#event_seq = #event_seq + :event_count")
-    expression = f"SET {', '.join(sets)}" + (f" REMOVE #{remove}" if remove else "")
-    values = {f":{name}": value for name, value in attributes.items()}
-    values |= {":events": events, ":event_count": len(events)} | condition_values
-    return {
-        "UpdateExpression": expression,
-        "ConditionExpression": condition,
-        "ExpressionAttributeNames": _names(f"{expression} {condition}"),
-        "ExpressionAttributeValues": _to_item(values),
-    }
-
-
-def _names(expression: str) -> dict[str, str]:
-    """The attribute names that an expression uses; all are placeholders, many are reserved words."""
-    return {name: name[1:] for name in re.findall(r"#\w+", expression)}
-
-
-def _refused_by(error: ClientError) -> Task | None:
-    """The item that refused a condition, {} if there is none; None if this is another error."""
-    response: dict[str, Any] = error.response
-    if response["Error"]["Code"] == "TransactionCanceledException":
-        # The task's update comes first; the chunks have no condition.
-        response = response.get("CancellationReasons", [{}])[0]
-        code = response.get("Code")
-    else:
-        code = response["Error"]["Code"].removesuffix("Exception")
-    if code != "ConditionalCheckFailed":
-        return None
-    return _from_item(response["Item"]) if response.get("Item") else {}
-
-
-def _is_index_unusable(error: ClientError) -> bool:
-    """Whether a Query failed because the table lacks the index or is still filling it."""
-    text = error.response["Error"]
-    return text["Code"] == "ValidationException" and "index" in text.get("Message", "").lower()
-
-
-def _chunk_id(task_id: str, number: int) -> str:
-    return f"{task_id}#{number}"
-
-
-def _chunk_items(task: Task, answer: str) -> Iterator[dict[str, Any]]:
-    for number, start in enumerate(range(0, len(answer), CHUNK_CHARACTERS)):
-        chunk = {
-            "id": _chunk_id(task["id"], number),
-            "chunk": answer[start : start + CHUNK_CHARACTERS],
-        }
-        yield _to_item(
-            chunk | {"expires_at": task["expires_at"]} if "expires_at" in task else chunk
-        )
 
 
 def _listed(task: Task) -> Task:
@@ -860,70 +614,3 @@ def _listed(task: Task) -> Task:
 
 def _age_key(task: Place) -> tuple[str, str]:
     return task["created_at"], task["id"]
-
-
-def _dumps(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-def _parse_answer(
-    response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any
-) -> None:
-    """Reads a good answer as the JSON that it is, in botocore's place.
-
-    botocore holds every value against its model, which is most of a list's time, and changes
-    nothing but base64 in it.
-    """
-    if response_dict["status_code"] < 300:
-        customized_response_dict.update(json.loads(response_dict["body"]))
-        response_dict["body"] = b"{}"
-
-
-def _to_item(attributes: dict[str, Any]) -> dict[str, Any]:
-    return {name: _typed(value) for name, value in attributes.items()}
-
-
-def _typed(value: Any) -> dict[str, Any]:
-    match value:
-        case str():
-            return {"S": value}
-        case bool():
-            return {"BOOL": value}
-        case int():
-            return {"N": str(value)}
-        case list():
-            return {"L": [_typed(element) for element in value]}
-        case dict():
-            return {"M": _to_item(value)}
-    raise TypeError(f"No DynamoDB form for {type(value).__name__}")
-
-
-def _from_item(item: dict[str, Any], read_json: Callable[[str], Any] = json.loads) -> Task:
-    """An item as a task. Items made before owners, and vendors kept as native lists, are read too."""
-    task = {name: _plain(value) for name, value in item.items()}
-    task.setdefault("owner", PUBLIC_OWNER)
-    for name in ("vendors", "quotes"):
-        if isinstance(task.get(name), str):
-            task[name] = read_json(task[name])
-    return task
-
-
-def _plain(value: dict[str, Any]) -> Any:
-    """A value without its type. It is called thousands of times for a list, the frequent first."""
-    ((kind, content),) = value.items()
-    if kind == "S":
-        return content
-    if kind == "M":
-        return {
-            name: element["S"] if "S" in element else _plain(element)
-            for name, element in content.items()
-        }
-    if kind == "L":
-        return [_plain(element) for element in content]
-    if kind == "N":
-        return int(content) if re.fullmatch(r"-?\d+", content) else float(content)
-    if kind == "B":
-        return content if isinstance(content, bytes) else base64.b64decode(content)
-    if kind == "NS":
-        return [_plain({"N": number}) for number in content]
-    return None if kind == "NULL" else content

@@ -32,31 +32,35 @@ import sys
 import time
 import traceback
 import uuid
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from dynamodb_helpers import (
+from aws_lambda import aws_client, log, prepare
+from dynamodb_helpers import TaskNotFound, task_store
+from dynamodb_items import InvalidCursor, encode_cursor
+from http_events import (
+    PREFLIGHT_HEADERS,
+    Headers,
+    HttpError,
+    JsonText,
+    Request,
+    Response,
+    as_object,
+    make_response,
+    size_as_json,
+)
+from tasks import (
     DISPATCH_FAILED,
     FINAL_STATUSES,
     PUBLIC_OWNER,
-    InvalidCursor,
     InvalidDescription,
     Task,
-    TaskNotFound,
-    aws_client,
     clean_description,
-    encode_cursor,
+    dumps,
     epoch,
-    log,
-    prepare,
-    task_store,
 )
-
-Headers = dict[str, str]
-Response = dict[str, Any]
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_KEY_CHARACTERS = 255
@@ -85,92 +89,6 @@ PUBLIC_FIELDS = (
 )
 PUBLIC_FIELDS_ONCE_KNOWN = ("agent_response", "agent_response_truncated", "error_message")
 ACCEPTED = "Task created and processing started"
-
-# An HTTP API with CORS configured puts its own in place of these; the script configures the same.
-CORS_HEADERS = {
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Expose-Headers": "Location,Retry-After,ETag,Link,Idempotent-Replayed",
-}
-PREFLIGHT_HEADERS = {
-    "Access-Control-Allow-Methods": "GET,POST,OPTIONS",
-    "Access-Control-Allow-Headers": "content-type,idempotency-key,if-none-match,authorization",
-    "Access-Control-Max-Age": "3600",
-}
-
-
-class JsonText(str):
-    """JSON that goes into a response as it is: to read and write it is half of a list's time."""
-
-    __slots__ = ()
-
-
-class HttpError(Exception):
-    """A request that is answered with an error: ``{"error": message, "code": code, …}``."""
-
-    def __init__(
-        self,
-        status: int,
-        code: str,
-        message: str,
-        *,
-        headers: Headers | None = None,
-        **fields: Any,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.headers = headers or {}
-        self.fields = fields
-
-    def response(self) -> Response:
-        """The error as an HTTP response."""
-        body = {"error": str(self), "code": self.code, **self.fields}
-        return make_response(self.status, body, self.headers)
-
-
-@dataclass
-class Request:
-    """One HTTP request, whichever shape its event had."""
-
-    method: str
-    path: str  # as the function's routes know it
-    url_path: str  # as the client knows it, with the stage before it
-    headers: Headers = field(default_factory=dict)  # names in lower case
-    query: dict[str, str] = field(default_factory=dict)
-    body: str | None = None
-    is_base64: bool = False
-    authorizer: Any = None
-
-    @classmethod
-    def from_event(cls, event: Any) -> Request:
-        """Reads an event of any of the three shapes; raises HttpError 400 for anything else."""
-        if not isinstance(event, dict):
-            raise HttpError(400, "invalid_event", "The event is not an HTTP request.")
-        context = _dict(event.get("requestContext"))
-        http = _dict(context.get("http"))
-        method = http.get("method") or event.get("httpMethod")
-        path = event.get("rawPath") or event.get("path")
-        if not isinstance(method, str) or not isinstance(path, str):
-            raise HttpError(
-                400,
-                "invalid_event",
-                "The event is not an HTTP request: it needs 'httpMethod' and 'path'.",
-            )
-        # A named stage stands before an HTTP API's path; a REST API has it in its context's only.
-        stage = context.get("stage")
-        url_path = path if "rawPath" in event else str(context.get("path") or path)
-        if path == url_path and isinstance(stage, str) and path.startswith(f"/{stage}/"):
-            path = path.removeprefix(f"/{stage}")
-        return cls(
-            method=method.upper(),
-            path=path.rstrip("/") or "/",
-            url_path=url_path.rstrip("/"),
-            headers={name.lower(): value for name, value in _values(event, "headers", "Headers")},
-            query=dict(_values(event, "queryStringParameters", "QueryStringParameters")),
-            body=event.get("body"),
-            is_base64=event.get("isBase64Encoded") is True,
-            authorizer=context.get("authorizer"),
-        )
 
 
 def lambda_handler(event: Any, context: Any) -> Response:
@@ -261,7 +179,7 @@ def list_tasks(request: Request) -> Response:
     size = 0
     for task in tasks:
         part = _task_json(task)
-        size += _size_as_json(part)
+        size += size_as_json(part)
         if size > MAX_PAGE_BYTES and parts:
             cursor = encode_cursor(tasks[len(parts) - 1])
             break
@@ -321,8 +239,8 @@ def owner_of(request: Request) -> str:
     # An HTTP API that sends payload 1.0 says so when a route has no authorizer.
     if not given or given == {"claims": None, "scopes": None}:
         return PUBLIC_OWNER
-    claims = _dict(_dict(_dict(given).get("jwt")).get("claims")) or _dict(
-        _dict(given).get("claims")
+    claims = as_object(as_object(as_object(given).get("jwt")).get("claims")) or as_object(
+        as_object(given).get("claims")
     )
     subject = claims.get("sub")
     if not isinstance(subject, str) or not 0 < len(subject) <= 255 or not subject.isprintable():
@@ -389,18 +307,6 @@ def age_of(task: Task) -> float:
     return time.time() - epoch(task["created_at"])
 
 
-def make_response(status: int, body: Any, headers: Headers | None = None) -> Response:
-    """A response that API Gateway understands; a ``body`` that is text is JSON already."""
-    response: Response = {
-        "statusCode": status,
-        "headers": {"Cache-Control": "no-store"} | CORS_HEADERS | (headers or {}),
-    }
-    if body is not None:
-        response["headers"]["Content-Type"] = "application/json"
-        response["body"] = body if isinstance(body, str) else _dumps(body)
-    return response
-
-
 # --- private --------------------------------------------------------------------------------------
 
 
@@ -446,39 +352,12 @@ def _invalid_body(reason: str) -> HttpError:
     return HttpError(400, "invalid_body", message)
 
 
-def _values(event: dict[str, Any], name: str, multi_name: str) -> list[tuple[str, str]]:
-    """Names and values of headers or of the query; payload 1.0 may have them as lists only."""
-    lists = _dict(event.get(f"multiValue{multi_name}"))
-    values = {key: ",".join(map(str, given)) for key, given in lists.items() if _is_full(given)}
-    values |= {key: str(one) for key, one in _dict(event.get(name)).items() if one is not None}
-    return [(str(key), value) for key, value in values.items()]
-
-
-def _is_full(value: Any) -> bool:
-    return isinstance(value, list) and bool(value)
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
 def _task_json(task: Task) -> str:
     """What a client may see of a task, as JSON."""
     shown = public_task(task)
     ready = {name: value for name, value in shown.items() if isinstance(value, JsonText)}
-    rest = _dumps({name: value for name, value in shown.items() if name not in ready})
+    rest = dumps({name: value for name, value in shown.items() if name not in ready})
     return rest[:-1] + "".join(f',"{name}":{text}' for name, text in ready.items()) + "}"
-
-
-def _size_as_json(text: str) -> int:
-    """How many bytes JSON text has as a string inside JSON; Python 3.11's runtime escapes it."""
-    if text.isascii():
-        return len(text) + text.count('"') + text.count("\\") + 2
-    return len(json.dumps(text))
-
-
-def _dumps(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def main(arguments: list[str]) -> int:

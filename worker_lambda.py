@@ -41,25 +41,20 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from agent_answers import AgentError, AgentFailed, AgentLost, AgentNotStarted, Answer
 from agent_runtime import AgentRuntime, InvalidArn
+from aws_lambda import aws_session, log, prepare
 from dynamodb_helpers import (
     Claim,
     ClaimLost,
-    InvalidDescription,
     TaskNotClaimable,
     TaskNotFound,
     TaskStore,
-    aws_session,
-    clean_description,
-    is_task_id,
-    log,
-    prepare,
     task_store,
-    timestamp,
 )
+from tasks import InvalidDescription, clean_description, is_task_id, timestamp
 
 T = TypeVar("T")
 
-# As dynamodb_helpers.timestamp writes them: anything else would spoil the order of the timeline.
+# As tasks.timestamp writes them: anything else would spoil the order of the timeline.
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 # Kept back from the agent for writing the outcome: a fifth of a short function's time.

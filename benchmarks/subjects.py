@@ -28,10 +28,11 @@ from build_zips import roots_by_hash
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = Path(__file__).resolve().parent / "peers"
 PINS = ROOT / "requirements-bench.txt"
-DEPLOYED = (
-    "lambda_function.py worker_lambda.py agent_runtime.py agent_answers.py dynamodb_helpers.py "
-    "build_zips.py deploy.sh requirements.txt"
-).split()
+DEPLOYED = [
+    *sorted(path.name for path in ROOT.glob("*.py")),
+    "deploy.sh",
+    "requirements.txt",
+]
 ZIPS = {"valro": "valro-api-lambda.zip", "valro_worker": "valro-worker-lambda.zip"}
 
 ARN = "arn:aws:lambda:us-east-1:000000000000:function:valro-worker"

@@ -81,7 +81,10 @@ MUTATIONS: dict[str, Line | Constant] = {
         dynamodb_helpers, "DEADLINE_MARGIN_SECONDS", -300
     ),
     "claimed task's events in the wrong order": Line(
-        Store, "claim_task", "_update(attributes, events, ", "_update(attributes, events[::-1], "
+        Store,
+        "claim_task",
+        "update_request(attributes, events, ",
+        "update_request(attributes, events[::-1], ",
     ),
     "clock of the API ignored by the claim": Line(
         Store, "claim_task", "max(timestamp(self.clock()), created_at)", "timestamp(self.clock())"
@@ -174,7 +177,7 @@ MUTATIONS: dict[str, Line | Constant] = {
         "    return task\n",
         "    import dynamodb_helpers as store\n"
         '    lines = [store.make_event(task["created_at"], "Worker invoked")]\n'
-        '    update = store._update({"status": "pending"}, lines, "attribute_exists(#id)", {})\n'
+        '    update = store.update_request({"status": "pending"}, lines, "attribute_exists(#id)", {})\n'
         '    return task_store()._write(task["id"], update)\n',
     ),
     "failed dispatch unconditional": Constant(dynamodb_helpers, "IS_PENDING", ALWAYS),

@@ -15,8 +15,11 @@ from typing import Any
 
 import agent_answers
 import agent_runtime
+import aws_lambda
 import dynamodb_helpers
+import dynamodb_items
 import lambda_function
+import tasks
 import worker_lambda
 from simulation import people
 from simulation.aws import AGENT_ARN, WORKER_ARN, Aws
@@ -34,9 +37,9 @@ DEFAULT_SKEW = 5.0
 SCALED_DOWN = {
     (dynamodb_helpers, "MAX_AGENT_EVENTS"): 5,
     (dynamodb_helpers, "MAX_INLINE_ANSWER_BYTES"): 1_500,
-    (dynamodb_helpers, "CHUNK_CHARACTERS"): 1_000,
-    (dynamodb_helpers, "MAX_ANSWER_BYTES"): 4_000,
-    (dynamodb_helpers, "MAX_ANSWER_RESPONSE_BYTES"): 9_000,
+    (dynamodb_items, "CHUNK_CHARACTERS"): 1_000,
+    (tasks, "MAX_ANSWER_BYTES"): 4_000,
+    (tasks, "MAX_ANSWER_RESPONSE_BYTES"): 9_000,
     (agent_answers, "MAX_BYTES"): 40_000,
 }
 
@@ -82,8 +85,8 @@ class Backend:
             agent_started=self.invariants.agent_started,
             stopped=self.invariants.stopped,
             start_worker=self.start_worker,
-            maximum_event_age=dynamodb_helpers.MAXIMUM_EVENT_AGE_SECONDS,
-            retries=dynamodb_helpers.MAXIMUM_RETRY_ATTEMPTS,
+            maximum_event_age=tasks.MAXIMUM_EVENT_AGE_SECONDS,
+            retries=tasks.MAXIMUM_RETRY_ATTEMPTS,
         )
         self.environment = {
             "AWS_REGION": "us-east-1",
@@ -225,11 +228,12 @@ def in_place_of_aws(backend: Backend) -> Iterator[None]:
         return backend.aws
 
     places = SCALED_DOWN | {
-        (dynamodb_helpers, "aws_session"): session,
+        (aws_lambda, "aws_session"): session,
         (dynamodb_helpers, "TaskStore"): partial(dynamodb_helpers.TaskStore, **timed),
+        (aws_lambda, "os"): environment,
         (dynamodb_helpers, "os"): environment,
         (dynamodb_helpers, "random"): chance,
-        (dynamodb_helpers, "sys"): log,
+        (aws_lambda, "sys"): log,
         (dynamodb_helpers, "uuid"): ids,
         (lambda_function, "os"): environment,
         (lambda_function, "time"): SimpleNamespace(time=backend.clock),

@@ -14,6 +14,7 @@ import pytest
 from botocore.config import Config
 from moto import mock_aws
 
+import aws_lambda
 import dynamodb_helpers
 from local import REGION
 from local.aws import LocalStack, local_stack
@@ -64,7 +65,7 @@ def aws() -> Iterator[None]:
 @functools.cache
 def moto_client() -> Any:
     """One client for all tests: making it takes longer than most of them do."""
-    return dynamodb_helpers.aws_session().create_client("dynamodb", region_name=REGION)
+    return aws_lambda.aws_session().create_client("dynamodb", region_name=REGION)
 
 
 @pytest.fixture

@@ -18,9 +18,10 @@ import pytest
 from botocore.config import Config
 
 import lambda_function
-from dynamodb_helpers import PENDING_SECONDS, TABLE_DEFINITION, TaskStore, epoch, timestamp
+from dynamodb_helpers import TABLE_DEFINITION, TaskStore
 from local import REGION
 from local.aws import LocalStack
+from tasks import PENDING_SECONDS, epoch, timestamp
 from tests.api import contract
 from tests.conftest import Deployment
 

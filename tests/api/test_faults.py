@@ -24,12 +24,12 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from dynamodb_helpers import PENDING_EXPIRED, PROCESSING_EXPIRED
 from lambda_function import idempotent_id
 from local import REGION, faults
 from local.aws import AGENT_RUNTIME_ARN, LocalStack, local_stack
 from local.processes import Program
 from local.vendors import build_answer, progress_lines
+from tasks import PENDING_EXPIRED, PROCESSING_EXPIRED
 from tests.api.contract import CheckedApi
 from tests.api.test_end_to_end import (
     COMPLETED,

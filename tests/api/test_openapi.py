@@ -16,6 +16,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 from openapi_spec_validator import validate
 
+import http_events
 import lambda_function
 from dynamodb_helpers import TaskStore
 from tests.api import contract
@@ -127,7 +128,8 @@ def test_every_operation_has_a_name_a_summary_and_an_example_of_each_answer_with
 
 
 def test_the_codes_are_those_in_the_function():
-    source = Path(lambda_function.__file__).read_text(encoding="utf-8")
+    files = (lambda_function.__file__, http_events.__file__)
+    source = "".join(Path(file).read_text(encoding="utf-8") for file in files)
     in_function = set(re.findall(r'HttpError\(\s*\d{3},\s*"(\w+)"', source))
 
     assert set(document()["components"]["schemas"]["Error"]["properties"]["code"]["enum"]) == (
@@ -192,7 +194,7 @@ def test_a_task_is_described_at_every_moment_of_its_life(api: Api):
 
 def test_the_cors_headers_of_the_document_are_those_of_the_function():
     headers = document()["components"]["headers"]
-    expected = lambda_function.CORS_HEADERS | lambda_function.PREFLIGHT_HEADERS
+    expected = http_events.CORS_HEADERS | http_events.PREFLIGHT_HEADERS
 
     assert headers["ExposeHeaders"]["example"] == (
         expected["Access-Control-Expose-Headers"].lower()

@@ -18,6 +18,7 @@ import pytest
 
 import dynamodb_helpers
 import lambda_function
+import tasks
 from tests.deployment.operators import ACCOUNT, AGENT, ARN, LOOKUPS, Account, Run, sha256
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -168,8 +169,8 @@ def test_the_index_for_an_old_table_is_the_one_that_the_store_defines(account: A
 
 def test_the_asynchronous_settings_are_those_that_the_deadlines_count_on(account: Account):
     assert described(account, "worker-events") == {
-        "MaximumEventAgeInSeconds": dynamodb_helpers.MAXIMUM_EVENT_AGE_SECONDS,
-        "MaximumRetryAttempts": dynamodb_helpers.MAXIMUM_RETRY_ATTEMPTS,
+        "MaximumEventAgeInSeconds": tasks.MAXIMUM_EVENT_AGE_SECONDS,
+        "MaximumRetryAttempts": tasks.MAXIMUM_RETRY_ATTEMPTS,
     }
 
 
@@ -966,7 +967,7 @@ def test_the_metric_filters_count_outcomes_that_the_functions_log(account: Accou
     patterns = account.function("metric_filters").stdout
     code = "".join(
         (ROOT / name).read_text()
-        for name in ("lambda_function.py", "worker_lambda.py", "dynamodb_helpers.py")
+        for name in ("lambda_function.py", "worker_lambda.py", "dynamodb_helpers.py", "tasks.py")
     )
 
     outcomes = set(re.findall(r'"(\w+)"', patterns))

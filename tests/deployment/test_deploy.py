@@ -22,23 +22,15 @@ import pytest
 import build_zips
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = [
-    "agent_answers.py",
-    "agent_runtime.py",
-    "build_zips.py",
-    "deploy.sh",
-    "dynamodb_helpers.py",
-    "lambda_function.py",
-    "requirements.txt",
-    "worker_lambda.py",
-]
+SOURCES = [*sorted(path.name for path in ROOT.glob("*.py")), "deploy.sh", "requirements.txt"]
+SHARED = {"dynamodb_helpers.py", "dynamodb_items.py", "tasks.py", "aws_lambda.py"}
 ZIPS = {
-    "valro-api-lambda.zip": {"lambda_function.py", "dynamodb_helpers.py"},
+    "valro-api-lambda.zip": {"lambda_function.py", "http_events.py", *SHARED},
     "valro-worker-lambda.zip": {
         "worker_lambda.py",
         "agent_runtime.py",
         "agent_answers.py",
-        "dynamodb_helpers.py",
+        *SHARED,
     },
 }
 SERVICES = {

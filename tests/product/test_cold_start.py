@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from moto import mock_aws
 
+import aws_lambda
 import dynamodb_helpers
-from dynamodb_helpers import TABLE_DEFINITION, prepare
+from aws_lambda import prepare
+from dynamodb_helpers import TABLE_DEFINITION
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -85,7 +87,7 @@ def test_the_deployed_client_reads_every_type_that_the_store_writes(
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     dynamodb_helpers.task_store.cache_clear()
-    dynamodb_helpers.aws_session.cache_clear()
+    aws_lambda.aws_session.cache_clear()
     with mock_aws():
         store = dynamodb_helpers.task_store()
         store.client.create_table(TableName=store.table_name, **TABLE_DEFINITION)
@@ -95,7 +97,7 @@ def test_the_deployed_client_reads_every_type_that_the_store_writes(
         store.complete_task(claim, answer | {"emails_sent": 3})
         task = store.with_answer(store.get_task("task-1", "public"))
     dynamodb_helpers.task_store.cache_clear()
-    dynamodb_helpers.aws_session.cache_clear()
+    aws_lambda.aws_session.cache_clear()
     assert task["chunks"] > 1
     assert {name: task[name] for name in answer} == answer
     assert task["emails_sent"] == 3

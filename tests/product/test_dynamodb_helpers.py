@@ -17,8 +17,20 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+import aws_lambda
 import dynamodb_helpers
+import tasks
 from dynamodb_helpers import (
+    TABLE_DEFINITION,
+    Claim,
+    ClaimLost,
+    StoreBusy,
+    TaskNotClaimable,
+    TaskNotFound,
+    TaskStore,
+)
+from dynamodb_items import InvalidCursor, decode_cursor, encode_cursor
+from tasks import (
     CHUNK_CHARACTERS,
     DEADLINE_MARGIN_SECONDS,
     MAX_AGENT_EVENT_BYTES,
@@ -29,18 +41,8 @@ from dynamodb_helpers import (
     MAX_INLINE_ANSWER_BYTES,
     MAXIMUM_EVENT_AGE_SECONDS,
     PUBLIC_OWNER,
-    TABLE_DEFINITION,
-    Claim,
-    ClaimLost,
-    InvalidCursor,
     InvalidDescription,
-    StoreBusy,
-    TaskNotClaimable,
-    TaskNotFound,
-    TaskStore,
     clean_description,
-    decode_cursor,
-    encode_cursor,
     epoch,
     fit_answer,
     is_task_id,
@@ -1228,7 +1230,7 @@ class TestFitAnswer:
         self, monkeypatch: pytest.MonkeyPatch, response: str, vendors: list[Any], limit: int
     ):
         with monkeypatch.context() as patch:
-            patch.setattr(dynamodb_helpers, "MAX_ANSWER_BYTES", limit)
+            patch.setattr(tasks, "MAX_ANSWER_BYTES", limit)
             answer = {"agent_response": response, "quotes": [], "vendors": vendors}
             fitted, cut = fit_answer(answer)
         size = {
@@ -1664,10 +1666,10 @@ class TestEnvironment:
     def test_a_region_is_not_needed(self, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.delenv("AWS_REGION")
         monkeypatch.delenv("AWS_DEFAULT_REGION")
-        assert dynamodb_helpers.aws_client("dynamodb").meta.region_name == "us-east-1"
+        assert aws_lambda.aws_client("dynamodb").meta.region_name == "us-east-1"
 
     def test_a_hung_dynamodb_leaves_a_post_within_the_apis_30_seconds(self):
-        config = dynamodb_helpers.CLIENT_CONFIG
+        config = aws_lambda.CLIENT_CONFIG
         attempts = config.retries["total_max_attempts"]
         one_call = attempts * (config.connect_timeout + config.read_timeout) + (attempts - 1)
         assert 3 * one_call < 30
@@ -1690,7 +1692,7 @@ class TestLog:
     def test_a_line_is_one_json_object_on_stderr_without_a_status(
         self, capsys: pytest.CaptureFixture[str]
     ):
-        dynamodb_helpers.log("INFO", "said\nin two lines", outcome="x", detail=ValueError("é%s"))
+        aws_lambda.log("INFO", "said\nin two lines", outcome="x", detail=ValueError("é%s"))
         captured = capsys.readouterr()
         assert captured.out == ""
         (line,) = captured.err.splitlines()

@@ -23,10 +23,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
 
+import aws_lambda
 import dynamodb_helpers
 import lambda_function
-from dynamodb_helpers import PUBLIC_OWNER, TABLE_DEFINITION, TaskStore, epoch, timestamp
+from dynamodb_helpers import TABLE_DEFINITION, TaskStore
 from lambda_function import lambda_handler, main
+from tasks import PUBLIC_OWNER, epoch, timestamp
 
 EVENTS = Path(__file__).parent / "events"
 POSTS = sorted(path.stem for path in EVENTS.glob("*_post*.json"))
@@ -51,7 +53,7 @@ class Worker:
     """A Lambda client that takes only what Lambda's own model allows, and fails when told to."""
 
     def __init__(self) -> None:
-        model = dynamodb_helpers.aws_session().get_service_model("lambda")
+        model = aws_lambda.aws_session().get_service_model("lambda")
         self.request_shape = model.operation_model("Invoke").input_shape
         self.invocations: list[dict[str, Any]] = []
         self.payloads: list[Payload] = []
@@ -1194,7 +1196,7 @@ class TestShell:
         try:
             host, port = server.get_host_and_port()
             endpoint = f"http://{host}:{port}"
-            client = dynamodb_helpers.aws_session().create_client(
+            client = aws_lambda.aws_session().create_client(
                 "dynamodb", region_name="us-east-1", endpoint_url=endpoint
             )
             client.create_table(TableName="shell-tasks", **TABLE_DEFINITION)

@@ -15,10 +15,12 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 
 import dynamodb_helpers
+import tasks
 import worker_lambda
 from agent_answers import AgentError, AgentFailed, AgentLost, AgentNotStarted, Answer
 from agent_runtime import AgentRuntime
-from dynamodb_helpers import TaskStore, timestamp
+from dynamodb_helpers import TaskStore
+from tasks import timestamp
 from tests.product.agent_server import (
     ARN,
     AgentServer,
@@ -1002,7 +1004,7 @@ def test_an_answer_to_a_task_that_a_reader_ended_is_logged_and_not_written(
     assert worker.deliver(event)["outcome"] == "lost"
     task = worker.task()
     assert task["status"] == "error"
-    assert task["error_message"] == dynamodb_helpers.PROCESSING_EXPIRED
+    assert task["error_message"] == tasks.PROCESSING_EXPIRED
     assert "agent_response" not in task
     assert "still here" not in worker.messages()
     (one,) = log.said("answer came too late")

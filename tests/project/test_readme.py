@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import dynamodb_helpers
+import tasks
 from local.aws import ROOT, LocalStack, local_stack
 from tests.conftest import eventually
 
@@ -120,14 +120,14 @@ def test_the_other_cli_is_tested_too():
 
 def test_the_readme_and_the_code_agree_on_the_deadlines():
     age, retries = (
-        dynamodb_helpers.MAXIMUM_EVENT_AGE_SECONDS,
-        dynamodb_helpers.MAXIMUM_RETRY_ATTEMPTS,
+        tasks.MAXIMUM_EVENT_AGE_SECONDS,
+        tasks.MAXIMUM_RETRY_ATTEMPTS,
     )
     assert f"--maximum-event-age-in-seconds {age} " in README
     assert f"--maximum-retry-attempts {retries}\n" in README
     assert f"keeps its event for {age} s" in README
-    assert f"{dynamodb_helpers.DEADLINE_MARGIN_SECONDS} s are added" in README
-    assert f"until {dynamodb_helpers.PENDING_SECONDS // 60} minutes after it was made" in README
+    assert f"{tasks.DEADLINE_MARGIN_SECONDS} s are added" in README
+    assert f"until {tasks.PENDING_SECONDS // 60} minutes after it was made" in README
 
 
 def test_every_file_that_the_readme_links_to_exists():

@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError
 
 import dynamodb_helpers
 import lambda_function
+import tasks
 import worker_lambda
 from dynamodb_helpers import Claim, StoreError, TaskStore
 from local.aws import LocalStack
@@ -296,7 +297,7 @@ class Player:
     def progress(self) -> None:
         claim = self.a_claim()
         for number in range(self.random.randrange(3)):
-            claim.note(dynamodb_helpers.timestamp(self.now), f"Step {number}: “ü”")
+            claim.note(tasks.timestamp(self.now), f"Step {number}: “ü”")
         self.store.record_progress(claim)
 
     def finish(self) -> None:

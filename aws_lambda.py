@@ -1,0 +1,61 @@
+"""What both functions share of Lambda: the session, the clients, the log, the warm-up."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import gc
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import botocore.session
+from botocore.config import Config
+
+# Two attempts of 1 s + 3 s and a backoff of at most 1 s are 9 s, so the three calls of a POST whose
+# worker cannot be started end within the API's 30 s even if every one of them hangs.
+CLIENT_CONFIG = Config(
+    connect_timeout=1,
+    read_timeout=3,
+    retries={"mode": "standard", "total_max_attempts": 2},
+    # Requests are made here and nowhere else, and tested with the check on.
+    parameter_validation=False,
+    # botocore would put its own together twice for every request, a twentieth of one.
+    user_agent="valro-backend",
+)
+
+
+@functools.cache
+def aws_session() -> botocore.session.Session:
+    """The process's one botocore session; what it loads is loaded once."""
+    return botocore.session.get_session()
+
+
+def aws_client(service: str) -> Any:
+    """A botocore client for ``service`` in this function's region, with bounded time."""
+    # Lambda sets the first, a shell often only the second.
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+    return aws_session().create_client(service, region_name=region, config=CLIENT_CONFIG)
+
+
+def prepare(*makers: Callable[[], Any]) -> None:
+    """Ends a handler's import: in Lambda, calls what its first request would otherwise wait for.
+
+    Lambda's INIT phase has a whole processor, a request only the share that the function's memory
+    buys. What is there by then lives on, so the garbage collector need not look at it again. What
+    cannot be made now is left to the first request, which says why.
+    """
+    if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
+        for make in makers:
+            with contextlib.suppress(Exception):
+                make()
+        gc.freeze()
+    gc.enable()
+
+
+def log(level: str, message: str, **fields: Any) -> None:
+    """Writes one JSON line to the function's log; whatever ``fields`` hold is data, never format."""
+    line = json.dumps({"level": level, "message": message, **fields}, default=str)
+    print(line, file=sys.stderr, flush=True)
