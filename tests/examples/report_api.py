@@ -1,0 +1,213 @@
+"""The reporting route's double: an HTTP server on 127.0.0.1 that keeps the protocol, and breaks it.
+
+It answers as docs/agents.md says. ``faults`` says what goes wrong with the next requests, one each.
+"""
+
+import hashlib
+import hmac
+import json
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+MAX_BYTES = 4 * 1024 * 1024
+TOKEN = "the-token-of-this-task-only-Zm9vYmFy"
+
+
+@dataclass
+class Task:
+    """The task that is reported on."""
+
+    accepted: bool = True
+    cancelled: bool = False
+    deleted: bool = False
+    status: str = "processing"
+    lines: list[str] = field(default_factory=list)
+    answer: Any = None
+    error: str = ""
+    report_ids: list[str] = field(default_factory=list)
+
+
+class ReportApi(ThreadingHTTPServer):
+    """One task's route, and what was sent to it."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Exchange)
+        self.task = Task()
+        self.token_hash = hashlib.sha256(TOKEN.encode()).digest()
+        self.faults: list[Fault] = []
+        self.received: list[dict[str, Any]] = []  # everything, doubled or refused
+        self.at_once = 0
+        self.most_at_once = 0
+        self.lock = threading.Lock()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/tasks/t-1/reports"
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        """What the agent is invoked with."""
+        report = {"url": self.url, "token": TOKEN}
+        return {"prompt": "Find me a painter in Austin", "task_id": "t-1", "report": report}
+
+    def receive(self, authorization: str, body: bytes) -> tuple[int, dict[str, Any]]:
+        """Judges one report in the order of the real route: token, size, body, task."""
+        task = self.task
+        if task.deleted:
+            return 404, {"error": "There is no such task.", "code": "task_not_found"}
+        token = authorization.removeprefix("Bearer ").encode()
+        if not hmac.compare_digest(hashlib.sha256(token).digest(), self.token_hash):
+            return 401, {"error": "This token is not the task's.", "code": "invalid_token"}
+        if len(body) > MAX_BYTES:
+            return 413, {"error": "A report has 4 MB at most.", "code": "body_too_large"}
+        report = read_report(body)
+        if report is None:
+            return 400, {"error": "This is no report.", "code": "invalid_report"}
+        self.received.append(report)
+        if not task.accepted:
+            return 409, {"error": "Not accepted yet: try again.", "code": "not_accepted"}
+        if task.status == "processing" and report["report_id"] not in task.report_ids:
+            self._write(report)
+        going_on = task.status == "processing" and not task.cancelled
+        return 200, {"status": task.status, "continue": going_on}
+
+    def _write(self, report: dict[str, Any]) -> None:
+        task = self.task
+        task.report_ids = [*task.report_ids, report["report_id"]][-32:]
+        task.lines += report.get("messages", [])
+        if "answer" in report:
+            task.status, task.answer = "completed", report["answer"]
+        elif "error" in report:
+            task.status, task.error = "error", report["error"]
+
+
+def read_report(body: bytes) -> dict[str, Any] | None:
+    """Returns the report, None if it is none."""
+    try:
+        report = json.loads(body)
+    except ValueError:
+        return None
+    match report:
+        case {"answer": answer} if not isinstance(answer, dict):
+            return None
+        case {"error": error} if not isinstance(error, str):
+            return None
+        case {"report_id": str(), "messages": list() as messages} if all(
+            isinstance(message, str) for message in messages
+        ):
+            return dict(report)
+    return None
+
+
+class Exchange(BaseHTTPRequestHandler):
+    """One request; a fault is a method that is given the exchange instead of the usual answer."""
+
+    protocol_version = "HTTP/1.1"
+    server: ReportApi
+    body = b""
+
+    def do_POST(self) -> None:
+        self.body = self.rfile.read(int(self.headers["Content-Length"]))
+        with self.server.lock:
+            self.server.at_once += 1
+            self.server.most_at_once = max(self.server.most_at_once, self.server.at_once)
+            fault = self.server.faults.pop(0) if self.server.faults else Exchange.usual
+        try:
+            fault(self)
+        finally:
+            with self.server.lock:
+                self.server.at_once -= 1
+
+    do_GET = do_POST  # noqa: N815  what a redirect would make of it
+
+    def usual(self) -> None:
+        status, answer = self.received()
+        self.answer(status, answer, **({"Retry-After": "1"} if status == 409 else {}))
+
+    def received(self) -> tuple[int, dict[str, Any]]:
+        with self.server.lock:
+            return self.server.receive(self.headers.get("Authorization", ""), self.body)
+
+    def answer(self, status: int, answer: Any, **headers: str) -> None:
+        body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def reset(self) -> None:
+        """Drops the connection with a reset instead of an answer."""
+        self.close_connection = True
+        linger = struct.pack("ii", 1, 0)
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self.connection.close()
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the base's name
+        pass
+
+
+Fault = Callable[[Exchange], None]
+
+
+def lost_before(exchange: Exchange) -> None:
+    """The report never arrives."""
+    exchange.reset()
+
+
+def lost_after(exchange: Exchange) -> None:
+    """The report arrives, and the answer to it is lost."""
+    exchange.received()
+    exchange.reset()
+
+
+def cut(exchange: Exchange) -> None:
+    """The report arrives, and its answer breaks off."""
+    exchange.received()
+    exchange.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
+    exchange.close_connection = True
+
+
+def garbled(exchange: Exchange) -> None:
+    """Somebody else answers, with something else."""
+    exchange.answer(200, b"<html>Welcome to our network</html>")
+
+
+def refused(status: int, **headers: str) -> Fault:
+    """A gateway answers in the API's place."""
+    return lambda exchange: exchange.answer(status, {"message": "Refused"}, **headers)
+
+
+def slow(seconds: float) -> Fault:
+    """The answer takes its time."""
+
+    def fault(exchange: Exchange) -> None:
+        time.sleep(seconds)
+        exchange.usual()
+
+    return fault
+
+
+@contextmanager
+def report_api() -> Iterator[ReportApi]:
+    """Serves the route of one task until the block ends."""
+    server = ReportApi()
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
