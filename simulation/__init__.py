@@ -12,6 +12,7 @@ that happens follows from one number, so a failing schedule can be run again, an
     dynamodb.py    a DynamoDB in memory, as far as the store uses it
     world.py       virtual time, threads, sandboxes and their end
     aws.py         botocore's clients, the network, Lambda's queue and the agent
+    wire.py        what breaks below botocore, and what comes out: a table that wire_record.py measures
     people.py      those who post, poll, list, and call the worker by hand
     invariants.py  what must be true after every step and at the end
     schedule.py    one schedule: the real modules put into a world
