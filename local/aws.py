@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from local import PACE_VARIABLE, REGION
+from local import PACE_VARIABLE, REGION, ministack_gaps
 from local.processes import Listener, Program, Script, say_nothing
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -322,6 +322,7 @@ class LocalStack:
         if not re.fullmatch(r"[0-9a-z]+", api_id):
             raise LocalError("create-infrastructure.sh printed no API URL, but:", result)
         self.api = Api(self.port, api_id)
+        ministack_gaps.mend(self.endpoint, api_id)
         return self.api.url
 
     def _build(self, say: Listener) -> str:

@@ -11,6 +11,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
+from local import ministack_gaps
 from local.aws import AGENT_RUNTIME_ARN, Answer, Api, LocalStack
 from tests.conftest import eventually
 from tests.deployment.operators import ROOT, Stack, building_in_turn, fast_aws_server
@@ -67,13 +68,10 @@ def issuer() -> Iterator[Issuer]:
 
 
 @pytest.fixture(scope="module")
-def api(
-    ministack: LocalStack, issuer: Issuer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Api]:
+def api(ministack: LocalStack, issuer: Issuer) -> Iterator[Api]:
     """The backend itself, deployed by the script with an authorizer of the issuer."""
     with fast_aws_server() as port:
         stack = Stack(ministack, port, ROOT, "tokens")
-        stack.log = tmp_path_factory.mktemp("tokens") / "calls"
         with building_in_turn():
             run = stack.run(
                 *("--jwt-issuer", issuer.url, "--jwt-audience", f"{AUDIENCE},other"),
@@ -82,7 +80,9 @@ def api(
         assert run.code == 0, run.said
         assert "The API answers, and asks for a token." in run.said
         assert "public" not in run.said
-        yield Api(ministack.port, stack.api()["ApiId"])
+        api_id = stack.api()["ApiId"]
+        ministack_gaps.mend(ministack.endpoint, api_id)
+        yield Api(ministack.port, api_id)
 
 
 @pytest.fixture

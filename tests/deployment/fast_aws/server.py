@@ -14,7 +14,7 @@ from io import BufferedReader
 from awscli.clidriver import CLIDriver, create_clidriver
 
 REGION = "us-east-1"
-SERVICES = ["apigatewayv2", "cloudwatch", "dynamodb", "iam", "lambda", "logs", "sts"]
+SERVICES = ["cloudformation", "dynamodb", "s3", "sts"]
 
 
 def main() -> None:

@@ -1,0 +1,173 @@
+"""What template.yaml says: AWS's own schemas hold it, and it agrees with the code and the policies."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+from cfnlint.api import ManualArgs, lint
+from cfnlint.decode import cfn_yaml
+
+import dynamodb_helpers
+import lambda_function
+import tasks
+from tests.deployment.operators import ROOT
+
+TEMPLATE = ROOT / "template.yaml"
+# CloudFormation takes no longer template with a request.
+MOST_BYTES = 51_200
+TABLE = "arn:aws:dynamodb:*:*:table/valro-tasks"
+AGENTS = "arn:aws:bedrock-agentcore:*:*:runtime/*"
+# What a stack of SEED's names resolves to, in any region and account, with any agent.
+NAMES = {
+    "AgentRuntimeArn": AGENTS,
+    "Table.Arn": TABLE,
+    "WorkerFunction.Arn": "arn:aws:lambda:*:*:function:valro-worker",
+    "ApiLogGroup.Arn": "arn:aws:logs:*:*:log-group:/aws/lambda/valro-backend:*",
+    "WorkerLogGroup.Arn": "arn:aws:logs:*:*:log-group:/aws/lambda/valro-worker:*",
+}
+
+
+def read_template() -> dict[str, Any]:
+    """Returns the template with its short functions written out, as {"Fn::GetAtt": …}."""
+    template: dict[str, Any] = json.loads(json.dumps(cfn_yaml.load(str(TEMPLATE))))
+    return template
+
+
+@pytest.fixture(scope="module")
+def template() -> dict[str, Any]:
+    return read_template()
+
+
+@pytest.fixture(scope="module")
+def resources(template: dict[str, Any]) -> dict[str, Any]:
+    return {name: each for name, each in template["Resources"].items() if "ForEach" not in name}
+
+
+def resolved(value: Any) -> Any:
+    """Returns a policy's value with every reference replaced by what NAMES says."""
+    if isinstance(value, list):
+        return [resolved(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if "Ref" in value:
+        return NAMES[value["Ref"]]
+    if "Fn::GetAtt" in value:
+        return NAMES[".".join(value["Fn::GetAtt"])]
+    if "Fn::Sub" in value:
+        return re.sub(r"\$\{([\w.]+)\}", lambda match: NAMES[match[1]], value["Fn::Sub"])
+    return {key: resolved(each) for key, each in value.items()}
+
+
+def test_cfn_lint_finds_nothing():
+    everything = ManualArgs(include_checks=["I"])
+
+    assert [str(each) for each in lint(TEMPLATE.read_text(), config=everything)] == []
+    assert TEMPLATE.stat().st_size < MOST_BYTES
+
+
+def test_the_table_is_the_one_that_the_store_defines(resources: dict[str, Any]):
+    table = resources["Table"]["Properties"]
+
+    definition = dynamodb_helpers.TABLE_DEFINITION
+    assert {key: table[key] for key in definition} == definition
+    assert table["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
+    assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    assert resources["Table"]["DeletionPolicy"] == "RetainExceptOnCreate"
+    assert resources["Table"]["UpdateReplacePolicy"] == "Retain"
+
+
+def test_the_numbers_are_those_that_the_deadlines_count_on(
+    template: dict[str, Any], resources: dict[str, Any]
+):
+    events = resources["WorkerEvents"]["Properties"]
+
+    assert events["MaximumEventAgeInSeconds"] == tasks.MAXIMUM_EVENT_AGE_SECONDS
+    assert events["MaximumRetryAttempts"] == tasks.MAXIMUM_RETRY_ATTEMPTS
+    assert template["Parameters"]["WorkerTimeout"]["MaxValue"] == tasks.MAX_FUNCTION_SECONDS
+    api = resources["ApiFunction"]["Properties"]
+    assert resources["Integration"]["Properties"]["TimeoutInMillis"] == api["Timeout"] * 1000
+
+
+def test_the_gateway_allows_and_exposes_the_headers_that_the_function_does(
+    resources: dict[str, Any],
+):
+    cors = resources["Api"]["Properties"]["CorsConfiguration"]
+    answer = lambda_function.lambda_handler({"httpMethod": "OPTIONS", "path": "/tasks"}, None)
+    headers = {name.lower(): value.lower() for name, value in answer["headers"].items()}
+
+    def listed(header: str) -> set[str]:
+        return set(re.split(r", ?", headers[f"access-control-{header}"]))
+
+    assert set(cors["AllowHeaders"]) == listed("allow-headers")
+    assert set(cors["ExposeHeaders"]) == listed("expose-headers")
+    assert {method.lower() for method in cors["AllowMethods"]} >= listed("allow-methods")
+
+
+@pytest.mark.parametrize(
+    "role, file", [("ApiRole", "iam-policy.json"), ("WorkerRole", "worker-iam-policy.json")]
+)
+def test_the_policies_are_those_of_the_files(resources: dict[str, Any], role: str, file: str):
+    (policy,) = resources[role]["Properties"]["Policies"]
+    document = json.loads((ROOT / file).read_text())
+    # Only a function that was made by hand has to make its own log group.
+    logs = document["Statement"][-1]["Action"]
+    assert logs.pop(0) == "logs:CreateLogGroup"
+
+    assert resolved(policy["PolicyDocument"]) == document
+
+
+def test_only_lambda_may_take_the_roles(resources: dict[str, Any]):
+    for role in ("ApiRole", "WorkerRole"):
+        (statement,) = resources[role]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+        assert statement["Principal"] == {"Service": "lambda.amazonaws.com"}
+
+
+def test_no_function_gets_a_variable_that_lambda_reserves(resources: dict[str, Any]):
+    for function in ("ApiFunction", "WorkerFunction"):
+        variables = resources[function]["Properties"]["Environment"]["Variables"]
+        assert not [name for name in variables if name.startswith(("AWS_", "LAMBDA_"))]
+
+
+def test_the_metric_filters_count_outcomes_that_the_functions_log(template: dict[str, Any]):
+    patterns = " ".join(each["Pattern"] for each in template["Mappings"]["TaskAlarms"].values())
+    code = "".join(path.read_text() for path in ROOT.glob("*.py"))
+
+    outcomes = set(re.findall(r'"(\w+)"', patterns))
+    assert outcomes == {"error", "lost", "expired", "dispatch_failed"}
+    assert {each for each in outcomes if f'"{each}"' not in code} == set()
+
+
+def test_every_parameter_is_explained_and_stands_in_one_group(template: dict[str, Any]):
+    groups = template["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+    listed = [name for group in groups for name in group["Parameters"]]
+
+    assert sorted(listed) == sorted(template["Parameters"])
+    for name, parameter in template["Parameters"].items():
+        assert parameter["Description"], name
+        is_free = {"AllowedPattern", "AllowedValues", "MinValue"}.isdisjoint(parameter)
+        assert is_free == (name in {"CodeBucket", "ApiCodeKey", "WorkerCodeKey"}), name
+
+
+def test_patterns_hold_from_the_first_character_to_the_last(template: dict[str, Any]):
+    for name, parameter in template["Parameters"].items():
+        if "AllowedPattern" in parameter:
+            assert re.fullmatch(r"\^.*\$", parameter["AllowedPattern"]), name
+        if {"AllowedPattern", "Default"} <= set(parameter):
+            assert re.fullmatch(parameter["AllowedPattern"], parameter["Default"]), name
+
+
+@pytest.mark.parametrize(
+    "arn",
+    [
+        "",
+        "my_agent",
+        "arn:aws:bedrock-agentcore:us-east-1:123456789012:runtime/my_agent",
+        "arn:aws:bedrock-agentcore:us-east-1:12345678901:runtime/my_agent-AbCdEf1234",
+        "arn:aws:lambda:us-east-1:123456789012:function:my_agent-AbCdEf1234",
+        "arn:aws:bedrock-agentcore:us-east-1:123456789012:runtime/*",
+        "arn:aws:bedrock-agentcore:us-east-1:123456789012:runtime/my_agent-AbCdEf1234/../*",
+    ],
+)
+def test_an_arn_of_another_shape_is_no_agents(template: dict[str, Any], arn: str):
+    assert not re.fullmatch(template["Parameters"]["AgentRuntimeArn"]["AllowedPattern"], arn)
