@@ -10,34 +10,71 @@ import ast
 import json
 import math
 import re
+from collections import Counter, defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 Json = Any
 
 MAX_BYTES = 32 * 1024 * 1024  # of one frame, or of all text together; a worker has 1024 MB
+MAX_VALUES = 1_500_000  # of one JSON text: some take 300 bytes of memory, and two of text
 MAX_REPR_CHARACTERS = 100_000  # longer ones are not parsed to see what they are
 MAX_DEPTH = 500  # of nesting; Python's own JSON stops at about 1,000
+MAX_VENDORS_OF_ONE_ADDRESS = 10  # each of which gets all e-mails to it
 
-TEXT_KEYS = ("response", "result", "output", "message")
+TEXT_KEYS = ("response", "result", "output", "message", "structured_output")
 ANSWER_KEYS = frozenset(
-    {"response", "result", "output", "vendors", "quotes", "emails", "emails_sent"}
+    "structured_output response result output vendors quotes emails emails_sent".split()
 )
+# Keys of Strands' events that say nothing to a person, or that say again what another one has said.
+STRANDS_KEYS = frozenset(
+    "init_event_loop start start_event_loop delta current_tool_use force_stop tool_cancel_event "
+    "event_loop_throttled_delay node_id from_node_ids".split()
+)
+ACCEPTED = {"accepted": True}
 
 NOT_STARTED = "The agent was not started, so no vendor was contacted."
 MAY_HAVE_ACTED = "The agent may already have contacted vendors."
+NO_ANSWER = "The agent ended without an answer."
+UNREADABLE = "The agent's answer cannot be read."
+TOO_LONG = "The agent's answer is too long."
+
+STARTS_AS_JSON = re.compile(r"\s*[\[{]")
+STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)  # linear, also where it never ends
+BOM = b"\xef\xbb\xbf"
+LINE_END = re.compile(rb"\r\n|\n|\r(?!\Z)")  # a last CR may be half of a CRLF
+# Inside the repr of a dict: <strands.agent.agent.Agent object at 0x7f…>, UUID('…'), AgentResult(…
+PYTHON_OBJECT = re.compile(r"[:\[(=,] ?(?:<[^<>]+ at 0x[0-9a-f]+>|[A-Za-z_][\w.]*\()")
+# What Strands' text events begin with, as the SDK sends them: {'data': "I'll look", 'delta': …
+TEXT_EVENT = re.compile(
+    r"""\{'data': ('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"), 'delta': """, re.DOTALL
+)
 
 
 @dataclass
 class Answer:
-    """What the agent answered, in the shape that a task keeps."""
+    """What the agent answered, in the shape that a task keeps.
+
+    ``raw`` is what it sent beside that and nobody could understand: for the operator's log.
+    """
 
     agent_response: str
     vendors: list[Json] = field(default_factory=list)
     quotes: list[Json] = field(default_factory=list)
     emails_sent: int = 0
     unmatched_emails: list[Json] = field(default_factory=list)
+    raw: str = field(default="", compare=False)
+
+    def __bool__(self) -> bool:
+        """Whether it says anything: blank is no answer."""
+        said = self.agent_response.strip() or self.vendors or self.quotes or self.unmatched_emails
+        return bool(said or self.emails_sent)
+
+
+class Accepted(Answer):
+    """The agent works on by itself and reports: there is no answer yet."""
 
 
 class AgentError(Exception):
@@ -81,109 +118,249 @@ class InvalidAnswer(Exception):
     """Text that is not an answer; the message says why, in a few words."""
 
 
+@dataclass
+class Turn:
+    """What one agent writes between two whole turns: the agent itself, a node, or a tool's agent."""
+
+    is_tool: bool = False  # what it says is progress, and never the answer
+    pieces: list[str] = field(default_factory=list)
+    streams: bool = False  # its text came in pieces, so the whole turn says it again
+    calls: dict[str, str] = field(default_factory=dict)  # the tools that it uses, by id
+
+    def text(self) -> str:
+        """What is written of it so far."""
+        return "".join(self.pieces)
+
+
 class EventStream:
     """Reads an agent's event stream, in whatever pieces its bytes arrive.
 
-    The SDK sends lines ``data: <json>`` with no event names, ids or end mark. ``message`` texts are
-    progress. The response is, in this order: the answer object's, the last whole turn of a Strands
-    agent, the pieces of text put together.
+    The SDK sends lines ``data: <json>`` with no event names, ids or end mark. ``message`` texts,
+    tools, what these say, and turns that others follow are progress. The response is, in this
+    order: the answer object's, the last turn of a Strands agent, the pieces of text put together.
     """
 
     def __init__(self, on_progress: Callable[[str], None]) -> None:
         self.on_progress = on_progress
         self.buffer = bytearray()
+        self.event: list[bytes] = []  # the data of an event that is not JSON line by line
+        self.frames = 0
+        self.turns: defaultdict[str, Turn] = defaultdict(Turn)
+        self.turn = ""  # the last one with text
+        self.unsaid = ""  # the same, while it may be the response: progress if another one follows
         self.pieces: list[str] = []
-        self.turn: str | None = None
-        self.pieces_before = 0  # how many pieces are older than the last whole turn
+        self.echo: list[str] = []  # what Strands sends a second time, in another shape
         self.answer: dict[str, Json] = {}
-        self.unreadable: InvalidAnswer | None = None
+        self.is_acceptance = False
+        self.question = ""
+        self.unreadable = False
+        self.invalid = ""  # what is wrong with what was unreadable
         self.unread = bytearray()
         self.size = 0
 
     def feed(self, data: bytes) -> None:
         """Reads the lines that ``data`` completes; raises AgentFailed if one says ``error``."""
         # Not splitlines(): U+2028 and others may stand inside a line, unescaped.
+        may_end = b"\n" in data or b"\r" in data or self.buffer.endswith(b"\r")
         self.buffer += data
-        if b"\n" in data:
-            *lines, self.buffer = self.buffer.split(b"\n")
+        if may_end:
+            *lines, rest = LINE_END.split(self.buffer)
+            self.buffer = bytearray(rest)
             for line in lines:
                 self._line(bytes(line))
         if len(self.buffer) > MAX_BYTES:
-            raise AgentLost("The agent's answer is too long.", partial=self.partial())
+            raise AgentLost(TOO_LONG, partial=self.partial(), raw=self.raw())
 
-    def finish(self) -> Answer:
-        """The answer, once the stream has ended; raises AgentFailed if there is none."""
-        last, self.buffer = bytes(self.buffer), bytearray()
-        self._line(last)
+    def finish(self, whole: Json = None) -> Answer:
+        """The answer, once the stream has ended; raises AgentFailed if there is none.
+
+        ``whole`` is what to show as it is, should no frame have been an answer.
+        """
+        self._end()
+        for turn in list(self.turns.values()):
+            self._end_turn(turn)
+        answer = self.partial()
         if self.unreadable:
-            what = "The agent's answer cannot be read."
-            raise AgentFailed(what, str(self.unreadable), self.partial(), self.raw())
-        answer = self._gathered(self.turn if self.turn is not None else "".join(self.pieces))
-        if answer is None:
-            raise AgentFailed("The agent ended without an answer.")
+            raise AgentFailed(UNREADABLE, self.invalid, answer, self.raw())
+        if self.question:
+            raise AgentFailed(self.question, "it was interrupted", answer, self.raw())
+        if answer is None and whole not in (None, "", [], {}):
+            answer = make_answer(whole if isinstance(whole, dict) else {"response": whole}, "")
+        if not answer:
+            raise AgentFailed(NO_ANSWER, raw=self.raw())
         return answer
 
+    def accepted(self) -> bool:
+        """Whether all that the agent said is that it accepted the task."""
+        self._end()
+        return self.is_acceptance and self.frames == 1 and not self.unreadable
+
     def partial(self) -> Answer | None:
-        """What there is of an answer so far, for a run that failed: an unfinished turn too."""
-        unfinished = "".join(self.pieces[self.pieces_before :])
-        return self._gathered("\n\n".join(text for text in (self.turn, unfinished) if text))
+        """What there is of an answer so far: an unfinished turn too, if the run has failed."""
+        turns = [self.turn, *(turn.text() for turn in self.turns.values() if not turn.is_tool)]
+        text = "\n\n".join(text for text in turns if text.strip())
+        text = text or "".join(self.pieces) or "".join(self.echo)
+        value = self.answer or answer_in(text) or {}
+        answer = make_answer(value, text) if value else Answer(text)
+        answer.raw = self.raw()
+        return answer or None
 
     def raw(self) -> str:
-        """What of the stream no frame holds: unreadable lines, and the one in which it ended."""
-        return (self.unread + self.buffer).decode(errors="replace")
+        """What of the stream nobody understood, and the line in which it ended."""
+        return (self.unread + b"".join(self.event) + self.buffer).decode(errors="replace")
 
-    def _gathered(self, text: str) -> Answer | None:
-        if self.answer:
-            return make_answer(self.answer, text)
-        return Answer(text) if text else None
+    def _end(self) -> None:
+        last, self.buffer = bytes(self.buffer).rstrip(b"\r"), bytearray()
+        self._line(last)
+        self._line(b"")
 
     def _line(self, line: bytes) -> None:
-        if not line.startswith(b"data:") or not line[5:].strip():
-            return
-        try:
-            self._frame(parse(line[5:]))
-        except InvalidAnswer as error:
-            # One frame may be noise and the agent at work: hear it out, then say so.
-            self.unreadable = error
-            self.unread += line + b"\n"
-            self._grow(len(line))
+        """Reads one line: data that is JSON by itself is a frame, other data part of an event."""
+        line = line.removeprefix(BOM)
+        if not line:
+            lines, self.event = self.event, []
+            if lines and not self._frame(b"".join(lines)):
+                # No JSON of several lines: some of them may be, and the others are noise. The agent
+                # may be at work, so hear it out and then say so.
+                noise = [one for one in lines if len(lines) == 1 or not self._frame(one)]
+                self.unreadable = True
+                self._not_understood(b"".join(noise))
+        elif line.startswith(b"data:") and line[5:].strip() not in (b"", b"[DONE]"):
+            data = line[5:] + b"\n"
+            if self.event or not self._frame(data):
+                self.event.append(data)
+                self._grow(len(data))
 
-    def _frame(self, frame: Json) -> None:  # noqa: C901 - a case for each shape there is
+    def _frame(self, data: bytes) -> bool:
+        """Reads a frame; False if it is not JSON."""
+        try:
+            frame = parse(data)
+        except InvalidAnswer as error:
+            self.invalid = str(error)
+            return False
+        if not self.take(frame):
+            self._not_understood(data)
+        return True
+
+    def take(self, frame: Json) -> bool:
+        """Takes a frame; False if nobody understands it. Raises AgentFailed if it says so."""
+        self.frames += 1
+        self.is_acceptance = frame == ACCEPTED
+        return self._read(frame, self.turns[""])
+
+    def _read(self, frame: Json, turn: Turn) -> bool:
+        """Reads a frame, or a text: of the answer, or of a frame that somebody made a string of."""
+        if not isinstance(frame, str):
+            return self._object(frame, turn)
+        inner = from_text(frame)
+        if inner is not None and self._object(inner, turn):
+            return True
+        if turn.is_tool:
+            self._progress("" if inner else frame)
+        elif echo := TEXT_EVENT.match(frame):
+            self.echo.append(ast.literal_eval(echo[1]))
+        elif not is_python_repr(frame):
+            self.pieces.append(frame)
+        self._grow(len(frame))
+        return True
+
+    def _object(self, frame: Json, turn: Turn) -> bool:  # noqa: C901, PLR0912 - a case a shape
+        """Takes a frame; False if it means nothing."""
         match frame:
-            case str():
-                if not is_python_repr(frame):
-                    self._piece(frame)
-            case {"error": error} if error:
+            case {"error": error} if (error or "error_type" in frame) and not turn.is_tool:
                 self.answer |= _answered(frame)
-                raise AgentFailed(error_text(frame), repr(frame), self.partial())
+                raise AgentFailed(error_text(frame), repr(frame), self.partial(), self.raw())
+            case {"tool_stream_event": {"tool_use": {"toolUseId": str(use)}, "data": data}}:
+                tool = self.turns[f"tool {use}"]
+                tool.is_tool = True
+                return self._read(data, tool)
+            case {"type": "multiagent_node_stream", "node_id": str(node), "event": dict(event)}:
+                return self._object(event, self.turns[f"node {node}"])
+            case [{"id": _, "name": _, "reason": _, "response": _}, *_]:
+                self.question = question(frame)
+            case {"type": "multiagent_result", "result": str(text)}:
+                self.turn = self.turn or text
+            case {"interrupts": [_, *_] as asked} | {"tool_interrupt_event": {"interrupts": asked}}:
+                self.question = question(asked)
             case dict() if ANSWER_KEYS & frame.keys():
-                self.answer |= frame
+                if not turn.is_tool:
+                    self.answer |= frame
             case {"event": {"contentBlockDelta": {"delta": {"text": str(text)}}}}:
-                self._piece(text)
-            case {"event": {"contentBlockStart": {"start": {"toolUse": {"name": str(name)}}}}}:
-                self._progress(f"Using {name}")
-            case {"message": {"role": "assistant", "content": list()} as message}:
-                if text := text_of(message):
-                    self.turn = text
-                    self.pieces_before = len(self.pieces)
-                    self._grow(len(text))
+                turn.streams = True
+                self._write(text, turn)
+            case {"event": {"contentBlockStart": {"start": {"toolUse": dict(use)}}}}:
+                self._tool_use(use, turn)
+            case {"event": {"messageStart": _}}:
+                turn.calls.clear()
+            case {"event": {"messageStop": _}}:
+                self._end_turn(turn)
+            case {"message": {"role": "assistant", "content": content}}:
+                self._whole_turn(content, turn)
+            case {"role": "assistant", "content": content}:
+                self._whole_turn(content, turn)
+            case {"data": str(text), "delta": _}:
+                self.echo.append(text)
+                self._grow(len(text))
             case {"data": str(text)}:
-                self._piece(text)
+                return self._read(text, turn)
             case {"message": str(message)}:
                 self._progress(message)
+            case {"event": dict()} | {"message": dict()}:
+                pass
+            case _:
+                return not frame or (isinstance(frame, dict) and bool(STRANDS_KEYS & frame.keys()))
+        return True
 
-    def _piece(self, text: str) -> None:
-        self.pieces.append(text)
+    def _write(self, text: str, turn: Turn) -> None:
+        turn.pieces.append(text)
         self._grow(len(text))
 
+    def _tool_use(self, use: dict[str, Json], turn: Turn) -> None:
+        """Says what was written before a tool, and the tool: parallel calls of one are numbered."""
+        name = str(use.get("name"))
+        call = str(use.get("toolUseId") or name)
+        if call not in turn.calls:
+            self._end_turn(turn)
+            turn.calls[call] = name
+            number = list(turn.calls.values()).count(name)
+            self._progress(f"Using {name}" + (f" ({number})" if number > 1 else ""))
+
+    def _whole_turn(self, content: Json, turn: Turn) -> None:
+        """Reads a turn of which some may have come in pieces before."""
+        for block in content if isinstance(content, list) else [{"text": content}]:
+            match block:
+                case {"text": str(text)} if not turn.streams:
+                    self._write(text, turn)
+                case {"toolUse": dict(use)}:
+                    self._tool_use(use, turn)
+        self._end_turn(turn)
+        turn.streams = False
+        turn.calls.clear()
+
+    def _end_turn(self, turn: Turn) -> None:
+        """Keeps what a turn said as the response, or says it if a tool's agent wrote it."""
+        text = turn.text()
+        turn.pieces.clear()
+        if text.strip() and not turn.is_tool:
+            self._progress("")
+            self.turn = self.unsaid = text
+        elif text.strip():
+            self._progress(text)
+
     def _progress(self, message: str) -> None:
-        if message.strip():
-            self.on_progress(message.strip())
+        for text in (self.unsaid, message):
+            if text.strip():
+                self.on_progress(text.strip())
+        self.unsaid = ""
+
+    def _not_understood(self, data: bytes) -> None:
+        self.unread += data
+        self._grow(len(data))
 
     def _grow(self, size: int) -> None:
         self.size += size
         if self.size > MAX_BYTES:
-            raise AgentLost("The agent's answer is too long.", partial=self.partial())
+            raise AgentLost(TOO_LONG, partial=self.partial(), raw=self.raw())
 
 
 class WholeAnswer:
@@ -192,24 +369,33 @@ class WholeAnswer:
     def __init__(self, *, is_text: bool = False) -> None:
         self.is_text = is_text
         self.body = bytearray()
+        self.stream = EventStream(lambda _: None)  # of the one frame that the answer is
 
     def feed(self, data: bytes) -> None:
         """Adds what has arrived."""
         self.body += data
         if len(self.body) > MAX_BYTES:
-            raise AgentLost("The agent's answer is too long.", raw=self.raw())
+            raise AgentLost(TOO_LONG, raw=self.raw())
 
     def finish(self) -> Answer:
         """The answer, once all of it is there; raises AgentFailed if it is none."""
-        if not self.body.strip():
-            raise AgentFailed("The agent ended without an answer.")
         try:
-            return self._read(parse(self.body))
+            value = parse(self.body)
         except InvalidAnswer as error:
-            if self.is_text:
-                return Answer(_mended(self.raw()))
-            what = "The agent's answer cannot be read."
-            raise AgentFailed(what, str(error), raw=self.raw()) from error
+            value = _mended(self.raw()) if self.is_text else None
+            if self.body.strip() and not self.is_text:
+                raise AgentFailed(UNREADABLE, str(error), raw=self.raw()) from error
+        if isinstance(value, str) and is_python_repr(value):
+            raise AgentFailed(UNREADABLE, "a Python object", raw=self.raw())
+        if isinstance(value, dict) and isinstance(value.get("message"), str):
+            value = {"response": value["message"]} | value  # of a whole answer, not progress
+        return self.stream.finish(None if self.stream.take(value) else value)
+
+    def accepted(self) -> bool:
+        """Whether all that the agent said is that it accepted the task."""
+        with suppress(InvalidAnswer):
+            return bool(parse(self.body) == ACCEPTED)
+        return False
 
     def partial(self) -> None:
         """Half a document is no answer."""
@@ -218,28 +404,19 @@ class WholeAnswer:
         """All that has arrived, readable or not."""
         return self.body.decode(errors="replace")
 
-    def _read(self, value: Json) -> Answer:
-        match value:
-            case {"error": error} if error:
-                answered = _answered(value)
-                partial = make_answer(answered, "") if answered else None
-                raise AgentFailed(error_text(value), repr(value), partial)
-            case None | "" | [] | {} if not value:
-                raise AgentFailed("The agent ended without an answer.", repr(value))
-            case dict():
-                return make_answer(value, "")
-        return make_answer({"response": value}, "")
-
 
 def make_answer(value: dict[str, Json], text: str) -> Answer:
     """Puts an answer object into a task's shape; ``text`` is the response if it names none.
 
     Each vendor gets the e-mails whose recipient it is; the others are ``unmatched_emails``.
     """
-    named = next((value[key] for key in TEXT_KEYS if value.get(key) is not None), None)
+    if not value and (value := answer_in(text) or {}):
+        text = ""
+    value = answer_in(value) or value
+    named = _named(value)
     if named is not None:
         text = text_of(named)
-    elif not text and not ANSWER_KEYS & value.keys():
+    elif value and not text and not ANSWER_KEYS & value.keys():
         text = json.dumps(value, ensure_ascii=False)
     vendors = [_as_object(vendor, "name") for vendor in _as_list(value.get("vendors"))]
     emails = _as_list(value.get("emails"))
@@ -253,13 +430,39 @@ def make_answer(value: dict[str, Json], text: str) -> Answer:
     )
 
 
+def answer_in(value: Json) -> dict[str, Json] | None:
+    """The answer object that a value is, holds or is the text of; None if there is none."""
+    if isinstance(value, str):
+        value = from_text(value)
+    if not isinstance(value, dict) or not ANSWER_KEYS & value.keys():
+        return None
+    inner = answer_in(_named(value))
+    return {key: value[key] for key in value if key not in TEXT_KEYS} | inner if inner else value
+
+
+def from_text(text: str) -> Json:
+    """The object or list that a text is, as JSON or as Python writes it; None if it is neither."""
+    if not STARTS_AS_JSON.match(text):
+        return None
+    with suppress(InvalidAnswer):
+        return parse(text.encode())
+    if text.startswith(("{'", "[{'")) and len(text) <= MAX_REPR_CHARACTERS:
+        # TypeError: of what Python can write and JSON cannot. Warning: of no repr at all.
+        with suppress(ValueError, TypeError, SyntaxError, MemoryError, RecursionError, Warning):
+            return _clean(json.loads(json.dumps(ast.literal_eval(text))), MAX_DEPTH)
+    return None
+
+
 def parse(text: bytes | bytearray) -> Json:
     """Reads JSON that a browser can read too; raises InvalidAnswer.
 
-    Halves of surrogate pairs become U+FFFD. NaN, infinities and nesting over 500 are refused.
+    Halves of surrogate pairs become U+FFFD, NaN and infinities null. Nesting over 500 is refused,
+    and more values than there is memory for.
     """
+    if text.count(b",") > MAX_VALUES and STRING.sub(b"", text).count(b",") > MAX_VALUES:
+        raise InvalidAnswer(f"more than {MAX_VALUES:,} values")
     try:
-        return _clean(json.loads(text.decode(errors="strict")), MAX_DEPTH)
+        return _clean(json.loads(text.decode("utf-8-sig")), MAX_DEPTH)
     except (ValueError, RecursionError) as error:
         raise InvalidAnswer(f"not JSON: {error}") from error
 
@@ -284,23 +487,19 @@ def error_text(answer: dict[str, Json]) -> str:
     if isinstance(error, dict):
         error = error.get("message")
     candidates = (error, answer.get("message"), "The agent reported a failure.")
-    said = next(text for text in candidates if isinstance(text, str) and text.strip())
-    text = " ".join(said.split())
-    text = re.sub(r"arn:aws[^\s\"'<>]*", "(an AWS resource)", text)
-    text = re.sub(r"(?<!\d)\d{12}(?!\d)", "(an AWS account)", text)[:1_500]
-    return text if text.endswith((".", "!", "?")) else text + "."
+    return _public(next(text for text in candidates if isinstance(text, str) and text.strip()))
+
+
+def question(interrupts: list[Json]) -> str:
+    """What an agent said that stopped to ask the person who runs it (an interrupt of Strands)."""
+    reasons = [asked.get("reason") for asked in interrupts if isinstance(asked, dict)]
+    texts = [text_of(value) for reason in reasons for value in _values(reason)]
+    return _public(f"The agent stopped to ask what nobody can answer here: {' '.join(texts)}")
 
 
 def is_python_repr(text: str) -> bool:
-    """Whether a frame is the SDK's repr of a dict that is no JSON: never for a person to see."""
-    if not text.startswith("{'"):
-        return False
-    if len(text) > MAX_REPR_CHARACTERS:
-        return True
-    try:
-        return isinstance(ast.literal_eval(text), dict)
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        return True
+    """Whether a text is the SDK's repr of a dict that holds objects: never for a person to see."""
+    return text.startswith("{'") and text.endswith("}") and bool(PYTHON_OBJECT.search(text))
 
 
 def _answered(failure: dict[str, Json]) -> dict[str, Json]:
@@ -312,7 +511,7 @@ def _clean(value: Json, depth: int) -> Json:
     if isinstance(value, str):
         return _mended(value)
     if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("NaN and infinite numbers are not JSON")
+        return None
     if isinstance(value, (dict, list)) and not depth:
         raise ValueError("it is nested too deeply")
     if isinstance(value, list):
@@ -338,18 +537,24 @@ def _as_list(value: Json) -> list[Json]:
 
 
 def _as_object(value: Json, key: str) -> dict[str, Json]:
-    return dict(value) if isinstance(value, dict) else {key: value}
+    return value if isinstance(value, dict) else {key: value}
 
 
 def _give_emails(vendors: list[dict[str, Json]], emails: list[Json]) -> list[Json]:
     """Adds to each vendor the e-mails sent to it; returns those that were sent to none."""
-    addresses = set()
-    for vendor in vendors:
+    sent: defaultdict[str, list[Json]] = defaultdict(list)
+    for email in emails:
+        sent[_recipient(email)].append(email)
+    sharing: Counter[str] = Counter({"": MAX_VENDORS_OF_ONE_ADDRESS})
+    for index, vendor in enumerate(vendors):
         address = _address(vendor.get("email"))
-        mine = [email for email in emails if address and _recipient(email) == address]
-        vendor["emails"] = [*_as_list(vendor.get("emails")), *mine]
-        addresses.add(address)
-    return [email for email in emails if _recipient(email) not in addresses - {""}]
+        sharing[address] += 1
+        vendor["emails"] = _as_list(vendor.get("emails"))
+        if address in sent and sharing[address] <= MAX_VENDORS_OF_ONE_ADDRESS:
+            # A copy, since an answer may be put into shape twice.
+            vendors[index] = vendor | {"emails": [*vendor["emails"], *sent[address]]}
+    del sharing[""]
+    return [email for email in emails if _recipient(email) not in sharing]
 
 
 def _recipient(email: Json) -> str:
@@ -364,3 +569,22 @@ def _count(value: Json, otherwise: int) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return otherwise
     return int(value) if 0 <= value < 1_000_000_000 else otherwise
+
+
+def _named(answer: dict[str, Json]) -> Json:
+    """What an answer object gives as its response."""
+    return next((answer[key] for key in TEXT_KEYS if answer.get(key) is not None), None)
+
+
+def _values(reason: Json) -> list[Json]:
+    if isinstance(reason, dict):
+        return list(reason.values())
+    return [] if reason is None else [reason]
+
+
+def _public(said: str) -> str:
+    """A sentence for anybody to read, without the ARNs and accounts of AWS's own messages."""
+    text = " ".join(said.split())
+    text = re.sub(r"arn:aws[^\s\"'<>]*", "(an AWS resource)", text)
+    text = re.sub(r"(?<!\d)\d{12}(?!\d)", "(an AWS account)", text)[:1_500]
+    return text if text.endswith((".", "!", "?")) else text + "."

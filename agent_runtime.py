@@ -6,12 +6,12 @@ whether the agent may have acted:
 
     what came back                                   again?   may have acted
     ThrottlingException, RetryableConflictException,
-    ServiceQuotaExceededException                    yes      no
-    no connection was made                           yes      no
+    ServiceQuotaExceededException, as 402, 409, 429  yes      no
+    no connection was made, to a proxy neither       yes      no
     any other 4xx (no access, no such agent)         no       no
     424 RuntimeClientError: the agent failed         no       yes
     5xx                                              no       yes
-    a connection lost, a stall, a stream cut         no       yes, and may still be running
+    a connection or proxy lost, a stall, a cut       no       yes, and may still be running
     an answer that says ``error``, or is unreadable  no       yes
 
     https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/runtime-invoke-agent.html
@@ -23,11 +23,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import queue
 import random
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 
 import botocore.session
@@ -42,10 +44,12 @@ from botocore.exceptions import (
     ReadTimeoutError,
 )
 from botocore.exceptions import ConnectionError as BotoConnectionError
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import ConnectTimeoutError as NoConnectionInTime
+from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import ReadTimeoutError as StreamReadTimeout
 
 from agent_answers import (
+    Accepted,
     AgentError,
     AgentFailed,
     AgentLost,
@@ -55,11 +59,13 @@ from agent_answers import (
     WholeAnswer,
 )
 
-# The only errors after which the agent is surely not running, and may run a moment later.
+# The only errors after which the agent is surely not running, and may run a moment later. A code is
+# believed with a status of the service's own only: anybody's 502 can have it in its body.
 NOT_STARTED_CODES = frozenset(
     {"ThrottlingException", "RetryableConflictException", "ServiceQuotaExceededException"}
 )
-NOT_CONNECTED = (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError)
+NOT_STARTED_STATUSES = frozenset({402, 409, 429})
+NOT_CONNECTED = (EndpointConnectionError, ConnectTimeoutError)
 AGENT_FAILED_CODE = "RuntimeClientError"
 AGENT_FAILED_STATUS = 424
 
@@ -71,6 +77,7 @@ MAX_BACKOFF_SECONDS = 20.0
 CONNECT_SECONDS = 5.0
 STOP_SECONDS = 2.0
 
+SILENCE_SECONDS = 20.0
 READ_BYTES = 65_536
 SESSION_ID_CHARACTERS = 33  # AgentCore takes 33 to 256
 
@@ -95,6 +102,7 @@ class AgentRuntime:
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         jitter: Callable[[], float] = random.random,
+        background: Callable[[Iterator[Any]], Any] | None = None,
     ) -> None:
         match = RUNTIME_ARN.fullmatch(arn)
         if match is None:
@@ -105,56 +113,79 @@ class AgentRuntime:
         self.monotonic = monotonic
         self.sleep = sleep
         self.jitter = jitter
+        self.background = background or Background
 
     def run(
-        self, task_id: str, prompt: str, seconds: float, on_progress: Callable[[str], None]
+        self,
+        task_id: str,
+        prompt: str,
+        seconds: float,
+        on_progress: Callable[[str], None],
+        *,
+        report: dict[str, Any] | None = None,
+        before_start: Callable[[], None] = lambda: None,
+        on_silence: Callable[[], bool] = lambda: False,
     ) -> Answer:
         """Runs the agent once, for ``seconds`` at most; raises AgentError.
 
-        ``on_progress`` gets each thing that the agent says it is doing, as it arrives.
+        ``on_progress`` gets each thing that the agent says it is doing, as it arrives. ``report``
+        goes into the payload: where to report; only then may the agent accept instead of answering.
+        ``before_start`` is called before every call of the agent, and what it raises ends the run.
+        ``on_silence`` is called after every 20 s without a byte, and says whether to give up; it
+        does not raise.
         """
         end = self.monotonic() + seconds
-        response = self._start(task_id, prompt, end)
+        payload = {"prompt": prompt, "task_id": task_id} | ({"report": report} if report else {})
+        request = {
+            "runtimeSessionId": session_id(task_id),
+            "payload": json.dumps(payload).encode(),
+            **self.target,
+        }
+        response, call = self._start(request, seconds, end, before_start, on_silence)
         content_type = (response.get("contentType") or "").lower()
         reader: EventStream | WholeAnswer
         if content_type.startswith("text/event-stream"):
             reader = EventStream(on_progress)
         else:
             reader = WholeAnswer(is_text=content_type.startswith("text/"))
-        with closing(response["response"]) as body:
-            try:
-                for data in self._arriving(body, end):
-                    reader.feed(data)
-            except (HTTPError, OSError) as error:
-                # OSError: our own TimeoutError, and what a socket raises under urllib3.
-                if isinstance(error, StreamReadTimeout | TimeoutError):
-                    what = "The agent did not finish in time."
-                else:
-                    what = "The connection to the agent was lost."
-                raise AgentLost(what, repr(error), reader.partial(), reader.raw()) from error
-        return reader.finish()
+        try:
+            while data := self._next(call, end, on_silence):
+                reader.feed(data)
+        except (HTTPError, OSError) as error:
+            # OSError: our own TimeoutError, and what a socket raises under urllib3.
+            what = _what_was_lost(error)
+            raise AgentLost(what, repr(error), reader.partial(), reader.raw()) from error
+        finally:
+            call.abandon()
+        return Accepted("") if report and reader.accepted() else reader.finish()
 
     def stop(self, task_id: str) -> None:
         """Asks AgentCore to end the task's session, once; botocore's errors pass through."""
         client = self._client(STOP_SECONDS, STOP_SECONDS)
         client.stop_runtime_session(runtimeSessionId=session_id(task_id), **self.target)
 
-    def _start(self, task_id: str, prompt: str, end: float) -> dict[str, Any]:
-        """Calls the agent until it starts; returns botocore's response, its body unread."""
-        seconds = end - self.monotonic()
-        if seconds <= 0:
-            raise AgentNotStarted("There was no time left to start the agent.")
-        payload = json.dumps({"prompt": prompt, "task_id": task_id}).encode()
+    def _start(
+        self,
+        request: dict[str, Any],
+        seconds: float,
+        end: float,
+        before_start: Callable[[], None],
+        on_silence: Callable[[], bool],
+    ) -> tuple[dict[str, Any], Any]:
+        """Calls the agent until it starts; returns botocore's response, and what reads its body."""
         last_start = end - seconds * (1 - STARTING_SHARE)
         attempt = 0
         while True:
-            left = max(end - self.monotonic(), 0.001)
+            before_start()
+            left = end - self.monotonic()
+            if self.monotonic() >= last_start:
+                raise AgentNotStarted("There was no time left to start the agent.")
             client = self._client(min(CONNECT_SECONDS, left), left)
+            call = self.background(_call(client, request))
             try:
-                return client.invoke_agent_runtime(
-                    runtimeSessionId=session_id(task_id), payload=payload, **self.target
-                )
+                return self._next(call, end, on_silence), call
             except Exception as error:  # not botocore's alone: see _agent_error
+                call.abandon()
                 if not _proves_not_started(error):
                     raise _agent_error(error) from error
                 wait = self.jitter() * min(MAX_BACKOFF_SECONDS, BACKOFF_SECONDS * 2**attempt)
@@ -163,6 +194,18 @@ class AgentRuntime:
                     what = "The agent was too busy, or out of reach, for too long."
                     raise AgentNotStarted(what, repr(error)) from error
                 self.sleep(wait)
+
+    def _next(self, call: Any, end: float, on_silence: Callable[[], bool]) -> Any:
+        """What the call brings next, None at its end; raises TimeoutError at ``end``."""
+        while True:
+            left = end - self.monotonic()
+            try:
+                return call.next(min(max(left, 0.001), SILENCE_SECONDS))
+            except queue.Empty:
+                if left <= SILENCE_SECONDS:
+                    raise TimeoutError("the time for the agent is over") from None
+                if on_silence():
+                    raise InterruptedError("told to stop") from None
 
     def _client(self, connect_timeout: float, read_timeout: float) -> Any:
         """A client that sends a call once; made per call, since its time is what is left."""
@@ -176,22 +219,40 @@ class AgentRuntime:
             "bedrock-agentcore", region_name=self.region, config=config
         )
 
-    def _arriving(self, body: Any, end: float) -> Iterator[bytes]:
-        """Yields what has arrived, as soon as it has; raises TimeoutError at ``end``.
 
-        StreamingBody.read(n) and iter_lines() wait until n bytes are there, and lose them all if
-        the stream stalls or breaks before. Only the urllib3 response under it can read what is
-        there, so this is the one place that reaches for it.
-        """
-        raw = body._raw_stream  # noqa: SLF001
-        while not raw.closed:
-            left = end - self.monotonic()
-            if left <= 0:
-                raise TimeoutError("the time for the agent is over")
-            # The client's read timeout bounds each gap; this bounds the whole.
-            body.set_socket_timeout(left)
-            if data := raw.read1(READ_BYTES):
-                yield data
+class Background:
+    """Runs an iterator on a thread of its own, so that nobody waits longer for it than they want.
+
+    Of a call, no timeout of botocore's bounds a resolver, a head that drips or a body that does.
+    """
+
+    def __init__(self, items: Iterator[Any]) -> None:
+        self.handed: queue.Queue[tuple[Any, Exception | None]] = queue.Queue(maxsize=1)
+        self.is_abandoned = False
+        threading.Thread(target=self._run, args=(items,), daemon=True).start()
+
+    def next(self, seconds: float) -> Any:
+        """The next item, None at the end; raises what the iterator raised, or queue.Empty."""
+        item, error = self.handed.get(timeout=seconds)
+        if error:
+            raise error
+        return item
+
+    def abandon(self) -> None:
+        """Lets the thread end at its next item."""
+        self.is_abandoned = True
+        with suppress(queue.Empty):
+            self.handed.get_nowait()  # it may be waiting for room
+
+    def _run(self, items: Iterator[Any]) -> None:
+        try:
+            for item in items:
+                self.handed.put((item, None))
+                if self.is_abandoned:
+                    return
+            self.handed.put((None, None))
+        except Exception as error:  # noqa: BLE001 - raised again where it is waited for
+            self.handed.put((None, error))
 
 
 def session_id(task_id: str) -> str:
@@ -201,10 +262,43 @@ def session_id(task_id: str) -> str:
     return f"{task_id}-{hashlib.sha256(task_id.encode()).hexdigest()}"
 
 
+def _call(client: Any, request: dict[str, Any]) -> Iterator[Any]:
+    """Yields botocore's response, then what of its body has arrived, as soon as it has.
+
+    StreamingBody.read(n) and iter_lines() wait until n bytes are there, and lose them all if the
+    stream stalls or breaks before. Only the urllib3 response under it can read what is there, so
+    this is the one place that reaches for it.
+    """
+    response = client.invoke_agent_runtime(**request)
+    with closing(response["response"]) as body:
+        yield response
+        raw = body._raw_stream  # noqa: SLF001
+        while not raw.closed:
+            if data := raw.read1(READ_BYTES):
+                yield data
+
+
 def _proves_not_started(error: Exception) -> bool:
     if isinstance(error, ClientError):
-        return error.response["Error"]["Code"] in NOT_STARTED_CODES
+        is_own = _status(error) in NOT_STARTED_STATUSES
+        return is_own and error.response["Error"]["Code"] in NOT_STARTED_CODES
+    if isinstance(error, ProxyConnectionError):
+        # Also what a proxy gives that breaks a call in the middle.
+        cause = getattr(error.kwargs.get("error"), "original_error", None)
+        return isinstance(cause, (NewConnectionError, NoConnectionInTime))
     return isinstance(error, NOT_CONNECTED)
+
+
+def _status(error: ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500))
+
+
+def _what_was_lost(error: Exception) -> str:
+    if isinstance(error, InterruptedError):
+        return "The agent was told to stop."
+    if isinstance(error, (ReadTimeoutError, StreamReadTimeout, TimeoutError)):
+        return "The agent did not finish in time."
+    return "The connection to the agent was lost."
 
 
 def _agent_error(error: Exception) -> AgentError:
@@ -216,17 +310,15 @@ def _agent_error(error: Exception) -> AgentError:
     detail = repr(error)
     if isinstance(error, ClientError):
         code = error.response["Error"]["Code"]
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
+        status = _status(error)
         if code == AGENT_FAILED_CODE or status == AGENT_FAILED_STATUS:
             return AgentFailed("The agent failed.", detail)
         if status < 500:
             return AgentNotStarted(f"The agent could not be called ({code}).", detail)
         return AgentLost(f"The agent's service failed ({code}).", detail)
-    if isinstance(error, (ReadTimeoutError, StreamReadTimeout)):
-        return AgentLost("The agent did not finish in time.", detail)
     # A TLS connection can break in the middle of a call too: that is a BotoConnectionError.
     if isinstance(error, BotoCoreError) and not isinstance(
         error, (HTTPClientError, BotoConnectionError)
     ):
         return AgentNotStarted(f"The agent could not be called ({type(error).__name__}).", detail)
-    return AgentLost("The connection to the agent was lost.", detail)
+    return AgentLost(_what_was_lost(error), detail)

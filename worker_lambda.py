@@ -302,8 +302,8 @@ class TaskRun:
         answer = outcome if isinstance(outcome, Answer) else outcome.partial
         if isinstance(outcome, AgentError):
             self._log_in_parts("agent run failed", outcome.detail)
-            if outcome.raw:
-                self._log_in_parts("unreadable answer", outcome.raw)
+        if outcome.raw:
+            self._log_in_parts("not understood", outcome.raw)
         for email in answer.unmatched_emails if answer else ():
             self._log_in_parts("e-mail to nobody among the vendors", email)
 

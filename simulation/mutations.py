@@ -147,12 +147,12 @@ MUTATIONS: dict[str, Line | Constant] = {
     "agent called again after a read timeout": Constant(
         agent_runtime, "NOT_CONNECTED", (*agent_runtime.NOT_CONNECTED, ReadTimeoutError)
     ),
-    "agent called again after a 5xx": Constant(
-        agent_runtime,
-        "NOT_STARTED_CODES",
-        agent_runtime.NOT_STARTED_CODES | {"InternalServerError"},
+    "agent called again after a 5xx": Line(
+        agent_runtime, "_proves_not_started", "return is_own and", "return True or"
     ),
-    "stream's gaps unbounded": Line(Agent, "_arriving", "body.set_socket_timeout(left)", "pass"),
+    "agent's time unbounded": Line(
+        Agent, "_next", "min(max(left, 0.001), SILENCE_SECONDS)", "1_000_000"
+    ),
     "lost agent called not started": Constant(
         agent_answers.AgentLost, "consequence", agent_answers.NOT_STARTED
     ),

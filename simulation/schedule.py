@@ -25,7 +25,7 @@ from simulation import people
 from simulation.aws import AGENT_ARN, WORKER_ARN, Aws
 from simulation.choices import Choices, Script
 from simulation.invariants import Invariants
-from simulation.world import EPOCH, Lock, Sandbox, Timer, Violation, World
+from simulation.world import EPOCH, Background, Lock, Sandbox, Timer, Violation, World
 
 Json = Any
 
@@ -244,6 +244,7 @@ def in_place_of_aws(backend: Backend) -> Iterator[None]:
             monotonic=lambda: world.now,
             sleep=world.sleep,
             jitter=lambda: pick((0.5, 0.0, 1.0)),
+            background=partial(Background, world),
         ),
         (worker_lambda, "TaskRun"): partial(
             worker_lambda.TaskRun, **timed, timer=partial(Timer, world)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import queue
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from greenlet import getcurrent, greenlet
@@ -277,6 +278,54 @@ class Lock:
         for actor, ticket in self.waiting:
             self.world.after(0.0, self.world.resume, actor, ticket, None)
         self.waiting.clear()
+
+
+class Background:
+    """agent_runtime.Background, for actors of a sandbox."""
+
+    def __init__(self, world: World, items: Iterator[Any]) -> None:
+        self.world = world
+        self.items = items
+        self.handed: list[tuple[Any, Exception | None]] = []
+        self.waiting: tuple[Actor, int] | None = None
+        self.is_abandoned = False
+        sandbox = world.actor().sandbox
+        assert sandbox
+        world.spawn(f"{sandbox.name}~", self._run, sandbox)
+
+    def next(self, seconds: float) -> Any:
+        """Waits for the next item."""
+        if not self.handed:
+            actor = self.world.actor()
+            self.waiting = (actor, actor.ticket)
+            self.world.after(seconds, self.world.resume, actor, actor.ticket, None)
+            self.world.wait()
+            self.waiting = None
+        if not self.handed:
+            raise queue.Empty
+        item, error = self.handed.pop(0)
+        if error:
+            raise error
+        return item
+
+    def abandon(self) -> None:
+        """Ends it at its next item."""
+        self.is_abandoned = True
+
+    def _run(self) -> None:
+        try:
+            for item in self.items:
+                self._hand((item, None))
+                if self.is_abandoned:
+                    return
+            self._hand((None, None))
+        except Exception as error:  # noqa: BLE001  raised again where it is waited for
+            self._hand((None, error))
+
+    def _hand(self, result: tuple[Any, Exception | None]) -> None:
+        self.handed.append(result)
+        if self.waiting:
+            self.world.after(0.0, self.world.resume, *self.waiting, None)
 
 
 class Timer:
