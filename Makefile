@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 ONCE ?=
+AGENT ?=
+EMPTY ?=
 QUICK ?=
 PYTEST_ARGS ?=
 SIMULATE_ARGS ?=
@@ -14,7 +16,8 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 SHELL_SCRIPTS = $(wildcard *.sh .ci/*)
 # What ends the word "yes" in make: ONCE=1 is yes; ONCE=, ONCE=0 and no ONCE are no.
-RUN_ARGS = $(if $(filter-out 0 no false,$(ONCE)),--once)
+RUN_ARGS = $(if $(filter-out 0 no false,$(ONCE)),--once) $(if $(filter-out 0 no false,$(EMPTY)),--empty) \
+	$(if $(AGENT),--agent "$$AGENT")
 # Every optional check of shellcheck, less two that are matters of taste:
 # require-variable-braces ("$x" is clear) and check-set-e-suppressed (`if f; then` is meant).
 SHELLCHECK_OPTIONS = --external-sources --enable=all \
@@ -27,6 +30,8 @@ SHFMT_OPTIONS = --indent 2 --case-indent --binary-next-line
 help: ## Say what there is
 	@echo "make run          run a task end to end on a local AWS, then serve until Ctrl-C"
 	@echo "make run ONCE=1   the same, but stop after the task"
+	@echo "make run AGENT=http://127.0.0.1:8080    with your own agent, which serves /invocations and /ping"
+	@echo "make run EMPTY=1  serve a local AWS in which nothing is deployed, to try the scripts on"
 	@echo "make test         run all tests (several minutes)"
 	@echo "make check        format, lint, types, scripts and the fast tests (under a minute)"
 	@echo "make simulate     run random schedules of faults against the real handlers"

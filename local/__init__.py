@@ -1,15 +1,27 @@
 """The whole backend on this machine: `python -m local`.
 
-    vendors.py   the sample agent's catalogue, how it reads a prompt, what it answers
-    agent.py     the sample agent, a real AgentCore agent
-    faults.py    how it goes wrong when its prompt says so
-    runtime.py   the stand-in for AgentCore Runtime that serves it
-    processes.py child processes that leave nothing behind
-    aws.py       MiniStack, the agent and the two scripts, started and stopped
-    console.py   what a person sees
+    vendors.py     the sample agent's catalogue, how it reads a prompt, what it answers
+    agent.py       the sample agent, a real AgentCore agent
+    behaviours.py  the words in a prompt that make it go wrong
+    faults.py      how it goes wrong then
+    own_agent.py   the way to an agent of one's own
+    runtime.py     the stand-in for AgentCore Runtime that serves either
+    processes.py   child processes that leave nothing behind
+    aws.py         MiniStack, the agent and the two scripts, started and stopped
+    addresses.py   where all that is, the same at every run
+    worker_log.py  what the worker logs, as it comes
+    console.py     what a person sees
 
 Nothing here is in a zip, and nothing in a zip knows of this package.
 """
+
+import sys
+
+if sys.version_info < (3, 11):  # noqa: UP036  people run this with any Python that they have
+    sys.exit(
+        f"{sys.executable} is Python {sys.version.split()[0]}; 3.11 or newer is needed. "
+        "`make run` makes a .venv with what this needs: make PYTHON=python3.12 run"
+    )
 
 PACE_VARIABLE = "VALRO_SAMPLE_AGENT_PACE"
 """The environment variable that says how many seconds each step of the agent takes; 0 if unset."""

@@ -1,26 +1,44 @@
-"""`python -m local`: one task end to end on a local AWS, then an API to try.
+"""The whole backend on this machine: one task end to end, then an API and a page to try.
 
-It starts MiniStack (a local AWS) and the sample agent, deploys the backend to it with the project's
+It starts MiniStack (a local AWS) and a sample agent, deploys the backend to it with the project's
 own scripts, posts a task, shows its timeline as a poller sees it grow, and serves until Ctrl-C.
+With --agent an agent of your own takes the sample's place, and no task is posted but the one named.
+Addresses are the same at every run, while their ports are free.
 """
 
 import argparse
+import contextlib
 import importlib.util
 import os
 import shutil
 import signal
 import sys
 import time
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from local.aws import Api, LocalError, LocalStack, ScriptFailed, local_stack
-from local.console import Console, Timeline, show_answer, show_usage
-from local.faults import BEHAVIOURS
+from local.addresses import AWS_PORT, PAGE_PORT, free_port, is_free, shell_file, shell_lines
+from local.aws import ROOT, Api, LocalError, LocalStack, ScriptFailed, local_stack
+from local.behaviours import BEHAVIOURS
+from local.console import (
+    EMPTY_USAGE,
+    USAGE,
+    Console,
+    Timeline,
+    show_addresses,
+    show_answer,
+    show_log_line,
+    show_shell,
+)
 from local.page_server import serve_page
 
 DESCRIPTION = "Find me a landscaper in Charlotte under $300"
+SHELL_FILE = ROOT / "build" / "local-aws.sh"
 POLL_SECONDS = 0.3
+LOG_SECONDS = 1
 # The worker's own 600 s and more: by then a read must have ended the task.
 TASK_SECONDS = 1200
 
@@ -41,8 +59,20 @@ def main(arguments: list[str] | None = None) -> int:
     console = Console(sys.stdout)
     try:
         _require_tools()
-        with local_stack(port=options.port, pace=options.pace) as stack:
-            return _show(console, stack, options)
+        aws_port, page_port = _ports(console, options)
+        with contextlib.ExitStack() as exits:
+            with console.waiting("Starting a local AWS"):
+                stack = exits.enter_context(
+                    local_stack(port=aws_port, agent=options.agent, pace=options.pace)
+                )
+            console.line(f"MiniStack, a local AWS, is at {stack.endpoint}; {_agent(options)}")
+            if options.empty:
+                return _serve_empty(console, stack)
+            _deploy(console, stack)
+            if options.once:
+                task = _run_task(console, stack.api, options.description)
+                return 0 if task["status"] == "completed" else 1
+            return _serve(console, stack, page_port, options.description)
     except ScriptFailed as error:
         print(f"\n{error.args[0]} What it said stands above.", file=sys.stderr)
         return 1
@@ -59,23 +89,48 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
 
 
-def _show(console: Console, stack: LocalStack, options: argparse.Namespace) -> int:
+def _agent(options: argparse.Namespace) -> str:
+    if options.agent:
+        return f"the agent is yours at {options.agent}."
+    return "the sample agent runs beside it."
+
+
+def _deploy(console: Console, stack: LocalStack) -> None:
     start = time.monotonic()
-    console.line(
-        f"MiniStack, a local AWS, is at {stack.endpoint}; the sample agent runs beside it."
-    )
     console.heading("./deploy.sh and ./create-infrastructure.sh")
     with console.waiting("Deploying"):
         stack.deploy(console.script_line)
     console.line(f"Deployed in {time.monotonic() - start:.1f} s.")
-    if options.once:
-        task = _run_task(console, stack.api, options.description)
-        return 0 if task["status"] == "completed" else 1
-    with serve_page(stack.api.url) as page_url:
-        task = _run_task(console, stack.api, options.description)
-        show_usage(console, stack.api.url, stack.endpoint, task["id"])
-        console.heading(f"The page is at {page_url}")
-        return _serve(console, stack)
+
+
+def _serve(console: Console, stack: LocalStack, page_port: int, description: str | None) -> int:
+    """Serves API and page; a task that is given is posted first."""
+    with (
+        serve_page(stack.api.url, page_port) as page_url,
+        _shell(stack, stack.api.url) as file,
+    ):
+        if description:
+            _run_task(console, stack.api, description)
+        show_addresses(console, stack.api.url, page_url, stack.endpoint)
+        show_shell(console, file, USAGE)
+        console.line()
+        return _wait(console, stack)
+
+
+def _serve_empty(console: Console, stack: LocalStack) -> int:
+    """Serves an AWS in which nothing is deployed yet."""
+    with _shell(stack, None) as file:
+        console.line("Nothing is deployed there.")
+        show_shell(console, file, EMPTY_USAGE)
+        console.line()
+        return _wait(console, stack)
+
+
+@contextlib.contextmanager
+def _shell(stack: LocalStack, api_url: str | None) -> Iterator[Path]:
+    lines = shell_lines(stack.aws_environment(), api_url, Path(sys.executable).parent)
+    with shell_file(SHELL_FILE, lines) as file:
+        yield file
 
 
 def _run_task(console: Console, api: Api, description: str) -> dict[str, Any]:
@@ -102,11 +157,21 @@ def _run_task(console: Console, api: Api, description: str) -> dict[str, Any]:
     return task
 
 
-def _serve(console: Console, stack: LocalStack) -> int:
-    console.line("Serving until Ctrl-C.")
+def _wait(console: Console, stack: LocalStack) -> int:
+    """Shows what the worker logs until Ctrl-C."""
     try:
+        # Imported here: --help needs nothing that is not in Python itself.
+        from local.worker_log import WorkerLog  # noqa: PLC0415
+
+        log = WorkerLog(stack.endpoint)
+        console.line(
+            "Serving until Ctrl-C. Below: what became of each task, and what its agent sent"
+        )
+        console.line("that was not understood.")
         while not stack.ended_program():
-            time.sleep(0.5)
+            for line in log.new_lines():
+                show_log_line(console, line)
+            time.sleep(LOG_SECONDS)
     except InterruptedBySignal:
         console.line("\nStopping.")
         return 0
@@ -121,7 +186,7 @@ def _interrupt(number: int, _: FrameType | None) -> NoReturn:
 
 
 def _require_tools() -> None:
-    for module in ("ministack", "bedrock_agentcore", "uvicorn"):
+    for module in ("ministack", "bedrock_agentcore", "uvicorn", "aiohttp"):
         if importlib.util.find_spec(module) is None:
             raise LocalError(
                 f"{sys.executable} has no {module}. "
@@ -129,6 +194,26 @@ def _require_tools() -> None:
             )
     if shutil.which("bash") is None:
         raise LocalError("There is no bash on the PATH. Install it: the scripts are written in it.")
+
+
+def _ports(console: Console, options: argparse.Namespace) -> tuple[int | None, int]:
+    """Returns the port of AWS, None for any, and that of the page, 0 for any."""
+    if options.port == 0 or (options.once and options.port is None):
+        return None, 0
+    if options.port is not None:
+        return options.port, _port_or_other(console, "the page", options.port % 65535 + 1)
+    return (
+        _port_or_other(console, "AWS", AWS_PORT),
+        _port_or_other(console, "the page", PAGE_PORT),
+    )
+
+
+def _port_or_other(console: Console, whose: str, port: int) -> int:
+    if is_free(port):
+        return port
+    other = free_port()
+    console.line(f"Port {port} is in use by another program, so {whose} is at {other} this time.")
+    return other
 
 
 def _read_arguments(arguments: list[str] | None) -> argparse.Namespace:
@@ -140,23 +225,64 @@ def _read_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m local",
         description=__doc__,
-        epilog=f"Words in a description make the sample agent misbehave:\n{behaviours}",
+        epilog=f"Words in a task make the sample agent misbehave:\n{behaviours}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("description", nargs="?", default=DESCRIPTION, help="the task to post")
+    parser.add_argument(
+        "description",
+        nargs="?",
+        metavar="TASK",
+        help=f"the task to post (default: {DESCRIPTION}; with --agent: none)",
+    )
     parser.add_argument(
         "--once", action="store_true", help="stop after the task; 0 if it completed"
     )
-    parser.add_argument("--port", type=_port, help="where AWS is to be (default: any free port)")
     parser.add_argument(
-        "--pace", type=_pace, default=0.7, metavar="SECONDS", help="time of an agent's step (0.7)"
+        "--agent",
+        type=_agent_url,
+        metavar="URL",
+        help="your own agent, which serves /invocations and /ping, say http://127.0.0.1:8080",
     )
-    return parser.parse_args(arguments)
+    parser.add_argument(
+        "--empty", action="store_true", help="deploy nothing: an account to try the scripts on"
+    )
+    parser.add_argument(
+        "--port",
+        type=_port,
+        help=f"where AWS is to be, 0 for any ({AWS_PORT}; the page is at the next)",
+    )
+    parser.add_argument(
+        "--pace",
+        type=_pace,
+        default=0.7,
+        metavar="SECONDS",
+        help="time of a step of the sample agent (0.7)",
+    )
+    options = parser.parse_args(arguments)
+    if options.empty and (options.once or options.description):
+        parser.error("--empty deploys nothing that could take a task")
+    if options.once and options.agent and not options.description:
+        parser.error("--once with --agent needs a task: your agent may write to real people")
+    if not options.agent and not options.description:
+        options.description = DESCRIPTION
+    return options
+
+
+def _agent_url(text: str) -> str:
+    try:
+        parts = urllib.parse.urlsplit(text)
+        is_url = parts.scheme in {"http", "https"} and bool(parts.hostname)
+        is_url = is_url and parts.port != 0 and not parts.query and not parts.fragment
+    except ValueError:
+        is_url = False
+    if not is_url:
+        raise argparse.ArgumentTypeError("an agent's address is like http://127.0.0.1:8080")
+    return text.removesuffix("/").removesuffix("/invocations").removesuffix("/ping")
 
 
 def _port(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 65535:
-        raise argparse.ArgumentTypeError("a port is a number from 1 to 65535")
+    if not text.isdecimal() or not 0 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
     return int(text)
 
 

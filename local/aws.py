@@ -1,4 +1,4 @@
-"""A local AWS with the backend deployed: MiniStack, the sample agent and the two scripts.
+"""A local AWS with the backend deployed: MiniStack, an agent and the two scripts.
 
     with local_stack() as stack:
         stack.deploy()
@@ -6,11 +6,11 @@
 
 Nothing here can reach a real account: every process gets an environment made for it, with dummy
 credentials, empty configuration files and the local endpoint. On the way out, whatever the reason,
-every process is gone (MiniStack's workers too, by their process group) and so is the temp folder.
+every process is gone (MiniStack's workers too, by their process group) and so is the temp folder;
+a watchdog sees to it when this process is killed.
 """
 
 import contextlib
-import errno
 import fcntl
 import http.client
 import json
@@ -22,15 +22,18 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.error
 import urllib.parse
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from local import PACE_VARIABLE, REGION, ministack_gaps
-from local.processes import Listener, Program, Script, say_nothing
+from local import PACE_VARIABLE, REGION
+from local.addresses import API_ID, free_port, is_free
+from local.processes import Listener, Program, Script, Watchdog, say_nothing
 
 ROOT = Path(__file__).resolve().parent.parent
 ACCOUNT = "000000000000"
@@ -119,22 +122,25 @@ class Api:
 
 
 class LocalStack:
-    """MiniStack and the sample agent, and what the scripts made there."""
+    """MiniStack and an agent, and what the scripts made there."""
 
     def __init__(
         self,
         *,
         port: int | None = None,
+        agent: str | None = None,
         pace: float = 0,
         authorization: bool = True,
         function_environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Takes a port to serve on and the agent's seconds per step; starts nothing yet.
+        """Takes a port to serve on (default: any), the URL of an agent of one's own in the place
+        of the sample, and the sample's seconds per step; starts nothing yet.
 
         The functions inherit MiniStack's environment, and so function_environment: this is how
         the worker finds the agent while scripts and zips know nothing of a local AWS.
         """
         self._asked_port = port
+        self._agent = agent
         self._pace = pace
         self._authorization = authorization
         self._function_environment = dict(function_environment or {})
@@ -143,6 +149,7 @@ class LocalStack:
         self.folder = Path()
         self.api: Api
         self.deploy_output = ""
+        self._watchdog: Watchdog
         self._programs: list[Program] = []
         self._scripts: list[Script] = []
         self._closing = False
@@ -158,7 +165,7 @@ class LocalStack:
 
     @property
     def agent_endpoint(self) -> str:
-        """The address of the sample agent's runtime."""
+        """The address of the agent's runtime."""
         return f"http://127.0.0.1:{self.agent_port}"
 
     def ended_program(self) -> str:
@@ -167,9 +174,11 @@ class LocalStack:
 
     def start(self) -> None:
         """Starts MiniStack and the agent, side by side, and returns when both answer."""
-        self._wait(self._submit(self._make_folder))
         if self._asked_port is not None:
             _require_free(self._asked_port)
+        if self._agent:
+            _require_agent(self._agent)
+        self._wait(self._submit(self._make_folder))
         # MiniStack is told the agent's port when it starts, so the agent inherits a bound socket.
         with socket.create_server(("127.0.0.1", 0), backlog=256) as listener:
             self.agent_port = listener.getsockname()[1]
@@ -194,13 +203,19 @@ class LocalStack:
             "PATH": f"{bin_folder}{os.pathsep}{kept.get('PATH', os.defpath)}",
             "PYTHON": sys.executable,
             "TMPDIR": str(self.folder / "scripts"),
+            **self.aws_environment(),
+        }
+
+    def aws_environment(self) -> dict[str, str]:
+        """Returns what of the environment makes tools talk to this AWS; it names no file of ours."""
+        return {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
-            "AWS_CONFIG_FILE": str(self.folder / "aws-config"),
-            "AWS_SHARED_CREDENTIALS_FILE": str(self.folder / "aws-credentials"),
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_PAGER": "",
             "AGENT_RUNTIME_ARN": AGENT_RUNTIME_ARN,
@@ -229,6 +244,7 @@ class LocalStack:
             thread.join()
         self._pool.shutdown()
         if self.folder != Path():
+            self._watchdog.dismiss()
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _submit(self, function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
@@ -244,14 +260,13 @@ class LocalStack:
         self.folder = Path(tempfile.mkdtemp(prefix="valro-local-"))
         for name in ("ministack", "agent", "scripts"):
             (self.folder / name).mkdir()
-        for name in ("aws-config", "aws-credentials"):
-            (self.folder / name).touch()
+        self._watchdog = Watchdog(self.folder)
 
     def _start_ministack(self) -> None:
         for attempt in range(1, PORT_ATTEMPTS + 1):
-            self.port = self._asked_port or _free_port()
+            self.port = self._asked_port or free_port()
             folder = self.folder / "ministack"
-            program = Program("MiniStack", self.folder / "ministack.log")
+            program = Program("MiniStack", self.folder / "ministack.log", self._watchdog)
             self._programs.append(program)
             program.start(
                 [sys.executable, "-m", "ministack"], self._ministack_environment(folder), folder
@@ -283,7 +298,8 @@ class LocalStack:
         }
 
     def _start_agent(self, listener: socket.socket) -> None:
-        program = Program("the sample agent", self.folder / "agent.log")
+        name = "the way to your agent" if self._agent else "the sample agent"
+        program = Program(name, self.folder / "agent.log", self._watchdog)
         self._programs.append(program)
         environment = {
             "PATH": os.environ.get("PATH", os.defpath),
@@ -294,6 +310,7 @@ class LocalStack:
             PACE_VARIABLE: str(self._pace),
         }
         command = [sys.executable, "-m", "local.runtime", "--socket", str(listener.fileno())]
+        command += ["--agent", self._agent] if self._agent else []
         program.start(command, environment, ROOT, (listener.fileno(),))
         self._await_answer(program, self.agent_port, "/ping")
 
@@ -314,8 +331,12 @@ class LocalStack:
         )
 
     def _deploy(self, say: Listener, arguments: tuple[str, ...]) -> str:
+        # Imported here: --help needs nothing that is not in Python itself.
+        from local import ministack_gaps  # noqa: PLC0415
+
         said = self._build(say)
-        result, more = self._run("create-infrastructure.sh", arguments, say)
+        options = (*self._deploy_options(), *arguments)
+        result, more = self._run("create-infrastructure.sh", options, say)
         self.deploy_output = said + more
         url = urllib.parse.urlsplit(result.strip().splitlines()[-1] if result.strip() else "")
         api_id = (url.hostname or "").split(".")[0]
@@ -324,6 +345,14 @@ class LocalStack:
         self.api = Api(self.port, api_id)
         ministack_gaps.mend(self.endpoint, api_id)
         return self.api.url
+
+    def _deploy_options(self) -> tuple[str, ...]:
+        """What a local run wants otherwise than the template: everything on, and a fixed id."""
+        return (
+            *("--tags", f"ms-custom-id={API_ID}"),
+            *("--public-cancel-and-delete", "true"),
+            *("--agent-reports", Api(self.port, API_ID).url),
+        )
 
     def _build(self, say: Listener) -> str:
         """Runs deploy.sh if it must; the stacks on one working copy do so in turn."""
@@ -342,7 +371,7 @@ class LocalStack:
 
     def _run(self, name: str, arguments: tuple[str, ...], say: Listener) -> tuple[str, str]:
         """Runs a script to its end; returns what it printed and what it said on stderr."""
-        script = Script()
+        script = Script(self._watchdog)
         self._scripts.append(script)
         if self._closing:
             raise LocalError(f"Stopped before {name}.")
@@ -373,19 +402,33 @@ def _must_build() -> bool:
     return min(path.stat().st_mtime_ns for path in zips) <= changed
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
-
-
 def _require_free(port: int) -> None:
     try:
-        socket.create_server(("127.0.0.1", port)).close()
+        free = is_free(port)
     except OSError as error:
-        is_taken = error.errno == errno.EADDRINUSE
-        reason = "is in use" if is_taken else f"cannot be used ({error.strerror})"
         raise LocalError(
-            f"Port {port} {reason}. Name another one with --port, "
-            "or leave --port out to take any free one."
+            f"Port {port} cannot be used ({error.strerror}). Name another one with --port."
+        ) from error
+    if not free:
+        raise LocalError(
+            f"Port {port} is in use. Name another one with --port, "
+            "or leave --port out to take one that is free."
+        )
+
+
+def _require_agent(url: str) -> None:
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        direct.open(f"{url}/ping", timeout=10).close()
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise LocalError(
+            f"{url}/ping answered {error.code} where an agent answers 200. "
+            "Is this the address of your agent? It must serve /ping and /invocations."
+        ) from error
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        raise LocalError(
+            f"No agent answers at {url} ({reason}). "
+            "Start yours first, in another terminal (`agentcore dev`, or `python my_agent.py`)."
         ) from error

@@ -6,17 +6,17 @@ with NO_COLOR set, there are plain lines. Text from users and agents is stripped
 
 import itertools
 import os
+import shlex
 import shutil
 import textwrap
 import threading
 import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import Any, TextIO
-
-from local import REGION
 
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 _STATUS_STYLES = {
@@ -29,6 +29,7 @@ _EVENT_MARKS = {"success": ("✔", "green"), "error": ("✘", "red"), "info": ("
 _ASCII_MARKS = {"✔": "+", "✘": "x", "●": "*", "│": "|"}
 _SPINNER = "|/-\\"
 MAX_WIDTH = 100
+LOG_TEXT_CHARACTERS = 2000
 
 
 class Console:
@@ -159,27 +160,69 @@ def show_answer(console: Console, task: dict[str, Any]) -> None:
     console.heading("Answer")
     console.text(str(task.get("agent_response", "")))
     _show_vendors(console, task["vendors"])
-    _show_quotes(console, task["quotes"])
+    _show_quotes(console, task["quotes"], task["vendors"])
     count = task.get("emails_sent") or 0
-    console.heading(f"{count} e-mail{'' if count == 1 else 's'} sent")
+    # 0 may mean that the agent did not say.
+    if count:
+        console.heading(f"{count} e-mail{'' if count == 1 else 's'} sent")
 
 
-def show_usage(console: Console, url: str, endpoint: str, task_id: str) -> None:
-    """Writes where the API is, how to try it, and how to look behind it with the AWS CLI."""
-    console.heading("The API")
-    console.line(f"  {url}/tasks")
-    console.heading("Try it")
-    body = '{"description": "Find me a painter in Austin under $400"}'
-    console.line(f"  curl -s {url}/tasks -H 'Content-Type: application/json' \\")
-    console.line(f"    -d '{body}'")
-    console.line(f"  curl -s {url}/tasks/{task_id}")
-    console.line(f"  curl -s {url}/tasks")
-    console.heading("Look inside, in another terminal")
-    console.line(f"  export AWS_ENDPOINT_URL={endpoint} AWS_DEFAULT_REGION={REGION} \\")
-    console.line("    AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test")
-    console.line("  aws dynamodb scan --table-name valro-tasks")
-    console.line("  aws logs filter-log-events --log-group-name /aws/lambda/valro-worker \\")
-    console.line("    --query 'events[].message' --output text")
+def show_addresses(console: Console, api_url: str, page_url: str, endpoint: str) -> None:
+    """Writes where everything is."""
+    console.heading("The addresses")
+    console.line(f"  page  {page_url}")
+    console.line(f"  API   {api_url}")
+    console.line(f"  AWS   {endpoint}")
+    console.heading("For the .env of a frontend, under the name that it reads")
+    console.line(f"  API_URL={api_url}")
+
+
+def show_shell(console: Console, shell_file: Path, commands: Iterable[str]) -> None:
+    """Writes how to look behind the API, or to do by hand what a script does."""
+    console.heading("For another terminal: its AWS commands then go to the local AWS")
+    console.line(f"  . {shlex.quote(str(shell_file))}")
+    for command in commands:
+        console.line(f"  {command}")
+
+
+USAGE = (
+    "curl -s \"$API_URL/tasks\" -H 'Content-Type: application/json' \\",
+    """  -d '{"description": "Find me a painter in Austin under $400"}'""",
+    'curl -s "$API_URL/tasks"',
+    "aws dynamodb scan --table-name valro-tasks",
+    "aws logs filter-log-events --log-group-name /aws/lambda/valro-worker \\",
+    "  --query 'events[].message' --output text",
+)
+"""What to try on a deployed stack."""
+
+EMPTY_USAGE = (
+    "./deploy.sh",
+    "./create-infrastructure.sh",
+    "./destroy-infrastructure.sh",
+)
+"""What to try on an empty account."""
+
+
+def show_log_line(console: Console, line: dict[str, Any]) -> None:
+    """Writes a line of the worker's log: a task's outcome, or what went wrong with it.
+
+    A long text is shown by its beginning: the whole of it is in the log.
+    """
+    failed = line.get("level") in {"WARNING", "ERROR"}
+    mark, style = _EVENT_MARKS["error" if failed else "success"]
+    took = f" ({line['duration_ms'] / 1000:.1f} s)" if "duration_ms" in line else ""
+    part = f" (part {line['part']} of {line['parts']})" if line.get("parts", 1) > 1 else ""
+    console.line(
+        f"  {clean(str(line.get('task_id', '')))}  {console.styled(mark, style)} "
+        f"{clean(str(line.get('message', '')))}{part}{took}"
+    )
+    for name in ("text", "detail"):
+        if line.get(name):
+            text = str(line[name])
+            rest = len(text) - LOG_TEXT_CHARACTERS
+            console.text(text[:LOG_TEXT_CHARACTERS], indent="      ")
+            if rest > 0:
+                console.text(f"… and {rest:,} characters more in the worker's log", indent="      ")
 
 
 def clean(text: str) -> str:
@@ -205,16 +248,20 @@ def _show_vendors(console: Console, vendors: list[dict[str, Any]]) -> None:
             console.line(console.styled(f"    {sent}  {subject}", "dim"))
 
 
-def _show_quotes(console: Console, quotes: list[dict[str, Any]]) -> None:
+def _show_quotes(
+    console: Console, quotes: list[dict[str, Any]], vendors: list[dict[str, Any]]
+) -> None:
+    """Writes quotes in either form: with vendor and price, or with vendor_id and amount."""
     if not quotes:
         return
     console.heading("Quotes")
-    names = [clean(str(quote.get("vendor", ""))) for quote in quotes]
-    width = max(map(len, names))
-    for name, quote in zip(names, quotes, strict=True):
-        price = quote.get("price")
+    by_id = {str(vendor["id"]): vendor.get("name") for vendor in vendors if "id" in vendor}
+    for quote in quotes:
+        vendor_id = str(quote.get("vendor_id", ""))
+        name = clean(str(quote.get("vendor") or by_id.get(vendor_id) or vendor_id))
+        price = quote.get("price", quote.get("amount", ""))
         amount = f"{price:,.2f}" if isinstance(price, int | float) else clean(str(price))
-        console.line(f"  {name:<{width}}  {amount:>10} {clean(str(quote.get('currency', '')))}")
+        console.line(f"  {name:<30}  {amount:>10} {clean(str(quote.get('currency', '')))}")
 
 
 def _status_after(event: dict[str, str], task: dict[str, Any]) -> str:

@@ -1,7 +1,6 @@
 """How the sample agent goes wrong when its prompt says so, for tests and demonstrations.
 
-"Find me a painter in Austin [agent: cut]" makes it close the connection in the middle of an event.
-BEHAVIOURS lists what may stand there.
+behaviours.py lists what may stand there.
 """
 
 import asyncio
@@ -16,30 +15,8 @@ from typing import Any
 
 from starlette.responses import Response, StreamingResponse
 
+from local.behaviours import read_behaviour
 from local.vendors import build_answer, progress_lines
-
-BEHAVIOURS = {
-    "fail": "raises before anything is done",
-    "fail-midway": "raises in the middle of its stream",
-    "error": 'answers {"error": "…"}',
-    "stall SECONDS": "says nothing for so long (300), unless its session is stopped",
-    "drip SECONDS": "says something all the time, for so long (300), unless its session is stopped",
-    "cut": "closes the connection in the middle of an event",
-    "json": "answers in plain JSON, not as a stream",
-    "text": "answers in plain JSON with a bare string",
-    "pieces": "streams text only, without an answer object",
-    "quiet": "streams the answer object only, without progress",
-    "odd": "answers with floats, deep nesting, empty strings, emoji and U+2028",
-    "huge BYTES": "answers with that much random text (1048576)",
-    "invalid-json": "answers with JSON that ends too early",
-    "invalid-utf8": "streams bytes that are not UTF-8",
-    "empty": "answers with an empty body",
-    "strands": "streams raw Strands events, as an agent that passes them on does",
-    "throttle TIMES": "is refused by the runtime with 429 so often (1), then answers",
-    "conflict TIMES": "is refused by the runtime with 409 so often (1), then answers",
-    "unavailable TIMES": "is not reached, the runtime answers 500, so often (1), then answers",
-}
-"""What may stand in a prompt as `[agent: …]`, and what happens then."""
 
 # Deeper than the 32 levels that DynamoDB takes.
 ODD_DEPTH = 40
@@ -64,12 +41,6 @@ class Wish:
     def grant(self) -> Any:
         """Returns what the agent's entrypoint is to return; raises if that is the wish."""
         return _ANSWERS[self.behaviour](self)
-
-
-def read_behaviour(prompt: str) -> tuple[str, float | None]:
-    """Returns the behaviour that the prompt names, and its number; ("", None) for none."""
-    found = re.search(r"\[agent: *([a-z0-9-]+) *([\d.]+)? *\]", prompt)
-    return (found[1], float(found[2]) if found[2] else None) if found else ("", None)
 
 
 def read_wish(prompt: str, session: str) -> Wish | None:

@@ -1,7 +1,8 @@
 """Child processes, each in a session of its own, and gone with all their children when stopped.
 
 A Ctrl-C on the terminal reaches only the group in its foreground, so none of these: who started
-them stops them, and their group with them. MiniStack's workers survive it otherwise.
+them stops them, and their group with them. MiniStack's workers survive it otherwise. Who is killed
+before it can do so has a watchdog.
 """
 
 import contextlib
@@ -23,12 +24,52 @@ def say_nothing(_: str) -> None:
     """Takes the place of a listener."""
 
 
+class Watchdog:
+    """A process that ends what this one started, and removes its folder, should this one die.
+
+    It holds the other end of a pipe of ours, which breaks however we end, by SIGKILL too.
+    """
+
+    _SCRIPT = """
+        groups=
+        while read -r group; do groups="$groups $group"; done
+        for group in $groups; do kill -KILL "-$group"; done
+        rm -rf -- "$1"
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Starts watching; `folder` is what is to be removed."""
+        theirs, self._pipe = os.pipe()
+        self._process = subprocess.Popen(
+            ["sh", "-c", self._SCRIPT, "sh", str(folder)],
+            stdin=theirs,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            start_new_session=True,
+        )
+        os.close(theirs)
+
+    def watch(self, group: int) -> None:
+        """Adds a process group."""
+        # A watchdog that somebody killed is no reason to stop.
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self._pipe, b"%d\n" % group)
+
+    def dismiss(self) -> None:
+        """Ends it without a bite: its groups are gone, and their numbers may be others' by now."""
+        self._process.kill()
+        self._process.wait()
+        os.close(self._pipe)
+
+
 class Program:
     """A child process in a process group of its own, ended with all its children."""
 
-    def __init__(self, name: str, log: Path) -> None:
+    def __init__(self, name: str, log: Path, watchdog: Watchdog | None = None) -> None:
         self.name = name
         self.log = log
+        self._watchdog = watchdog
         self._process: subprocess.Popen[Any] | None = None
 
     def start(
@@ -50,6 +91,8 @@ class Program:
                 pass_fds=inherited,
                 start_new_session=True,
             )
+        if self._watchdog:
+            self._watchdog.watch(self._process.pid)
 
     def has_ended(self) -> bool:
         """Tells whether the program is no longer running."""
@@ -70,7 +113,8 @@ class Program:
 class Script:
     """A script that is run once, to its end, and heard while it runs."""
 
-    def __init__(self) -> None:
+    def __init__(self, watchdog: Watchdog) -> None:
+        self._watchdog = watchdog
         self.result = ""  # what it printed
         self._lines: list[str] = []
         self._process: subprocess.Popen[Any] | None = None
@@ -101,6 +145,7 @@ class Script:
             start_new_session=True,
         ) as process:
             self._process = process
+            self._watchdog.watch(process.pid)
             if self._stopped:
                 stop_group(process)
             reader = threading.Thread(target=self._read, args=(process.stderr, say))

@@ -79,9 +79,14 @@ class Vendor:
     rating: float
 
     @property
+    def id(self) -> str:
+        """What quotes name the vendor by, e.g. green-fern-landscaping."""
+        return re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")
+
+    @property
     def email(self) -> str:
         """The address that quotes are asked of, e.g. green-fern-landscaping@example.com."""
-        return re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-") + "@example.com"
+        return f"{self.id}@example.com"
 
 
 @dataclass(frozen=True)
@@ -132,9 +137,7 @@ def build_answer(prompt: str) -> dict[str, Any]:
     return {
         "response": _response_text(request, vendors),
         "vendors": [_public_vendor(vendor) for vendor in vendors],
-        "quotes": [
-            {"vendor": vendor.name, "price": vendor.price, "currency": "USD"} for vendor in vendors
-        ],
+        "quotes": [_quote(vendor) for vendor in vendors],
         "emails": emails,
         "emails_sent": len(emails),
     }
@@ -199,12 +202,24 @@ def _write_email(vendor: Vendor, request: Request) -> dict[str, str]:
 
 def _public_vendor(vendor: Vendor) -> dict[str, Any]:
     return {
+        "id": vendor.id,
         "name": vendor.name,
         "email": vendor.email,
         "service": vendor.service,
         "city": vendor.city,
         "rating": vendor.rating,
         "price": vendor.price,
+    }
+
+
+def _quote(vendor: Vendor) -> dict[str, Any]:
+    # Pages in use read one pair of names or the other: which vendor, and what it asks.
+    return {
+        "vendor_id": vendor.id,
+        "vendor": vendor.name,
+        "amount": vendor.price,
+        "price": vendor.price,
+        "currency": "USD",
     }
 
 

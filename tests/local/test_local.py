@@ -10,102 +10,26 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from local import __main__ as command
+from local import faults
 from local.aws import ROOT, LocalStack
-from local.console import Console, Timeline, clean, show_answer
+from local.behaviours import BEHAVIOURS, REFUSALS
+from local.console import LOG_TEXT_CHARACTERS, Console, Timeline, clean, show_answer, show_log_line
 from tests.conftest import eventually
+from tests.local.conftest import SECONDS, Run
 
 PROMPT = "Find me a landscaper in Charlotte under $300"
-SECONDS = 180
-
-
-class Run:
-    """A running `python -m local` with a TMPDIR of its own, in a process group of its own."""
-
-    def __init__(self, folder: Path, *arguments: str, cwd: Path) -> None:
-        self.folder = folder
-        self.process = subprocess.Popen(
-            [sys.executable, "-u", "-m", "local", *arguments],
-            cwd=cwd,
-            env={**os.environ, "TMPDIR": str(folder), "PYTHONIOENCODING": "utf-8"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            start_new_session=True,
-        )
-        self.lines: list[str] = []
-
-    def read_until(self, words: str) -> None:
-        """Reads what the program says until a line has these words."""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.lines.append(line.rstrip("\n"))
-            if words in line:
-                return
-        pytest.fail(f"It ended before it said {words!r}:\n{self.text()}\n{self.finish()}")
-
-    def interrupt(self, number: int) -> None:
-        """Sends the signal to the whole group, as a terminal does with Ctrl-C."""
-        os.killpg(self.process.pid, number)
-
-    def finish(self) -> tuple[int, str]:
-        """Waits for the end; returns exit status and standard error."""
-        output, errors = self.process.communicate(timeout=SECONDS)
-        self.lines += output.splitlines()
-        return self.process.returncode, errors
-
-    def text(self) -> str:
-        return "\n".join(self.lines)
-
-    def left_behind(self) -> list[str]:
-        """Names what is left: files in its TMPDIR, and processes that know of it."""
-        files = [str(path) for path in self.folder.iterdir()]
-        return files + [f"process {pid}" for pid in processes_that_know(self.folder)]
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Run]]:
-    """Starts `python -m local`; whatever a failing test leaves behind is gone after it."""
-    folder = tmp_path / "temporary files"
-    folder.mkdir()
-    runs: list[Run] = []
-
-    def start_one(*arguments: str, cwd: Path = ROOT) -> Run:
-        runs.append(Run(folder, *arguments, cwd=cwd))
-        return runs[-1]
-
-    yield start_one
-    for run in runs:
-        with run.process:
-            run.process.kill()
-    for pid in processes_that_know(folder):
-        os.kill(pid, signal.SIGKILL)
-
-
-def processes_that_know(folder: Path) -> list[int]:
-    """The processes in whose environment or command line this folder stands."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            known = (process / "environ").read_bytes() + (process / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if str(folder).encode() in known:
-            found.append(int(process.name))
-    return found
 
 
 @pytest.mark.e2e
 def test_a_task_is_shown_to_its_end_and_the_api_serves_until_ctrl_c(start: Callable[..., Run]):
-    run = start("--pace", "0.1")
+    run = start("--pace", "0.1", "--port", "0")
     run.read_until("Serving until Ctrl-C.")
 
     assert events_in(run.lines) == [
@@ -124,11 +48,11 @@ def test_a_task_is_shown_to_its_end_and_the_api_serves_until_ctrl_c(start: Calla
     assert "3 e-mails sent" in run.text()
     assert "275.50 USD" in run.text()
     assert "\033" not in run.text()
-    page = re.findall(r"The page is at (http://\S+)", run.text())[0]
+    page = run.found(r"  page  (http://\S+)")
     with urllib.request.urlopen(page, timeout=10) as answer:
         assert "<title>" in answer.read().decode()
-    urls = re.findall(r"curl -s (http://\S+/tasks)$", run.text(), re.MULTILINE)
-    with urllib.request.urlopen(urls[0], timeout=10) as answer:
+    api = run.found(r"  API_URL=(http://\S+)")
+    with urllib.request.urlopen(f"{api}/tasks", timeout=10) as answer:
         assert json.load(answer)[0]["description"] == PROMPT
 
     run.interrupt(signal.SIGINT)
@@ -183,7 +107,7 @@ def test_a_port_in_use_is_a_sentence(start: Callable[..., Run]):
     assert status == 1
     assert errors.strip() == (
         f"Port {port} is in use. Name another one with --port, "
-        "or leave --port out to take any free one."
+        "or leave --port out to take one that is free."
     )
     assert run.left_behind() == []
 
@@ -222,16 +146,96 @@ def test_a_listener_that_goes_away_leaves_nothing_behind(start: Callable[..., Ru
     assert run.left_behind() == []
 
 
+@pytest.mark.e2e
+def test_a_killed_run_leaves_nothing_behind(start: Callable[..., Run]):
+    run = start("--port", "0")
+    run.read_until(": created")
+
+    run.process.kill()
+
+    assert run.finish()[0] == -signal.SIGKILL
+    eventually(run.left_behind, lambda left: left == [])
+
+
+@pytest.mark.e2e
+def test_an_empty_account_is_one_that_a_shell_can_use_without_python(
+    start: Callable[..., Run], tmp_path: Path
+):
+    copy = tmp_path / "it's a copy"
+    shutil.copytree(ROOT / "local", copy / "local")
+    run = start("--empty", "--port", "0", cwd=copy)
+    run.read_until("Serving until Ctrl-C.")
+    line = run.found(r"  (\. .+)")
+    environment = {**os.environ, "AWS_PROFILE": "mine", "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:1"}
+
+    seen = subprocess.run(
+        ["sh", "-ec", f"{line}\naws s3api list-buckets\nenv"],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+
+    assert (seen.returncode, seen.stderr) == (0, "")
+    assert '"Buckets": []' in seen.stdout
+    assert "AWS_PROFILE" not in seen.stdout
+    assert "AGENT_RUNTIME_ARN=arn:aws:bedrock-agentcore:" in seen.stdout
+    run.interrupt(signal.SIGINT)
+    assert run.finish() == (0, "")
+    assert not (copy / "build" / "local-aws.sh").exists()
+
+
+def test_a_taken_port_is_replaced_by_another_and_a_sentence(capsys: pytest.CaptureFixture[str]):
+    console = Console(sys.stdout)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = server.getsockname()[1]
+        other = command._port_or_other(console, "the page", taken)
+
+    said = f"Port {taken} is in use by another program, so the page is at {other} this time.\n"
+    assert other != taken
+    assert capsys.readouterr().out == said
+    assert command._port_or_other(console, "the page", taken) == taken
+    assert capsys.readouterr().out == ""
+
+
+def test_help_and_a_missing_package_need_nothing_but_python():
+    bare = [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})"]
+    bare[-1] += "; from local.__main__ import main; sys.exit(main())"
+
+    shown = subprocess.run([*bare, "--help"], capture_output=True, text=True)
+    refused = subprocess.run([*bare, "--once"], capture_output=True, text=True)
+
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "[agent: cut]" in shown.stdout
+    assert refused.returncode == 1
+    assert "has no ministack. Use `make run`" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_every_behaviour_that_is_listed_is_one_of_the_agent_or_its_runtime():
+    listed = {words.partition(" ")[0] for words in BEHAVIOURS}
+    assert listed == faults._ANSWERS.keys() | REFUSALS.keys()
+
+
 @pytest.mark.parametrize(
-    "arguments", [["--port", "99999"], ["--port", "http"], ["--pace", "-1"], ["--pace", "slow"]]
+    "arguments, reason",
+    [
+        (["--port", "99999"], "a port is a number from 0 to 65535"),
+        (["--port", "http"], "a port is a number from 0 to 65535"),
+        (["--pace", "-1"], "a pace is a number of seconds"),
+        (["--pace", "slow"], "a pace is a number of seconds"),
+        (["--agent", "localhost:8080"], "an agent's address is like http://127.0.0.1:8080"),
+        (["--agent", "http://[::1"], "an agent's address is like http://127.0.0.1:8080"),
+        (["--empty", "--once"], "--empty deploys nothing that could take a task"),
+        (["--once", "--agent", "http://127.0.0.1:8080"], "needs a task"),
+    ],
 )
 def test_a_senseless_option_is_refused_with_its_reason(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
+    arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]
 ):
     with pytest.raises(SystemExit) as refusal:
         command.main(arguments)
     assert refusal.value.code == 2
-    assert re.search("a (port|pace) is a number", capsys.readouterr().err)
+    assert reason in capsys.readouterr().err
 
 
 def test_a_missing_program_is_a_sentence(
@@ -250,16 +254,6 @@ def test_a_missing_package_is_a_sentence(
 
     assert command.main(["--once"]) == 1
     assert "has no ministack. Use `make run`" in capsys.readouterr().err
-
-
-@pytest.fixture
-def signals() -> Iterator[None]:
-    """Puts back what main() sets."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.getsignal(number) for number in numbers]
-    yield
-    for number, handler in zip(numbers, before, strict=True):
-        signal.signal(number, handler)
 
 
 def test_a_developers_own_aws_account_cannot_be_reached(monkeypatch: pytest.MonkeyPatch):
@@ -327,6 +321,18 @@ def test_every_event_is_shown_once_when_a_poll_first_has_it():
     ]
 
 
+def test_quotes_are_shown_in_either_form():
+    stream = io.StringIO()
+    quotes = [{"vendor": "Ann's", "price": 1200.5}, {"vendor_id": 7, "amount": 80}]
+    vendors = [{"id": 7, "name": "Bob's"}]
+
+    show_answer(Console(stream), task_with(status="completed", vendors=vendors, quotes=quotes))
+
+    shown = [line.split() for line in stream.getvalue().splitlines()]
+    assert ["Ann's", "1,200.50"] in shown
+    assert ["Bob's", "80.00"] in shown
+
+
 def test_what_an_agent_wrote_cannot_control_the_terminal():
     stream = io.StringIO()
     vendor = {"name": "\033[2JEvil\r\n", "email": "\x9b31m", "emails": []}
@@ -338,6 +344,21 @@ def test_what_an_agent_wrote_cannot_control_the_terminal():
 
     assert not set(stream.getvalue()) & set("\033\r\a\x9b")
     assert clean("👩‍🌾 café") == "👩‍🌾 café"
+
+
+def test_a_log_line_is_shown_by_what_happened_and_by_the_beginning_of_a_long_text():
+    stream = io.StringIO()
+    console = Console(stream)
+
+    show_log_line(console, {"message": "Done", "task_id": "t1", "duration_ms": 1234})
+    long = {"level": "WARNING", "message": "not understood", "task_id": "t1", "part": 1, "parts": 2}
+    show_log_line(console, {**long, "text": "\033[2J" + "x" * LOG_TEXT_CHARACTERS})
+
+    done, failed, *text, rest = stream.getvalue().splitlines()
+    assert done == "  t1  ✔ Done (1.2 s)"
+    assert failed == "  t1  ✘ not understood (part 1 of 2)"
+    assert "\033" not in "".join(text)
+    assert rest == "      … and 4 characters more in the worker's log"
 
 
 def test_colour_is_for_terminals_and_not_when_no_color_is_set(monkeypatch: pytest.MonkeyPatch):

@@ -81,6 +81,9 @@ def test_a_plain_answer_has_the_same_shape(caller: Caller):
     assert answer["response"].startswith("I've contacted 3 landscapers in Charlotte by e-mail.")
     assert [vendor["price"] for vendor in answer["vendors"]] == [240, 275.5, 195]
     assert [quote["price"] for quote in answer["quotes"]] == [240, 275.5, 195]
+    assert [quote["amount"] for quote in answer["quotes"]] == [240, 275.5, 195]
+    ids = [vendor["id"] for vendor in answer["vendors"]]
+    assert [quote["vendor_id"] for quote in answer["quotes"]] == ids
     assert answer["emails_sent"] == 3
     recipients = [email["recipient"] for email in answer["emails"]]
     assert recipients == [vendor["email"] for vendor in answer["vendors"]]
@@ -131,7 +134,7 @@ def test_a_prompt_that_it_cannot_place_gets_help_and_no_email(prompt: str, words
 def test_every_service_is_offered_in_every_city_by_vendors_that_cannot_be_real():
     offered = {(vendor.service, vendor.city) for vendor in CATALOGUE}
     assert offered == {(service, city) for service in SERVICES for city in CITIES}
-    assert len({vendor.email for vendor in CATALOGUE}) == len(CATALOGUE)
+    assert len({vendor.id for vendor in CATALOGUE}) == len(CATALOGUE)
     assert all(vendor.email.endswith("@example.com") for vendor in CATALOGUE)
 
 

@@ -1,0 +1,44 @@
+"""The words in a prompt that make the sample agent, or its runtime, go wrong.
+
+"Find me a painter in Austin [agent: cut]" makes it close the connection in the middle of an event.
+Only the words are here, so that they can be listed where nothing is installed; faults.py and
+runtime.py do what they say.
+"""
+
+import re
+
+BEHAVIOURS = {
+    "fail": "raises before anything is done",
+    "fail-midway": "raises in the middle of its stream",
+    "error": 'answers {"error": "…"}',
+    "stall SECONDS": "says nothing for so long (300), unless its session is stopped",
+    "drip SECONDS": "says something all the time, for so long (300), unless its session is stopped",
+    "cut": "closes the connection in the middle of an event",
+    "json": "answers in plain JSON, not as a stream",
+    "text": "answers in plain JSON with a bare string",
+    "pieces": "streams text only, without an answer object",
+    "quiet": "streams the answer object only, without progress",
+    "odd": "answers with floats, deep nesting, empty strings, emoji and U+2028",
+    "huge BYTES": "answers with that much random text (1048576)",
+    "invalid-json": "answers with JSON that ends too early",
+    "invalid-utf8": "streams bytes that are not UTF-8",
+    "empty": "answers with an empty body",
+    "strands": "streams raw Strands events, as an agent that passes them on does",
+    "throttle TIMES": "is refused by the runtime with 429 so often (1), then answers",
+    "conflict TIMES": "is refused by the runtime with 409 so often (1), then answers",
+    "unavailable TIMES": "is not reached, the runtime answers 500, so often (1), then answers",
+}
+"""What may stand in a prompt as `[agent: …]`, and what happens then."""
+
+REFUSALS = {
+    "throttle": (429, "ThrottlingException"),
+    "conflict": (409, "RetryableConflictException"),
+    "unavailable": (500, "InternalServerException"),
+}
+"""Which of them are the runtime's, that refuses before the agent is reached: status, error code."""
+
+
+def read_behaviour(prompt: str) -> tuple[str, float | None]:
+    """Returns the behaviour that the prompt names, and its number; ("", None) for none."""
+    found = re.search(r"\[agent: *([a-z0-9-]+) *([\d.]+)? *\]", prompt)
+    return (found[1], float(found[2]) if found[2] else None) if found else ("", None)

@@ -1,0 +1,230 @@
+"""An agent of one's own behind the local runtime, called as the worker calls it, and as a person."""
+
+import json
+import sys
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError, ResponseStreamingError
+
+from local import REGION
+from local import __main__ as command
+from local.addresses import free_port
+from local.aws import AGENT_RUNTIME_ARN, ROOT
+from local.processes import Program
+from tests.conftest import eventually
+from tests.local.conftest import Run
+
+pytestmark = pytest.mark.e2e
+
+
+class OwnAgent:
+    """An agent that somebody has started on a port of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._program = Program("agent", folder / "agent.log")
+
+    def start(self) -> None:
+        server = str(Path(__file__).with_name("own_agent_server.py"))
+        command = [sys.executable, "-u", server, str(self.port)]
+        self._program.start(command, {"PYTHONDONTWRITEBYTECODE": "1"}, ROOT)
+        eventually(lambda: answers(f"{self.url}/ping"), bool)
+
+    def stop(self) -> None:
+        self._program.stop()
+
+    def printed(self) -> str:
+        return self._program.output()
+
+
+class Runtime:
+    """The local runtime, in the place of AgentCore."""
+
+    def __init__(self, agent_url: str, folder: Path) -> None:
+        self.port = free_port()
+        self._program = Program("runtime", folder / "runtime.log")
+        arguments = ["-m", "local.runtime", "--port", str(self.port), "--agent", agent_url]
+        self._program.start([sys.executable, *arguments], {}, ROOT)
+        eventually(lambda: answers(f"http://127.0.0.1:{self.port}/invocations"), bool)
+        self.client = boto3.client(
+            "bedrock-agentcore",
+            region_name=REGION,
+            endpoint_url=f"http://127.0.0.1:{self.port}",
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+            config=Config(retries={"total_max_attempts": 1}),
+        )
+
+    def invoke(self, prompt: str, session: str = "", task_id: str = "t1") -> dict[str, Any]:
+        answer: dict[str, Any] = self.client.invoke_agent_runtime(
+            agentRuntimeArn=AGENT_RUNTIME_ARN,
+            runtimeSessionId=session or str(uuid.uuid4()),
+            payload=json.dumps({"prompt": prompt, "task_id": task_id}),
+        )
+        return answer
+
+    def refusal(self, prompt: str) -> tuple[int, str, str]:
+        """Returns status, code and message of the error that this prompt ends in."""
+        with pytest.raises(ClientError) as failure:
+            self.invoke(prompt)
+        error = failure.value.response
+        status = error["ResponseMetadata"]["HTTPStatusCode"]
+        return status, error["Error"]["Code"], error["Error"]["Message"]
+
+    def stop(self) -> None:
+        self._program.stop()
+
+
+def answers(url: str) -> bool:
+    try:
+        urllib.request.urlopen(url, timeout=2).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="module")
+def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnAgent]:
+    own = OwnAgent(tmp_path_factory.mktemp("agent"))
+    own.start()
+    yield own
+    own.stop()
+
+
+@pytest.fixture(scope="module")
+def runtime(agent: OwnAgent, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
+    server = Runtime(agent.url, tmp_path_factory.mktemp("runtime"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def running_again(agent: OwnAgent) -> Iterator[None]:
+    """For a test after which the agent is dead."""
+    yield
+    agent.stop()
+    agent.start()
+
+
+def test_its_answer_comes_through_and_it_sees_what_a_container_sees(runtime: Runtime):
+    session = str(uuid.uuid4())
+
+    answer = runtime.invoke("json", session, "t7")
+
+    assert answer["contentType"] == "application/json"
+    assert answer["runtimeSessionId"] == session
+    seen = json.loads(answer["response"].read())
+    assert (seen["response"], seen["session"]) == ("t7", session)
+    assert "authorization" not in {name.lower() for name in seen["headers"]}
+
+
+def test_its_stream_comes_through_as_it_is_sent(runtime: Runtime):
+    answer = runtime.invoke("wait")
+    assert answer["contentType"].startswith("text/event-stream")
+
+    first = answer["response"].read(len(b'data: {"message": "Looking around"}\n\n'))
+    answer["response"].close()
+
+    assert first == b'data: {"message": "Looking around"}\n\n'
+
+
+def test_its_failure_is_a_runtime_client_error(runtime: Runtime):
+    status, code, message = runtime.refusal("fail")
+    assert (status, code) == (424, "RuntimeClientError")
+    assert message.startswith("Received error (500) from runtime.")
+
+
+def test_its_death_before_it_answers_is_a_runtime_client_error(
+    runtime: Runtime, running_again: None
+):
+    status, code, message = runtime.refusal("die")
+    assert (status, code) == (424, "RuntimeClientError")
+    assert message.startswith("Received error (502) from runtime.")
+
+    # And it stays dead until somebody starts it again.
+    status, code, message = runtime.refusal("json")
+    assert (status, code) == (424, "RuntimeClientError")
+    assert message.endswith("is your agent running?")
+
+
+def test_its_death_in_mid_stream_breaks_the_answer_off(runtime: Runtime, running_again: None):
+    stream = runtime.invoke("die midway")["response"]
+    with pytest.raises(ResponseStreamingError):
+        stream.read()
+
+
+def test_stopping_its_session_breaks_the_answer_off_and_closes_its_connection(
+    runtime: Runtime, agent: OwnAgent
+):
+    session = str(uuid.uuid4())
+    closed = agent.printed().count("The stream is closed.")
+    stream = runtime.invoke("wait", session)["response"]
+    assert stream.read(5) == b"data:"
+
+    runtime.client.stop_runtime_session(agentRuntimeArn=AGENT_RUNTIME_ARN, runtimeSessionId=session)
+
+    with pytest.raises(ResponseStreamingError):
+        stream.read()
+    eventually(lambda: agent.printed().count("The stream is closed."), lambda n: n == closed + 1)
+
+
+def test_a_caller_that_leaves_closes_its_connection(runtime: Runtime, agent: OwnAgent):
+    closed = agent.printed().count("The stream is closed.")
+    stream = runtime.invoke("wait")["response"]
+    assert stream.read(5) == b"data:"
+
+    stream.close()
+
+    eventually(lambda: agent.printed().count("The stream is closed."), lambda n: n == closed + 1)
+
+
+@pytest.fixture
+def website() -> Iterator[str]:
+    """A server that is no agent."""
+
+    class NotFound(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(404)
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the base's name
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), NotFound)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_an_address_at_which_no_agent_is_is_a_sentence(
+    website: str, capsys: pytest.CaptureFixture[str], signals: None
+):
+    nothing = f"http://127.0.0.1:{free_port()}"
+
+    assert command.main(["--agent", nothing, "--port", "0"]) == 1
+    assert f"No agent answers at {nothing} (" in capsys.readouterr().err
+    assert command.main(["--agent", website, "--port", "0"]) == 1
+    assert f"{website}/ping answered 404" in capsys.readouterr().err
+
+
+def test_a_task_is_its_and_what_became_of_it_is_shown(agent: OwnAgent, start: Callable[..., Run]):
+    run = start("--agent", f"{agent.url}/", "--port", "0", "hello")
+
+    run.read_until("Serving until Ctrl-C.")
+    run.read_until("Agent completed task successfully (")
+
+    assert f"the agent is yours at {agent.url}." in run.text()
+    assert "● Looking around" in run.text()
+    assert "Found one." in run.text()
