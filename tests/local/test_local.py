@@ -18,6 +18,7 @@ import pytest
 
 from local import __main__ as command
 from local import faults
+from local.addresses import API_ID, free_port
 from local.aws import ROOT, LocalStack
 from local.behaviours import BEHAVIOURS, REFUSALS
 from local.console import LOG_TEXT_CHARACTERS, Console, Timeline, clean, show_answer, show_log_line
@@ -52,6 +53,7 @@ def test_a_task_is_shown_to_its_end_and_the_api_serves_until_ctrl_c(start: Calla
     with urllib.request.urlopen(page, timeout=10) as answer:
         assert "<title>" in answer.read().decode()
     api = run.found(r"  API_URL=(http://\S+)")
+    assert api.endswith(f"/_aws/execute-api/{API_ID}")
     with urllib.request.urlopen(f"{api}/tasks", timeout=10) as answer:
         assert json.load(answer)[0]["description"] == PROMPT
 
@@ -182,6 +184,18 @@ def test_an_empty_account_is_one_that_a_shell_can_use_without_python(
     run.interrupt(signal.SIGINT)
     assert run.finish() == (0, "")
     assert not (copy / "build" / "local-aws.sh").exists()
+
+
+def test_the_ports_are_the_same_at_every_run_that_serves(monkeypatch: pytest.MonkeyPatch):
+    ours = free_port(), free_port()
+    monkeypatch.setattr(command, "AWS_PORT", ours[0])
+    monkeypatch.setattr(command, "PAGE_PORT", ours[1])
+
+    def ports(*arguments: str) -> tuple[int | None, int]:
+        return command._ports(Console(io.StringIO()), command._read_arguments([*arguments]))
+
+    assert ports() == ports() == ports("--empty") == ours
+    assert ports("--once") == ports("--port", "0") == (None, 0)
 
 
 def test_a_taken_port_is_replaced_by_another_and_a_sentence(capsys: pytest.CaptureFixture[str]):
