@@ -263,19 +263,24 @@ def session_id(task_id: str) -> str:
 
 
 def _call(client: Any, request: dict[str, Any]) -> Iterator[Any]:
-    """Yields botocore's response, then what of its body has arrived, as soon as it has.
+    """Yields botocore's response, then its body as it arrives."""
+    response = client.invoke_agent_runtime(**request)
+    with closing(response["response"]) as body:
+        yield response
+        yield from arriving(body)
+
+
+def arriving(body: Any) -> Iterator[bytes]:
+    """Yields what of a body has arrived, as soon as it has.
 
     StreamingBody.read(n) and iter_lines() wait until n bytes are there, and lose them all if the
     stream stalls or breaks before. Only the urllib3 response under it can read what is there, so
     this is the one place that reaches for it.
     """
-    response = client.invoke_agent_runtime(**request)
-    with closing(response["response"]) as body:
-        yield response
-        raw = body._raw_stream  # noqa: SLF001
-        while not raw.closed:
-            if data := raw.read1(READ_BYTES):
-                yield data
+    raw = body._raw_stream  # noqa: SLF001
+    while not raw.closed:
+        if data := raw.read1(READ_BYTES):
+            yield data
 
 
 def _proves_not_started(error: Exception) -> bool:

@@ -486,9 +486,18 @@ class Caller:
                 return [answer["StatusCode"], len(body.read())]
         if "response" in answer:
             with contextlib.closing(answer["response"]) as body:
-                arriving = self.agent._arriving(body, time.monotonic() + seconds)  # noqa: SLF001
-                return [answer["statusCode"], len(b"".join(arriving))]
+                return [answer["statusCode"], self._heard(body, time.monotonic() + seconds)]
         return found
+
+    def _heard(self, body: Any, end: float) -> int:
+        """How much of an agent's answer is heard, as AgentRuntime.run hears it."""
+        reading, size = agent_runtime.Background(agent_runtime.arriving(body)), 0
+        try:
+            while data := self.agent._next(reading, end, lambda: False):  # noqa: SLF001
+                size += len(data)
+        finally:
+            reading.abandon()
+        return size
 
 
 def _raised(error: Exception) -> Row:

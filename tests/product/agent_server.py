@@ -103,6 +103,11 @@ class Exchange(BaseHTTPRequestHandler):
         while not self.server.over.wait(DRIP_SECONDS):
             self.chunk(data)
 
+    def drip_raw(self, data: bytes) -> None:
+        """The same, outside of chunks: in a head, or in a body of known length."""
+        while not self.server.over.wait(DRIP_SECONDS):
+            self.wfile.write(data)
+
     def reset(self) -> None:
         """Breaks the connection off with a reset instead of an end."""
         linger = struct.pack("ii", 1, 0)

@@ -7,14 +7,16 @@ import json
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import botocore.session
 import pytest
 
-from agent_answers import AgentError, AgentFailed, AgentLost, AgentNotStarted, Answer
-from agent_runtime import AgentRuntime, InvalidArn, session_id
+import agent_runtime
+from agent_answers import Accepted, AgentError, AgentFailed, AgentLost, AgentNotStarted, Answer
+from agent_runtime import AgentRuntime, Background, InvalidArn, session_id
 from tests.product.agent_server import (
     ARN,
     STREAM,
@@ -347,6 +349,80 @@ def test_a_refused_connection_is_tried_again_until_it_is_too_late_to_start(
     assert fake_time.slept == [1, 2, 4, 8]
 
 
+@pytest.mark.parametrize("status", [424, 500, 502, 503])
+@pytest.mark.parametrize("_, code", NOT_STARTED)
+def test_a_code_under_a_status_that_is_not_its_own_proves_nothing(
+    agent: AgentRuntime, server: AgentServer, status: int, _: int, code: str
+):
+    """Whoever stands in between can answer, and its body can quote anything."""
+    for script in (
+        sends_error(status, code),
+        sends_error(status, body=json.dumps({"code": code}).encode()),
+        sends_error(status, body=json.dumps({"__type": code, "message": "no"}).encode()),
+    ):
+        server.calls.clear()
+        server.play(script)
+        assert str(failure(agent)).endswith(MAYBE)
+        assert len(server.runs) == 1
+
+
+def test_a_throttle_under_another_4xx_contacted_nobody_and_is_not_repeated(
+    agent: AgentRuntime, server: AgentServer
+):
+    server.play(sends_error(400, "ThrottlingException"))
+    assert type(failure(agent)) is AgentNotStarted
+    assert len(server.runs) == 1
+
+
+@pytest.fixture
+def through_proxy(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], AgentRuntime]:
+    """An agent that only a proxy can reach, whose retries do not wait."""
+
+    def through_proxy(scheme: str, proxy: str, **timing: Any) -> AgentRuntime:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK_AGENTCORE", f"{scheme}://agent.invalid")
+        for name in ("HTTP_PROXY", "HTTPS_PROXY"):
+            monkeypatch.setenv(name, proxy)
+        for name in ("http_proxy", "https_proxy", "NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        session = botocore.session.Session()
+        session.set_credentials("test", "test")
+        return AgentRuntime(session, ARN, **({"jitter": lambda: 0.0} | timing))
+
+    return through_proxy
+
+
+def slow_then_cut(exchange: Exchange) -> None:
+    time.sleep(SHORT)
+
+
+@pytest.mark.parametrize("script", [hangs_up, Exchange.reset, slow_then_cut, cut_headers])
+def test_a_proxy_that_breaks_a_call_proves_nothing(
+    through_proxy: Callable[..., AgentRuntime], server: AgentServer, script: Script
+):
+    """What botocore says is ProxyConnectionError, as if the proxy had never been reached."""
+    server.play(script)
+    error = failure(through_proxy("http", server.url))
+    assert str(error).endswith(MAYBE)
+    assert len(server.runs) == 1
+
+
+def test_a_proxy_that_cuts_its_tunnel_proves_nothing(
+    through_proxy: Callable[..., AgentRuntime], server: AgentServer
+):
+    error = failure(through_proxy("https", server.url))
+    assert type(error) is AgentLost
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_that_cannot_be_reached_is_tried_again(
+    through_proxy: Callable[..., AgentRuntime], fake_time: FakeTime, scheme: str
+):
+    timing = {"monotonic": fake_time.monotonic, "sleep": fake_time.sleep, "jitter": lambda: 1.0}
+    agent = through_proxy(scheme, f"http://127.0.0.1:{free_port()}", **timing)
+    assert type(failure(agent, 60)) is AgentNotStarted
+    assert fake_time.slept == [1, 2, 4, 8]
+
+
 def test_a_throttled_start_followed_by_a_lost_one_ends_there(
     agent: AgentRuntime, server: AgentServer
 ):
@@ -424,6 +500,16 @@ def test_without_time_the_agent_is_not_even_called(
 # --- time -----------------------------------------------------------------------------------------
 
 
+def drips_its_head(exchange: Exchange) -> None:
+    exchange.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+    exchange.drip_raw(b"x")
+
+
+def drips_an_error(exchange: Exchange) -> None:
+    exchange.begin("application/json", length=1_000_000, status=500)
+    exchange.drip_raw(b"x")
+
+
 def drips_pieces(exchange: Exchange) -> None:
     exchange.begin()
     exchange.drip(line("x"))
@@ -440,10 +526,15 @@ def drips_json(exchange: Exchange) -> None:
         Exchange.stall,
         streams(then=Exchange.stall),
         streams(line("x"), b"data: ", then=Exchange.stall),
+        drips_its_head,
+        drips_an_error,
         drips_pieces,
         drips_json,
     ],
-    ids=["silent", "no frame", "half a frame", "a stream that drips", "JSON that drips"],
+    ids=[
+        *("silent", "no frame", "half a frame", "a head that drips", "an error that drips"),
+        *("a stream that drips", "JSON that drips"),
+    ],
 )
 def test_the_whole_call_takes_no_longer_than_it_may(
     agent: AgentRuntime, server: AgentServer, script: Script
@@ -483,6 +574,139 @@ def test_progress_is_heard_while_the_agent_is_still_at_work(
     server.play(streams(line({"message": "one"}), then=waits_until_heard))
     answer = agent.run(TASK_ID, "x", ENOUGH, lambda _: heard.set())
     assert answer.agent_response == "done"
+
+
+@pytest.mark.parametrize(
+    "script", [Exchange.stall, streams(line("Hello"), then=Exchange.stall)], ids=["head", "body"]
+)
+def test_after_every_20_seconds_of_silence_somebody_may_give_up(
+    agent: AgentRuntime, server: AgentServer, monkeypatch: pytest.MonkeyPatch, script: Script
+):
+    assert agent_runtime.SILENCE_SECONDS == 20
+    monkeypatch.setattr(agent_runtime, "SILENCE_SECONDS", 0.05)
+    server.play(script)
+    asked = iter([False, False, True])
+    with pytest.raises(AgentLost) as caught:
+        agent.run(TASK_ID, "x", ENOUGH, print, on_silence=lambda: next(asked))
+    assert str(caught.value) == f"The agent was told to stop. {MAYBE}"
+    assert caught.value.partial == (None if script is Exchange.stall else Answer("Hello"))
+    assert next(asked, None) is None
+
+
+def test_nobody_is_asked_while_the_agent_talks(
+    agent: AgentRuntime, server: AgentServer, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(agent_runtime, "SILENCE_SECONDS", 3 * SHORT)
+    server.play(drips_pieces)
+    with pytest.raises(AgentLost, match="in time"):
+        agent.run(TASK_ID, "x", 5 * SHORT, print, on_silence=lambda: pytest.fail("it talks"))
+
+
+def test_a_call_that_was_given_up_ends_its_thread_and_its_connection():
+    closed = threading.Event()
+
+    def items() -> Iterator[int]:
+        try:
+            yield from range(1_000_000)
+        finally:
+            closed.set()
+
+    call = Background(items())
+    assert [call.next(ENOUGH), call.next(ENOUGH)] == [0, 1]
+    time.sleep(0.05)  # so that it waits for somebody to take what it has
+    call.abandon()
+    assert closed.wait(ENOUGH)
+
+
+# --- the right to start ---------------------------------------------------------------------------
+
+
+def test_somebody_is_asked_before_every_call(agent: AgentRuntime, server: AgentServer):
+    no = sends_error(429, "ThrottlingException")
+    server.play(no, no, sends_json("done"))
+    calls_before: list[int] = []
+    agent.run(
+        TASK_ID, "x", ENOUGH, print, before_start=lambda: calls_before.append(len(server.runs))
+    )
+    assert calls_before == [0, 1, 2]
+
+
+def test_who_forbids_a_start_ends_the_run_in_their_own_words(
+    agent: AgentRuntime, server: AgentServer
+):
+    def forbid() -> None:
+        if server.runs:
+            raise LookupError("cancelled")
+
+    server.play(sends_error(429, "ThrottlingException"), sends_json("done"))
+    with pytest.raises(LookupError, match="cancelled"):
+        agent.run(TASK_ID, "x", ENOUGH, print, before_start=forbid)
+    assert len(server.runs) == 1
+
+
+def test_time_spent_on_the_right_to_start_counts(
+    patient: AgentRuntime, fake_time: FakeTime, server: AgentServer
+):
+    server.play(sends_json("done"))
+    with pytest.raises(AgentNotStarted, match="no time left"):
+        patient.run(TASK_ID, "x", 60, print, before_start=lambda: fake_time.sleep(31))
+    assert server.runs == []
+
+
+# --- agents that report ---------------------------------------------------------------------------
+
+REPORT = {"url": "https://api.example/tasks/t/reports", "token": "secret"}
+ACCEPTED = {"accepted": True}
+
+
+def test_where_to_report_is_in_the_payload_only_if_it_was_given(
+    agent: AgentRuntime, server: AgentServer
+):
+    server.play(sends_json("done"))
+    agent.run(TASK_ID, "x", ENOUGH, print, report=REPORT)
+    agent.run(TASK_ID, "x", ENOUGH, print)
+    assert server.runs[0].payload == {"prompt": "x", "task_id": TASK_ID, "report": REPORT}
+    assert "report" not in server.runs[1].payload
+
+
+@pytest.mark.parametrize(
+    "script, accepts",
+    [
+        (sends_json(ACCEPTED), True),
+        (streams(line(ACCEPTED)), True),
+        (streams(b": hello\n\n", line(ACCEPTED), b"\n"), True),
+        (sends_json(ACCEPTED | {"response": "done"}), False),
+        (sends_json([ACCEPTED]), False),
+        (sends_json({"response": "done"}), False),
+        (streams(line(ACCEPTED), line("done")), False),
+        (streams(line("done"), line(ACCEPTED)), False),
+        (streams(line({"message": "x"}), line(ACCEPTED), line({"response": "done"})), False),
+    ],
+)
+def test_an_agent_accepts_if_that_is_all_it_says(
+    agent: AgentRuntime, server: AgentServer, script: Script, accepts: bool
+):
+    server.play(script)
+    answer = agent.run(TASK_ID, "x", ENOUGH, print, report=REPORT)
+    assert isinstance(answer, Accepted) == accepts
+    assert accepts or answer
+
+
+@pytest.mark.parametrize("script", [sends_json(ACCEPTED), streams(line(ACCEPTED), line("done"))])
+def test_nobody_accepts_who_was_not_asked_to_report(
+    agent: AgentRuntime, server: AgentServer, script: Script
+):
+    server.play(script)
+    assert not isinstance(run(agent)[0], Accepted)
+
+
+@pytest.mark.parametrize("worse", [hangs_up, Exchange.stall])
+def test_a_stream_that_breaks_after_accepting_has_not_accepted(
+    agent: AgentRuntime, server: AgentServer, worse: Script
+):
+    server.play(streams(line(ACCEPTED), then=worse))
+    with pytest.raises(AgentLost):
+        agent.run(TASK_ID, "x", SHORT, print, report=REPORT)
 
 
 # --- what had arrived is kept ---------------------------------------------------------------------
