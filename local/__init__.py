@@ -4,6 +4,7 @@
     agent.py       the sample agent, a real AgentCore agent
     behaviours.py  the words in a prompt that make it go wrong
     faults.py      how it goes wrong then
+    reporting.py   how it works on a task that it reports on
     own_agent.py   the way to an agent of one's own
     runtime.py     the stand-in for AgentCore Runtime that serves either
     processes.py   child processes that leave nothing behind

@@ -5,11 +5,13 @@ no mail leaves) and answers with vendors, quotes and e-mails. The same prompt gi
 timestamps aside.
 
 Payload: {"prompt": "Find me a landscaper in Charlotte under $300", "task_id": "…"}.
+Where reports are allowed it has "report" too, which only "[agent: report]" makes use of.
 It streams {"message": "…"} for progress, pieces of text, and the answer object last.
 A prompt with words like "[agent: fail]" makes it misbehave: see faults.py.
 """
 
 import asyncio
+import inspect
 import os
 import re
 from collections.abc import AsyncIterator
@@ -18,6 +20,8 @@ from typing import Any
 from bedrock_agentcore import BedrockAgentCoreApp, RequestContext
 
 from local import PACE_VARIABLE, faults
+from local.behaviours import REPORTING, read_behaviour
+from local.reporting import start_reporting
 from local.vendors import build_answer, progress_lines
 
 app = BedrockAgentCoreApp()
@@ -29,8 +33,22 @@ async def invoke(payload: dict[str, Any], context: RequestContext) -> Any:
     prompt = payload.get("prompt")
     if not isinstance(prompt, str) or not prompt.strip():
         return {"error": 'The payload needs a "prompt".'}
-    wish = faults.read_wish(prompt, context.session_id or "")
-    return wish.grant() if wish else converse(prompt)
+    session = context.session_id or ""
+    behaviour, _ = read_behaviour(prompt)
+    if behaviour in REPORTING and "report" in payload:
+        return accept(payload, session, behaviour)
+    wish = faults.read_wish(prompt, session)
+    answer = wish.grant() if wish else converse(prompt)
+    return await answer if inspect.isawaitable(answer) else answer
+
+
+def accept(payload: dict[str, Any], session: str, behaviour: str) -> dict[str, Any]:
+    """Accepts a task, to report on it later; until then /ping says that this agent is busy."""
+    if behaviour != "accept":
+        task = app.add_async_task("report")
+        stopped = faults.stopped_sessions[session]
+        start_reporting(payload, stopped, lambda: app.complete_async_task(task))
+    return {"accepted": True}
 
 
 async def converse(prompt: str) -> AsyncIterator[Any]:

@@ -13,6 +13,9 @@ BEHAVIOURS = {
     "error": 'answers {"error": "…"}',
     "stall SECONDS": "says nothing for so long (300), unless its session is stopped",
     "drip SECONDS": "says something all the time, for so long (300), unless its session is stopped",
+    "silent SECONDS": "does not even begin to answer for so long (300)",
+    "graceful SECONDS": "as drip, but ends its stream in good order when its session is stopped",
+    "unstoppable SECONDS": "as drip, and goes on though its session was stopped",
     "cut": "closes the connection in the middle of an event",
     "json": "answers in plain JSON, not as a stream",
     "text": "answers in plain JSON with a bare string",
@@ -24,11 +27,18 @@ BEHAVIOURS = {
     "invalid-utf8": "streams bytes that are not UTF-8",
     "empty": "answers with an empty body",
     "strands": "streams raw Strands events, as an agent that passes them on does",
+    "report SECONDS": "accepts at once, works on for so long, and reports over HTTP",
+    "report-fail SECONDS": "the same, and fails at the end",
+    "report-die SECONDS": "the same, but is gone after its first line",
+    "accept": "accepts at once, and is never heard of again",
     "throttle TIMES": "is refused by the runtime with 429 so often (1), then answers",
     "conflict TIMES": "is refused by the runtime with 409 so often (1), then answers",
     "unavailable TIMES": "is not reached, the runtime answers 500, so often (1), then answers",
 }
 """What may stand in a prompt as `[agent: …]`, and what happens then."""
+
+REPORTING = {"report", "report-fail", "report-die", "accept"}
+"""Which of them need a task that may be reported on; on others it answers as it usually does."""
 
 REFUSALS = {
     "throttle": (429, "ThrottlingException"),

@@ -107,6 +107,13 @@ async def _drip(wish: Wish) -> AsyncIterator[Any]:
         yield "Still at it. "
 
 
+async def _silent(wish: Wish) -> Any:
+    """Answers, with all there is, only when the time is up or the session ends."""
+    async for _ in _while_wanted(wish, 0.05):
+        pass
+    return build_answer(wish.prompt)
+
+
 async def _while_wanted(wish: Wish, pause: float) -> AsyncIterator[None]:
     stopped = stopped_sessions.setdefault(wish.session, threading.Event())
     loop = asyncio.get_running_loop()
@@ -174,6 +181,10 @@ _ANSWERS: dict[str, Callable[[Wish], Any]] = {
     "error": lambda _: {"error": "The vendor directory is closed today."},
     "stall": _stall,
     "drip": _drip,
+    "silent": _silent,
+    # What becomes of these when their session is stopped is the runtime's doing.
+    "graceful": _drip,
+    "unstoppable": _drip,
     "cut": lambda _: StreamingResponse(_cut(), media_type=_STREAM),
     "json": lambda wish: build_answer(wish.prompt),
     "text": lambda wish: build_answer(wish.prompt)["response"],

@@ -49,6 +49,7 @@ class Runtime:
         self._reached: Counter[str] = Counter()
         self._refused: Counter[str] = Counter()
         self._sessions: dict[str, str] = {}
+        self._reports: dict[str, dict[str, str]] = {}
         self._stopped: list[str] = []
         self._running: list[str] = []
         self._calls: dict[str, _Call] = {}
@@ -57,7 +58,8 @@ class Runtime:
         """Serves one InvokeAgentRuntime call."""
         request = Request(scope, receive)
         body = await request.body()
-        task_id, prompt = _read_payload(body)
+        payload = _read_payload(body)
+        task_id, prompt = str(payload.get("task_id", "")), str(payload.get("prompt", ""))
         refusal = self._refuse(task_id, prompt)
         if refusal:
             await refusal(scope, receive, send)
@@ -65,7 +67,10 @@ class Runtime:
         session = request.headers.get(SESSION_HEADER, "")
         self._reached[task_id] += 1
         self._sessions[task_id] = session
-        call = self._calls[session] = _Call(session, body, send)
+        if "report" in payload:
+            self._reports[task_id] = payload["report"]
+        behaviour, _ = read_behaviour(prompt)
+        call = self._calls[session] = _Call(session, behaviour, body, send)
         inner = {**scope, "path": "/invocations", "raw_path": b"/invocations", "root_path": ""}
         run = asyncio.ensure_future(self._app(inner, call.receive, call.send))
         self._running.append(task_id)
@@ -85,13 +90,15 @@ class Runtime:
     async def report(self, _: Request) -> JSONResponse:
         """Tells what was asked of the runtime: counts and sessions by task, and who was stopped.
 
-        "reached" counts the runs that the agent began, "refused" those that it never saw.
+        "reached" counts the runs that the agent began, "refused" those that it never saw; "reports"
+        is where each task may be reported on, and the token for it.
         """
         return JSONResponse(
             {
                 "reached": self._reached,
                 "refused": self._refused,
                 "sessions": self._sessions,
+                "reports": self._reports,
                 "stopped": self._stopped,
                 "running": self._running,
             }
@@ -109,20 +116,24 @@ class Runtime:
 class _Call:
     """One call of the agent, whose answer is sent on while caller and session are there."""
 
-    def __init__(self, session: str, body: bytes, send: Send) -> None:
+    def __init__(self, session: str, behaviour: str, body: bytes, send: Send) -> None:
         self._session = session
+        self._behaviour = behaviour
         self._body: bytes | None = body
         self._send = send
         self._stopped = asyncio.Event()
         # What the sample agent looks at, from its own thread, to be gone with its session.
         self._over = faults.stopped_sessions[session] = threading.Event()
+        self._abandoned = False
         self._started = False
         self._failed_with = 0
 
     def stop(self) -> None:
-        """Ends the session: its answer breaks off."""
-        self._over.set()
-        self._stopped.set()
+        """Ends the session: its answer breaks off, unless its prompt wants it otherwise."""
+        if self._behaviour != "unstoppable":
+            self._over.set()
+            if self._behaviour != "graceful":
+                self._stopped.set()
 
     async def watch(self, run: "asyncio.Future[None]", receive: Receive) -> None:
         """Waits for the run's end, its session's, or its caller's leaving, and ends it then."""
@@ -150,8 +161,8 @@ class _Call:
 
     async def send(self, message: Message) -> None:
         """Sends the agent's answer on, what is no success as AgentCore's 424."""
-        if self._over.is_set():
-            raise ConnectionAbortedError("the session is over")
+        if self._abandoned:
+            raise ConnectionAbortedError("nobody listens any more")
         if message["type"] == "http.response.start":
             own = any(name == b"x-amzn-errortype" for name, _ in message["headers"])
             self._failed_with = 0 if own or 200 <= message["status"] < 300 else message["status"]
@@ -177,6 +188,7 @@ class _Call:
     def _abandon(self, run: "asyncio.Future[None]") -> None:
         """Ends a run without waiting for it: the SDK lets go only when its agent says something."""
         self._over.set()
+        self._abandoned = True
         run.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         run.cancel()
 
@@ -232,15 +244,13 @@ async def _disconnect(receive: Receive) -> None:
         pass
 
 
-def _read_payload(body: bytes) -> tuple[str, str]:
-    """Returns task_id and prompt as far as the payload has them; judging it is the agent's."""
+def _read_payload(body: bytes) -> dict[str, Any]:
+    """Returns the payload, empty if it is no object; judging it is the agent's."""
     try:
         payload: Any = json.loads(body)
     except ValueError:
-        return "", ""
-    if not isinstance(payload, dict):
-        return "", ""
-    return str(payload.get("task_id", "")), str(payload.get("prompt", ""))
+        return {}
+    return payload if isinstance(payload, dict) else {}
 
 
 def _error(status: int, code: str, message: str) -> JSONResponse:

@@ -20,7 +20,7 @@ from local import __main__ as command
 from local import faults
 from local.addresses import API_ID, free_port
 from local.aws import ROOT, LocalStack
-from local.behaviours import BEHAVIOURS, REFUSALS
+from local.behaviours import BEHAVIOURS, REFUSALS, REPORTING
 from local.console import LOG_TEXT_CHARACTERS, Console, Timeline, clean, show_answer, show_log_line
 from tests.conftest import eventually
 from tests.local.conftest import SECONDS, Run
@@ -120,7 +120,8 @@ def test_a_failed_deployment_shows_what_the_script_said(
     start: Callable[..., Run], tmp_path: Path, script: str
 ):
     copy = tmp_path / "copy"
-    shutil.copytree(ROOT / "local", copy / "local")
+    for folder in ("local", "examples"):
+        shutil.copytree(ROOT / folder, copy / folder)
     (copy / "deploy.sh").touch()
     (copy / script).write_text("echo 'The disk is full.' >&2\nexit 3\n")
 
@@ -164,7 +165,8 @@ def test_an_empty_account_is_one_that_a_shell_can_use_without_python(
     start: Callable[..., Run], tmp_path: Path
 ):
     copy = tmp_path / "it's a copy"
-    shutil.copytree(ROOT / "local", copy / "local")
+    for folder in ("local", "examples"):
+        shutil.copytree(ROOT / folder, copy / folder)
     run = start("--empty", "--port", "0", cwd=copy)
     run.read_until("Serving until Ctrl-C.")
     line = run.found(r"  (\. .+)")
@@ -227,7 +229,7 @@ def test_help_and_a_missing_package_need_nothing_but_python():
 
 def test_every_behaviour_that_is_listed_is_one_of_the_agent_or_its_runtime():
     listed = {words.partition(" ")[0] for words in BEHAVIOURS}
-    assert listed == faults._ANSWERS.keys() | REFUSALS.keys()
+    assert listed == faults._ANSWERS.keys() | REPORTING | REFUSALS.keys()
 
 
 @pytest.mark.parametrize(

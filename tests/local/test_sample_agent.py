@@ -1,7 +1,11 @@
 """The sample agent behind its runtime, called as the worker calls it: by boto3, over HTTP."""
 
 import json
+import time
+import urllib.request
 import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import boto3
@@ -13,6 +17,7 @@ from local import REGION, faults
 from local.aws import AGENT_RUNTIME_ARN, LocalStack
 from local.vendors import CATALOGUE, CITIES, SERVICES, build_answer, read_prompt
 from tests.conftest import eventually
+from tests.examples.report_api import ReportApi, report_api
 
 pytestmark = pytest.mark.e2e
 
@@ -31,13 +36,25 @@ class Caller:
             config=Config(retries={"total_max_attempts": 1}),
         )
 
-    def invoke(self, prompt: str, task_id: str = "", session: str = "") -> dict[str, Any]:
+    def invoke(
+        self, prompt: str, task_id: str = "", session: str = "", **more: Any
+    ) -> dict[str, Any]:
+        payload = {"prompt": prompt, "task_id": task_id or str(uuid.uuid4()), **more}
         answer: dict[str, Any] = self.client.invoke_agent_runtime(
             agentRuntimeArn=AGENT_RUNTIME_ARN,
             runtimeSessionId=session or str(uuid.uuid4()),
-            payload=json.dumps({"prompt": prompt, "task_id": task_id or str(uuid.uuid4())}),
+            payload=json.dumps(payload),
         )
         return answer
+
+    def stop(self, session: str) -> None:
+        self.client.stop_runtime_session(
+            agentRuntimeArn=AGENT_RUNTIME_ARN, runtimeSessionId=session
+        )
+
+    def health(self) -> str:
+        with urllib.request.urlopen(f"{self.stack.agent_endpoint}/ping", timeout=10) as answer:
+            return str(json.load(answer)["status"])
 
     def frames(self, prompt: str) -> list[Any]:
         answer = self.invoke(prompt)
@@ -229,20 +246,104 @@ def test_stopping_a_session_ends_its_run(caller: Caller):
     stream = caller.invoke("[agent: stall]", task_id, session)["response"]
     assert stream.read(5) == b"data:"
 
-    caller.client.stop_runtime_session(agentRuntimeArn=AGENT_RUNTIME_ARN, runtimeSessionId=session)
+    before = time.monotonic()
+    caller.stop(session)
 
     with pytest.raises(ResponseStreamingError):
         stream.read()
+    assert time.monotonic() - before < 2
     report = caller.stack.agent_report()
     assert report["sessions"][task_id] == session
     assert session in report["stopped"]
 
 
+def test_a_session_that_is_stopped_before_it_answers_is_a_runtime_client_error(caller: Caller):
+    task_id, session = str(uuid.uuid4()), str(uuid.uuid4())
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(caller.invoke, "[agent: silent]", task_id, session)
+        eventually(caller.stack.agent_report, lambda report: task_id in report["running"])
+
+        caller.stop(session)
+
+        failure = waiting.exception(timeout=10)
+    assert isinstance(failure, ClientError)
+    assert failure.response["Error"]["Code"] == "RuntimeClientError"
+
+
+def test_a_graceful_agent_ends_its_stream_in_good_order_when_it_is_stopped(caller: Caller):
+    session = str(uuid.uuid4())
+    stream = caller.invoke("[agent: graceful]", session=session)["response"]
+    assert stream.read(5) == b"data:"
+
+    caller.stop(session)
+
+    assert stream.read().endswith(b"\n\n")
+
+
+def test_an_unstoppable_agent_goes_on(caller: Caller):
+    session = str(uuid.uuid4())
+    stream = caller.invoke("[agent: unstoppable 2]", session=session)["response"]
+    assert stream.read(5) == b"data:"
+
+    caller.stop(session)
+
+    assert stream.read().count(b"Still at it.") > 5
+
+
+@pytest.fixture
+def api() -> Iterator[ReportApi]:
+    """Takes the reports on one task, as the API does."""
+    with report_api() as served:
+        yield served
+
+
+def accepted(caller: Caller, api: ReportApi, behaviour: str, session: str = "") -> str:
+    """Gives the agent a task to report on, which it accepts; returns the task's id."""
+    task_id = str(uuid.uuid4())
+    report = api.payload["report"]
+    answer = caller.invoke(f"{PROMPT} [agent: {behaviour}]", task_id, session, report=report)
+    assert json.loads(answer["response"].read()) == {"accepted": True}
+    return task_id
+
+
+def test_a_reporting_agent_accepts_at_once_and_reports_to_the_end(caller: Caller, api: ReportApi):
+    task_id = accepted(caller, api, "report")
+
+    eventually(lambda: api.task.status, lambda status: status == "completed")
+    assert api.task.lines[-1] == "Comparing quotes"
+    assert [vendor["price"] for vendor in api.task.answer["vendors"]] == [240, 275.5, 195]
+    assert caller.stack.agent_report()["reports"][task_id] == api.payload["report"]
+
+
+def test_a_reporting_agent_that_fails_reports_it(caller: Caller, api: ReportApi):
+    accepted(caller, api, "report-fail")
+    error = eventually(lambda: api.task.error, bool)
+    assert error == "The agent failed (SampleAgentError)."
+
+
+@pytest.mark.parametrize("behaviour", ["report-die", "report 300"])
+def test_a_reporting_agent_that_is_gone_says_no_more(
+    caller: Caller, api: ReportApi, behaviour: str
+):
+    session = str(uuid.uuid4())
+    accepted(caller, api, behaviour, session)
+    eventually(lambda: api.task.lines, bool)
+    if behaviour == "report 300":
+        assert caller.health() == "HealthyBusy"
+        caller.stop(session)
+
+    eventually(caller.health, lambda status: status == "Healthy")
+    assert api.task.status == "processing"
+    assert not api.task.error
+
+
+def test_an_agent_that_may_not_report_answers_as_usual(caller: Caller):
+    assert caller.frames(f"{PROMPT} [agent: report]")[-1]["emails_sent"] == 3
+
+
 def test_stopping_a_session_that_never_was_is_not_found(caller: Caller):
     with pytest.raises(ClientError) as refusal:
-        caller.client.stop_runtime_session(
-            agentRuntimeArn=AGENT_RUNTIME_ARN, runtimeSessionId=str(uuid.uuid4())
-        )
+        caller.stop(str(uuid.uuid4()))
     assert refusal.value.response["Error"]["Code"] == "ResourceNotFoundException"
 
 
