@@ -47,7 +47,7 @@ class Reporter:
         report = payload.pop("report")  # so that no prompt, trace or log gets it with the payload
         self.stopped = threading.Event()
         self._url: str = report["url"]
-        self._authorization = f"Bearer {report['token']}"
+        self._token: str = report["token"]
         self._lines: list[str] = []
         self._outcome: dict[str, Any] | None = None
         self._news = threading.Condition()
@@ -111,7 +111,7 @@ class Reporter:
                     break
                 case 200, {"continue": True}:
                     return
-                case 413, _ if room > MAX_LINE_CHARACTERS:  # a gateway on the way takes less
+                case 413, _ if "answer" in outcome and room > 1_000:  # a gateway takes less
                     room //= 2
                 case 400 | 413, _:
                     log.warning("A report was refused and is left out: %r", answer)
@@ -127,13 +127,13 @@ class Reporter:
 
     def _post(self, body: bytes) -> tuple[int, Any, float]:
         """Returns status, answer and Retry-After of one request; the status is 0 without any."""
-        headers = {"Authorization": self._authorization, "Content-Type": "application/json"}
+        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
         try:
             request = Request(self._url, body, headers)  # noqa: S310  the payload's own address
             with _OPENER.open(request, timeout=TIMEOUT_SECONDS) as response:
                 retry_after = response.headers.get("Retry-After", "")
                 wait = float(retry_after) if retry_after.isdecimal() else 0.0
-                said = response.read()
+                said = response.read().replace(self._token.encode(), b"[token]")
                 return response.status, json.loads(said) if response.status == 200 else said, wait
         except (OSError, HTTPException, ValueError) as error:
             # Its type alone: the text of some errors quotes the header that has the token.

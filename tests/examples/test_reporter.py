@@ -272,6 +272,14 @@ def test_an_answer_over_4_mb_is_cut_and_the_timeline_says_so(
     assert len(json.dumps(kept, ensure_ascii=False).encode()) > 2_000_000
 
 
+def test_what_was_said_before_a_long_answer_is_not_cut(api: ReportApi):
+    with Reporter(api.payload) as report:
+        report.say("E-mailed Lone Brush")
+        report.finish({"response": "x" * 5_000_000})
+    assert api.task.lines[0] == "E-mailed Lone Brush"
+    assert len(api.task.lines) == 2
+
+
 def test_what_a_gateway_refuses_as_too_long_is_cut_further(api: ReportApi):
     def gateway(exchange: Exchange) -> None:
         if len(exchange.body) > 1_500_000:
@@ -401,6 +409,22 @@ def test_the_token_is_in_no_log_no_repr_and_no_traceback(
     assert "Still at it" in "".join(seen)
     assert "A report is to be sent again" in caplog.text
     assert TOKEN not in "".join(seen)
+
+
+def test_a_server_that_quotes_the_token_does_not_bring_it_into_the_log(
+    api: ReportApi, caplog: pytest.LogCaptureFixture
+):
+    def gossip(exchange: Exchange) -> None:
+        exchange.answer(400, {"message": f"Bad header: {exchange.headers['Authorization']}"})
+
+    caplog.set_level(logging.DEBUG)
+    api.faults = [gossip]
+    with Reporter(api.payload) as report:
+        report.say("Looking")
+        eventually(lambda: api.faults, lambda faults: not faults)
+        report.finish(ANSWER)
+    assert "Bad header: Bearer [token]" in caplog.text
+    assert TOKEN not in caplog.text
 
 
 def test_a_redirect_does_not_take_the_token_to_another_server(api: ReportApi):
