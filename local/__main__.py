@@ -36,7 +36,6 @@ from local.console import (
 from local.page_server import serve_page
 
 DESCRIPTION = "Find me a landscaper in Charlotte under $300"
-SHELL_FILE = ROOT / "build" / "local-aws.sh"
 POLL_SECONDS = 0.3
 LOG_SECONDS = 1
 # The worker's own 600 s and more: by then a read must have ended the task.
@@ -129,7 +128,7 @@ def _serve_empty(console: Console, stack: LocalStack) -> int:
 @contextlib.contextmanager
 def _shell(stack: LocalStack, api_url: str | None) -> Iterator[Path]:
     lines = shell_lines(stack.aws_environment(), api_url, Path(sys.executable).parent)
-    with shell_file(SHELL_FILE, lines) as file:
+    with shell_file(ROOT / "build", stack.port, lines) as file:
         yield file
 
 
@@ -190,7 +189,7 @@ def _require_tools() -> None:
         if importlib.util.find_spec(module) is None:
             raise LocalError(
                 f"{sys.executable} has no {module}. "
-                "Use `make run`, or: pip install -r requirements-dev.txt"
+                "Use `make run`, or `make install` and then .venv/bin/python -m local."
             )
     if shutil.which("bash") is None:
         raise LocalError("There is no bash on the PATH. Install it: the scripts are written in it.")

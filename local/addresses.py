@@ -57,14 +57,15 @@ def shell_lines(aws: Mapping[str, str], api_url: str | None, bin_folder: Path) -
 
 
 @contextlib.contextmanager
-def shell_file(path: Path, lines: str) -> Iterator[Path]:
-    """Writes the lines where a shell can read them, and removes them again."""
-    path.parent.mkdir(exist_ok=True)
+def shell_file(folder: Path, port: int, lines: str) -> Iterator[Path]:
+    """Writes the lines where a shell can read them, and removes them again.
+
+    Its name, too, is the same at every run on the usual port; runs side by side have one each.
+    """
+    folder.mkdir(exist_ok=True)
+    path = folder / ("local-aws.sh" if port == AWS_PORT else f"local-aws-{port}.sh")
     path.write_text(lines)
     try:
         yield path
     finally:
-        # Another run in this folder may have written its own since.
-        with contextlib.suppress(FileNotFoundError):
-            if path.read_text() == lines:
-                path.unlink()
+        path.unlink(missing_ok=True)

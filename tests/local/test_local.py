@@ -185,7 +185,7 @@ def test_an_empty_account_is_one_that_a_shell_can_use_without_python(
     assert "AGENT_RUNTIME_ARN=arn:aws:bedrock-agentcore:" in seen.stdout
     run.interrupt(signal.SIGINT)
     assert run.finish() == (0, "")
-    assert not (copy / "build" / "local-aws.sh").exists()
+    assert list((copy / "build").iterdir()) == []
 
 
 def test_the_ports_are_the_same_at_every_run_that_serves(monkeypatch: pytest.MonkeyPatch):
