@@ -3,7 +3,8 @@
 with serve_page("https://….amazonaws.com") as url:
     print("Open", url)
 
-It is one static file; the server only writes into it where the API is.
+Beside the page, one static file into which only the API's address is written, it serves the API's
+reference: openapi.yaml and a viewer of it at docs/.
 """
 
 import contextlib
@@ -14,29 +15,49 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-PAGE = Path(__file__).with_name("page.html")
+LOCAL = Path(__file__).resolve().parent
+PAGE = LOCAL / "page.html"
+# What openapi.yaml says of its servers is for the world; here there is one.
+OPENAPI = LOCAL.parent / "openapi.yaml"
 _EMPTY_CONFIG = '<script type="application/json" id="config">{}</script>'
+_HTML = "text/html; charset=utf-8"
 
 
 @contextlib.contextmanager
 def serve_page(api_url: str, port: int = 0) -> Iterator[str]:
     """Serves the page for an API and gives its URL; port 0 takes any free one."""
-    page = render_page(api_url)
+    files = {
+        "/": (_HTML, render_page(api_url)),
+        "/docs/": (_HTML, _with_config(LOCAL / "docs" / "index.html", {"api": api_url})),
+        "/docs/openapi-explorer.min.js": (
+            "text/javascript",
+            (LOCAL / "docs" / "openapi-explorer.min.js").read_bytes(),
+        ),
+        "/openapi.yaml": ("application/yaml", OPENAPI.read_bytes()),
+    }
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            if self.path.partition("?")[0] != "/":
+            path = self.path.partition("?")[0]
+            if path == "/docs":
+                self.send_response(301)
+                self.send_header("Location", "docs/")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            if path not in files:
                 self.send_error(404)
                 return
+            content_type, body = files[path]
             self.send_response(200)
-            self.send_header("Content-Type", "text/html; charset=utf-8")
-            self.send_header("Content-Length", str(len(page)))
+            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Length", str(len(body)))
             self.send_header("Cache-Control", "no-store")
             self.send_header("X-Content-Type-Options", "nosniff")
             self.end_headers()
-            self.wfile.write(page)
+            self.wfile.write(body)
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the base's names
             """Keeps the terminal for the task."""
@@ -54,8 +75,12 @@ def serve_page(api_url: str, port: int = 0) -> Iterator[str]:
 
 
 def render_page(api_url: str) -> bytes:
-    """The page with the API's address in it."""
+    """The page with the API's address in it, and that of the reference beside it."""
+    return _with_config(PAGE, {"api": api_url, "docs": "docs/"})
+
+
+def _with_config(file: Path, config: dict[str, str]) -> bytes:
     # In a script element "<" could end it or begin a comment; in JSON it can be written otherwise.
-    config = json.dumps({"api": api_url}).replace("<", "\\u003c")
-    filled = _EMPTY_CONFIG.replace("{}", config)
-    return PAGE.read_text(encoding="utf-8").replace(_EMPTY_CONFIG, filled, 1).encode()
+    text = json.dumps(config).replace("<", "\\u003c")
+    filled = _EMPTY_CONFIG.replace("{}", text)
+    return file.read_text(encoding="utf-8").replace(_EMPTY_CONFIG, filled, 1).encode()

@@ -4,7 +4,6 @@ import functools
 import io
 import json
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -31,7 +30,6 @@ from tests.api.contract import (
 from tests.conftest import Deployment
 
 CONTEXT = None
-CLIENT = Path(__file__).with_name("client")
 SCHEMATHESIS_CONFIG = Path(__file__).with_name("schemathesis.toml")
 JWT = {"jwt": {"claims": {"sub": "alice"}}}
 
@@ -284,33 +282,6 @@ def test_the_gateway_answers_other_methods_and_paths_by_itself(stack: Deployment
     for path in ("/", "/task", "/tasks/a/b", "/openapi.yaml"):
         answer = stack.api.request("GET", path)
         assert (answer.status, answer.json()) == (404, {"message": "Not Found"})
-
-
-@pytest.mark.e2e
-def test_a_client_generated_from_the_document_compiles_and_runs_a_task(
-    stack: Deployment, tmp_path: Path
-):
-    if shutil.which("npm") is None:
-        pytest.skip("There is no npm. On Debian and Ubuntu: apt-get install nodejs npm")
-    folder = tmp_path / "client"
-    shutil.copytree(CLIENT, folder)
-
-    def run(*command: str | Path) -> str:
-        result = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, timeout=120, check=False
-        )
-        assert result.returncode == 0, result.stdout + result.stderr
-        return result.stdout
-
-    run("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts")
-    binaries = folder / "node_modules" / ".bin"
-    run(binaries / "openapi-typescript", contract.DOCUMENT, "--output", "api.d.ts")
-    run(binaries / "tsc")
-    said = json.loads(run("node", "client.js", stack.api.url, "Find me a painter in Austin"))
-
-    assert said["task"]["status"] == "completed"
-    assert said["task"] == stack.task(said["task"]["id"])
-    assert said["listed"] is True
 
 
 def _ask_everything(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
