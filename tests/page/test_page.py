@@ -703,7 +703,8 @@ def test_the_reference_beside_the_page_shows_the_contract_and_takes_nothing_from
 
     expect(page.get_by_text("Valro API 1.0.0")).to_be_visible()
     page.get_by_text("Show one task, for polling").click()
-    expect(page.get_by_text(f"{backend.url}/tasks/").last).to_be_visible()
+    expect(page.get_by_text("The task as it is now").last).to_be_visible()
+    assert page.evaluate("document.querySelector('#viewer').serverUrl") == backend.url
     assert {urlsplit(url).netloc for url in asked} == {urlsplit(page_url).netloc}
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
