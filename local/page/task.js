@@ -16,7 +16,7 @@ const narrow = matchMedia("(max-width: 55.99rem)");
 
 let watching = new AbortController();
 let shown = null; // the task that is on the page
-let isWhole = false; // whether it is all of it, or what the list knew
+let found = ""; // its vendors and quotes, as text
 const notOffered = new Set(); // what this API turned out not to do: "cancel", "delete"
 
 export async function select({ focus, otherwise = INVITATION }) {
@@ -81,11 +81,8 @@ function showTask(task, { whole }) {
   $("details").hidden = false;
   setText($("what"), task.description);
   $("what").classList.toggle("long", task.description.length > 200);
-  // A list leaves the answer out: what it has stays until all of it is here.
-  const isSame = !isNew && isWhole === whole && shown.updated_at === task.updated_at;
-  if (isNew || !isSame) showAnswer(task, whole);
+  showAnswer(task, { whole });
   shown = task;
-  isWhole = whole;
   showState();
   showTime();
 }
@@ -140,13 +137,16 @@ function showTime() {
 
 setInterval(showTime, 1000);
 
-function showAnswer(task, whole) {
-  const isComing = !whole && task.status === "completed";
+function showAnswer(task, { whole }) {
+  const isComing = !whole && task.status === "completed"; // a list leaves the answer out
   $("answer-section").hidden = !task.agent_response && !isComing;
   setText($("answer"), task.agent_response ?? (isComing ? "Loading …" : ""));
   $("answer").classList.toggle("muted", isComing);
   $("truncated").hidden = !task.agent_response_truncated;
   const { vendors, quotes } = task;
+  const news = JSON.stringify([task.id, vendors, quotes]);
+  if (news === found) return; // what was opened stays open
+  found = news;
   $("vendors-section").hidden = !vendors.length;
   $("vendors").replaceChildren(...vendors.map((vendor) => makeVendor(vendor, quotes)));
   $("quotes-section").hidden = !quotes.length;
@@ -175,7 +175,9 @@ async function attempt(deed, verb, task, request) {
     } else if (error.code === "task_ended" || error.code === "task_not_final") {
       wake(); // the next poll shows how it stands
     } else {
-      showDeedProblem(giveUp.signal.aborted ? `The API does not answer. Try to ${verb} it again later.` : inWords(error));
+      // Where there is no route, a gateway's answer may be one that browsers keep from pages.
+      showDeedProblem(giveUp.signal.aborted
+        ? `The API does not answer this. It may not let pages ${verb} tasks; if it does, try again later.` : inWords(error));
     }
     return undefined;
   } finally {
