@@ -6,7 +6,7 @@ import { $, announce, ask, make, setText, setTime } from "./dom.js";
 import { send } from "./form.js";
 import { forget, knownTask, remember, selectedId, showTasks } from "./list.js";
 import { makeQuote, makeVendor } from "./answer.js";
-import { dayAndClock, detailsOf, duration, failureOf, secondsBetween, stateOf, wordsOf } from "./words.js";
+import { dayAndClock, duration, failureOf, secondsBetween, stateOf, wordsOf } from "./words.js";
 
 const INVITATION = "Write what you need. You can watch the agent work on it here.";
 const SILENCE_SECONDS = 120;
@@ -110,7 +110,8 @@ function showState() {
   $("failure").hidden = !failure;
   $("failure").classList.toggle("calm", look === "cancelled");
   setText($("failure-title"), failure?.title ?? "");
-  setText($("failure-text"), detailsOf(shown));
+  setText($("failure-text"), failure?.details ?? "");
+  $("failure").title = shown.error_message ?? ""; // the API's own words, for an operator
   $("cancelling").hidden = look !== "cancelling";
   $("again").hidden = !failure?.again;
   $("cancel").hidden = final || look === "cancelling" || notOffered.has("cancel");

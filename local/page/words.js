@@ -13,31 +13,32 @@ export function stateOf(task) {
   return { look: task.status, word: words[task.status] ?? task.status };
 }
 
-const CANCELLED_UNSTARTED = "Cancelled before the agent was started";
-const NOBODY = "The agent had not started, so nobody was contacted.";
+const NOBODY = "Nobody was contacted.";
+const PERHAPS = "Vendors may already have been contacted.";
 
-// Why a task failed, and whether the same words sent again may fare better.
+// Why a task failed, and whether the same words sent again may fare better. Where `details` are
+// missing the API's own words are for the person too: they are the agent's.
 const FAILURES = {
-  cancelled: { title: "You cancelled this task." },
-  dispatch_failed: { title: "The work could not be started.", again: true },
-  not_started: { title: "The work was not started in time.", again: true },
-  not_configured: { title: "This service is not set up yet. Its operator has to do that." },
-  worker_lost: { title: "We lost track of the work.", again: true, mayHaveActed: true },
-  agent_failed: { title: "The agent could not finish.", again: true, mayHaveActed: true },
-  agent_lost: { title: "The agent fell silent.", again: true, mayHaveActed: true },
-  agent_timeout: { title: "The agent ran out of time.", again: true, mayHaveActed: true },
-  answer_too_large: { title: "The agent's answer was too large to be kept. Ask for less at once." },
+  cancelled: { title: "You cancelled this task.", details: PERHAPS },
+  dispatch_failed: { title: "The work could not be started.", details: NOBODY, again: true },
+  not_started: { title: "The work was not started in time.", details: NOBODY, again: true },
+  not_configured: { title: "This service is not set up yet.", details: `Its operator has to do that. ${NOBODY}` },
+  worker_lost: { title: "We lost track of the work.", details: PERHAPS, again: true },
+  agent_failed: { title: "The agent could not finish.", again: true },
+  agent_lost: { title: "The agent fell silent.", details: PERHAPS, again: true },
+  agent_timeout: { title: "The agent ran out of time.", details: PERHAPS, again: true },
+  answer_too_large: { title: "The agent's answer was too large to be kept.", details: `Ask for less at once. ${PERHAPS}` },
 };
+// How the API says that the agent was never started.
+const UNSTARTED = /no vendor was contacted|^Cancelled before the agent was started$/;
 
-/** What the API says of a failure, less what its title says already. */
-export function detailsOf({ error_message: message = "", error_code: code }) {
-  if (code !== "cancelled") return message;
-  return message === CANCELLED_UNSTARTED ? NOBODY : message.replace(/^Cancelled\. /, "");
-}
-
-export function failureOf(task) {
-  // An API without error codes, or with a newer one.
-  return FAILURES[task.error_code] ?? { title: "This task failed.", again: true, mayHaveActed: true };
+/** What to say of a failed task: title, details, whether trying again makes sense and may harm. */
+export function failureOf({ error_code: code, error_message: message = "" }) {
+  // The default is for an API without error codes, or with a newer one.
+  const known = FAILURES[code] ?? { title: "This task failed.", again: true };
+  const isUnstarted = UNSTARTED.test(message) || known.details === NOBODY;
+  const details = known.details === PERHAPS && isUnstarted ? NOBODY : known.details ?? message;
+  return { ...known, details, mayHaveActed: !isUnstarted };
 }
 
 // The API's words are an operator's. Null: the next line says it better.

@@ -1,0 +1,262 @@
+"""The page's surroundings: an API behind a real HTTP server, with faults, and a real Chromium."""
+
+import functools
+import io
+import json
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+import lambda_function
+from dynamodb_helpers import TaskStore
+from local.page_server import serve_page
+from local.vendors import build_answer
+from tests.api import contract
+
+CHROMIUM_OPTIONS = [
+    "--no-sandbox",  # CI runs as root
+    "--no-proxy-server",
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-domain-reliability",
+    "--disable-sync",
+]
+PROMPT = "Find me a landscaper in Charlotte under $300"
+NO_END = 4_000_000_000.0
+# What a gateway adds to and changes in the function's headers, as the real one did it.
+GATEWAY = Path(__file__).with_name("gateway_headers.json")
+# What only the function knows, and what is another each time.
+OF_FUNCTION = ("Cache-Control", "ETag", "Link", "Location", "Retry-After", "Idempotent-Replayed")
+VOLATILE = {name.lower() for name in OF_FUNCTION} | {"apigw-requestid", "content-length", "date"}
+
+# Playwright's own 5 s leave too little where the page waits 3 s by itself on a busy machine. What
+# is expected is still taken as soon as it is there.
+expect.set_options(timeout=20_000)
+
+
+class Atomic:
+    """A client whose calls come one after another: moto is not thread-safe."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._lock = threading.Lock()
+
+    def __getattr__(self, operation: str) -> Any:
+        def call(**arguments: Any) -> Any:
+            with self._lock:
+                return getattr(self._client, operation)(**arguments)
+
+        return call
+
+
+class Asked(NamedTuple):
+    """One request that reached the API."""
+
+    at: float
+    method: str
+    path: str
+    headers: dict[str, str]
+    status: int
+
+
+class Backend:
+    """The API's function behind a real HTTP server, with faults; a test plays the worker."""
+
+    def __init__(self, store: TaskStore) -> None:
+        self.store = store
+        self.asked: list[Asked] = []
+        self.broken: list[BaseException] = []
+        self.is_down = False
+        self.lost_answers = 0
+        self.forced: list[tuple[int, dict[str, Any], dict[str, str]]] = []
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._make_handler())
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def requests(self, method: str, path: str = "") -> list[Asked]:
+        return [a for a in list(self.asked) if a.method == method and a.path.startswith(path)]
+
+    def tasks(self) -> list[dict[str, Any]]:
+        return self.store.list_tasks("public", 100)[0]
+
+    def create(self, description: str = PROMPT) -> str:
+        task_id = f"task-{time.monotonic_ns()}"
+        self.store.create_task(task_id, description)
+        return task_id
+
+    def claim(self, task_id: str) -> Any:
+        return self.store.claim_task(task_id, "token", NO_END)
+
+    def say(self, claim: Any, message: str) -> None:
+        claim.note(claim.last_ts, message)
+        self.store.record_progress(claim)
+
+    def complete(self, claim: Any, **answer: Any) -> None:
+        self.store.complete_task(claim, ANSWER | answer)
+
+    def answer(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Any:
+        """What the function says to a request, checked against openapi.yaml."""
+        url = urlsplit(path)
+        event = {
+            "version": "2.0",
+            "rawPath": url.path,
+            "headers": headers,
+            "queryStringParameters": dict(parse_qsl(url.query)),
+            "requestContext": {"http": {"method": method}},
+            "body": body.decode() or None,
+        }
+        response = lambda_function.lambda_handler(event, None)
+        try:
+            contract.validate_response(*contract.response_of_handler(method, path, response))
+        except contract.ContractBroken as error:
+            self.broken.append(error)
+        return response
+
+    def _make_handler(backend) -> type[BaseHTTPRequestHandler]:  # noqa: N805  self is the handler
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def handle_request(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                response: Any = {"statusCode": 0}
+                if not backend.is_down:
+                    response = backend.answer(self.command, self.path, headers, body)
+                if response["statusCode"] and self.command != "OPTIONS" and backend.forced:
+                    status, forced, more = backend.forced.pop(0)
+                    response["headers"] |= more
+                    response |= {"statusCode": status, "body": json.dumps(forced)}
+                if self.command == "POST" and backend.lost_answers:
+                    backend.lost_answers -= 1
+                    response = {"statusCode": 0}
+                asked = (self.command, self.path, headers, response["statusCode"])
+                backend.asked.append(Asked(time.monotonic(), *asked))
+                if not response["statusCode"]:
+                    self.close_connection = True  # without a word
+                    return
+                data = response.get("body", "").encode()
+                self.send_response(response["statusCode"])
+                for name, value in _as_gateway(self.command, response).items():
+                    self.send_header(name, value)
+                if response["statusCode"] not in {204, 304}:
+                    self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            do_GET = do_POST = do_DELETE = do_OPTIONS = handle_request  # noqa: N815  the base's names
+
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the base's name
+                pass
+
+        return Handler
+
+
+@functools.cache
+def _gateway_headers() -> dict[str, dict[str, str]]:
+    recorded: dict[str, dict[str, str]] = json.loads(GATEWAY.read_text())
+    return recorded
+
+
+def _as_gateway(method: str, response: dict[str, Any]) -> dict[str, str]:
+    """The headers with which the real gateway hands the function's response on."""
+    own: dict[str, str] = response["headers"]
+    recorded = _gateway_headers().get(f"{method} {response['statusCode']}")
+    if recorded is None:
+        return own
+    return recorded | {name: own[name] for name in OF_FUNCTION if name in own}
+
+
+def _answer(prompt: str = PROMPT) -> dict[str, Any]:
+    """The sample agent's answer as the worker stores it."""
+    found = build_answer(prompt)
+    vendors = [
+        vendor | {"emails": [mail for mail in found["emails"] if mail["recipient"] == address]}
+        for vendor in found["vendors"]
+        for address in [vendor["email"]]
+    ]
+    return {
+        "agent_response": found["response"],
+        "vendors": vendors,
+        "quotes": found["quotes"],
+        "emails_sent": found["emails_sent"],
+    }
+
+
+ANSWER = _answer()
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    executable = shutil.which("chromium") or shutil.which("chromium-browser")
+    if executable is None:
+        pytest.skip("There is no Chromium. On Debian and Ubuntu: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_OPTIONS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def backend(dynamodb: Any, table_name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
+    class Worker:
+        def invoke(self, **_: Any) -> dict[str, Any]:
+            return {"Payload": io.BytesIO()}
+
+    store = TaskStore(Atomic(dynamodb), table_name)
+    monkeypatch.setenv("WORKER_LAMBDA_ARN", "arn:aws:lambda:us-east-1:0:function:valro-worker")
+    monkeypatch.setattr(lambda_function, "task_store", lambda: store)
+    monkeypatch.setattr(lambda_function, "lambda_client", Worker)
+    with Backend(store) as backend:
+        yield backend
+    assert backend.broken == []
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Open]:
+    """Opens the page for an API in a browser of its own; no script may fail there."""
+    contexts, faults = [], []
+
+    def visit(page_url: str, **options: Any) -> Page:
+        settings = {"locale": "en-US", "timezone_id": "America/New_York"} | options
+        context = browser.new_context(**settings)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.goto(page_url)
+        return page
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert faults == []
+
+
+@pytest.fixture
+def page_url(backend: Backend) -> Iterator[str]:
+    with serve_page(backend.url) as url:
+        yield url
