@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Self
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 import lambda_function
@@ -97,6 +98,11 @@ class Backend:
 
     def requests(self, method: str, path: str = "") -> list[Asked]:
         return [a for a in list(self.asked) if a.method == method and a.path.startswith(path)]
+
+    def public(self, task_id: str) -> dict[str, Any]:
+        """The task as the API shows it now."""
+        task = self.store.get_task(task_id, "public")
+        return lambda_function.public_task(task)
 
     def tasks(self) -> list[dict[str, Any]]:
         return self.store.list_tasks("public", 100)[0]
@@ -260,3 +266,24 @@ def visit(browser: Browser) -> Iterator[Open]:
 def page_url(backend: Backend) -> Iterator[str]:
     with serve_page(backend.url) as url:
         yield url
+
+
+def tab_to(page: Page, selector: str) -> None:
+    """Presses Tab until the element has the focus, and sees that it shows."""
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        outline = page.evaluate(
+            "s => document.activeElement === document.querySelector(s)"
+            " ? getComputedStyle(document.activeElement).outlineWidth : null",
+            selector,
+        )
+        if outline is not None:
+            assert outline == "3px"
+            return
+    pytest.fail(f"Tab does not reach {selector}")
+
+
+def no_violation(page: Page) -> None:
+    """Fails if axe finds fault with the page as it is now."""
+    results = Axe().run(page)
+    assert results.violations_count == 0, results.generate_report()

@@ -14,7 +14,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from botocore.exceptions import BotoCoreError
 from playwright.sync_api import Page, expect
 
@@ -23,7 +22,17 @@ from local.faults import odd_answer
 from local.page_server import render_page, serve_page
 from local.vendors import build_answer, progress_lines
 from tests.conftest import Deployment, eventually
-from tests.page.conftest import ANSWER, GATEWAY, PROMPT, VOLATILE, Asked, Backend, Open
+from tests.page.conftest import (
+    ANSWER,
+    GATEWAY,
+    PROMPT,
+    VOLATILE,
+    Asked,
+    Backend,
+    Open,
+    no_violation,
+    tab_to,
+)
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 MARKUP = "<img src=x onerror='window.hacked = 1'><script>window.hacked = 1</script><b>bold</b>"
@@ -630,29 +639,29 @@ def test_a_person_without_a_mouse_can_do_all_of_it(backend: Backend, page_url: s
     page = visit(page_url)
     expect(page.locator("#tasks li")).to_have_count(12)
 
-    _tab_to(page, "#description")
+    tab_to(page, "#description")
     page.keyboard.type(PROMPT)
-    _tab_to(page, "#submit")
+    tab_to(page, "#submit")
     page.keyboard.press("Enter")
     expect(page.locator("#what")).to_be_focused()
     task_id = page.url.rpartition("/")[2]
     backend.complete(backend.claim(task_id))
     expect(page.locator("#status")).to_have_text("Completed")
-    _tab_to(page, "summary")
+    tab_to(page, "summary")
     page.keyboard.press("Enter")
     expect(page.locator(".email").first).to_be_visible()
-    _tab_to(page, "#tasks li:nth-child(2) a")
+    tab_to(page, "#tasks li:nth-child(2) a")
     page.keyboard.press("Enter")
     expect(page.locator("#what")).to_have_text("task 12")
     expect(page.locator("#what")).to_be_focused()
-    _tab_to(page, "#older")
+    tab_to(page, "#older")
     page.keyboard.press("Enter")
     expect(page.locator("#tasks li")).to_have_count(14)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
-def test_axe_finds_no_violation(
+def test_axe_findsno_violation(
     backend: Backend, page_url: str, visit: Open, scheme: str, width: int
 ):
     completed = backend.create()
@@ -666,23 +675,23 @@ def test_axe_finds_no_violation(
 
     page = visit(page_url, reduced_motion="reduce", **options)
     expect(page.locator("#tasks li")).to_have_count(4)
-    _no_violation(page)
+    no_violation(page)
     for task_id, words in ((failed, "Failed"), (processing, "In progress"), (completed, "Compl")):
         page.evaluate("id => { location.hash = `#/tasks/${id}` }", task_id)
         expect(page.locator("#status")).to_contain_text(words)
-        _no_violation(page)
+        no_violation(page)
     page.get_by_text("1 e-mail sent").first.click()
     page.get_by_role("button", name="Delete task").click()
     expect(page.get_by_role("dialog")).to_be_visible()
-    _no_violation(page)
+    no_violation(page)
     page.keyboard.press("Escape")
     page.get_by_label("What do you need done?").fill("x" * 4_001)
     page.get_by_role("button", name="Find vendors").click()
-    _no_violation(page)
+    no_violation(page)
     backend.is_down = True
     _submit(page)
     expect(page.get_by_role("button", name="Stop trying")).to_be_visible()
-    _no_violation(page)
+    no_violation(page)
 
 
 @pytest.mark.parametrize("width", [320, 390, 820, 1280])
@@ -794,23 +803,3 @@ def _gaps(asked: list[Asked]) -> list[float]:
 def _submit(page: Page) -> None:
     page.get_by_label("What do you need done?").fill(PROMPT)
     page.get_by_role("button", name="Find vendors").click()
-
-
-def _tab_to(page: Page, selector: str) -> None:
-    """Presses Tab until the element has the focus, and sees that it shows."""
-    for _ in range(40):
-        page.keyboard.press("Tab")
-        outline = page.evaluate(
-            "s => document.activeElement === document.querySelector(s)"
-            " ? getComputedStyle(document.activeElement).outlineWidth : null",
-            selector,
-        )
-        if outline is not None:
-            assert outline == "3px"
-            return
-    pytest.fail(f"Tab does not reach {selector}")
-
-
-def _no_violation(page: Page) -> None:
-    results = Axe().run(page)
-    assert results.violations_count == 0, results.generate_report()
