@@ -16,6 +16,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from tasks import (
+    AGENT_FAILED,
+    AGENT_LOST,
+    AGENT_TIMEOUT,
+    ANSWER_TOO_LARGE,
+    MAY_HAVE_ACTED,
+    NOT_STARTED,
+)
+
 Json = Any
 
 MAX_BYTES = 32 * 1024 * 1024  # of one frame, or of all text together; a worker has 1024 MB
@@ -35,11 +44,9 @@ STRANDS_KEYS = frozenset(
 )
 ACCEPTED = {"accepted": True}
 
-NOT_STARTED = "The agent was not started, so no vendor was contacted."
-MAY_HAVE_ACTED = "The agent may already have contacted vendors."
+UNSTARTED = "The agent was not started, so no vendor was contacted."
 NO_ANSWER = "The agent ended without an answer."
 UNREADABLE = "The agent's answer cannot be read."
-TOO_LONG = "The agent's answer is too long."
 
 STARTS_AS_JSON = re.compile(r"\s*[\[{]")
 STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)  # linear, also where it never ends
@@ -67,6 +74,11 @@ class Answer:
     unmatched_emails: list[Json] = field(default_factory=list)
     raw: str = field(default="", compare=False)
 
+    def kept(self) -> dict[str, Json]:
+        """What a task keeps of it."""
+        names = ("agent_response", "vendors", "quotes", "emails_sent")
+        return {name: getattr(self, name) for name in names}
+
     def __bool__(self) -> bool:
         """Whether it says anything: blank is no answer."""
         said = self.agent_response.strip() or self.vendors or self.quotes or self.unmatched_emails
@@ -86,6 +98,7 @@ class AgentError(Exception):
     """
 
     still_running = False
+    code = AGENT_FAILED
 
     def __init__(
         self, what: str, detail: str = "", partial: Answer | None = None, raw: str = ""
@@ -101,7 +114,8 @@ class AgentError(Exception):
 class AgentNotStarted(AgentError):
     """Nothing reached the agent."""
 
-    consequence = NOT_STARTED
+    consequence = UNSTARTED
+    code = NOT_STARTED
 
 
 class AgentFailed(AgentError):
@@ -112,6 +126,22 @@ class AgentLost(AgentError):
     """Contact was lost, or given up, with an agent that may still be running."""
 
     still_running = True
+    code = AGENT_LOST
+
+
+class AgentTimeout(AgentLost):
+    """The agent's time was over."""
+
+    code = AGENT_TIMEOUT
+
+
+class AnswerTooLong(AgentLost):
+    """The agent was given up for all that it sends."""
+
+    code = ANSWER_TOO_LARGE
+
+    def __init__(self, partial: Answer | None = None, raw: str = "") -> None:
+        super().__init__("The agent's answer is too long.", partial=partial, raw=raw)
 
 
 class InvalidAnswer(Exception):
@@ -169,7 +199,7 @@ class EventStream:
             for line in lines:
                 self._line(bytes(line))
         if len(self.buffer) > MAX_BYTES:
-            raise AgentLost(TOO_LONG, partial=self.partial(), raw=self.raw())
+            raise AnswerTooLong(self.partial(), self.raw())
 
     def finish(self, whole: Json = None) -> Answer:
         """The answer, once the stream has ended; raises AgentFailed if there is none.
@@ -360,7 +390,7 @@ class EventStream:
     def _grow(self, size: int) -> None:
         self.size += size
         if self.size > MAX_BYTES:
-            raise AgentLost(TOO_LONG, partial=self.partial(), raw=self.raw())
+            raise AnswerTooLong(self.partial(), self.raw())
 
 
 class WholeAnswer:
@@ -369,13 +399,12 @@ class WholeAnswer:
     def __init__(self, *, is_text: bool = False) -> None:
         self.is_text = is_text
         self.body = bytearray()
-        self.stream = EventStream(lambda _: None)  # of the one frame that the answer is
 
     def feed(self, data: bytes) -> None:
         """Adds what has arrived."""
         self.body += data
         if len(self.body) > MAX_BYTES:
-            raise AgentLost(TOO_LONG, raw=self.raw())
+            raise AnswerTooLong(raw=self.raw())
 
     def finish(self) -> Answer:
         """The answer, once all of it is there; raises AgentFailed if it is none."""
@@ -387,9 +416,7 @@ class WholeAnswer:
                 raise AgentFailed(UNREADABLE, str(error), raw=self.raw()) from error
         if isinstance(value, str) and is_python_repr(value):
             raise AgentFailed(UNREADABLE, "a Python object", raw=self.raw())
-        if isinstance(value, dict) and isinstance(value.get("message"), str):
-            value = {"response": value["message"]} | value  # of a whole answer, not progress
-        return self.stream.finish(None if self.stream.take(value) else value)
+        return read_answer(value)
 
     def accepted(self) -> bool:
         """Whether all that the agent said is that it accepted the task."""
@@ -403,6 +430,14 @@ class WholeAnswer:
     def raw(self) -> str:
         """All that has arrived, readable or not."""
         return self.body.decode(errors="replace")
+
+
+def read_answer(value: Json) -> Answer:
+    """The answer that one value is, as if it were a stream's only frame; raises AgentFailed."""
+    if isinstance(value, dict) and isinstance(value.get("message"), str):
+        value = {"response": value["message"]} | value  # of a whole answer, not progress
+    stream = EventStream(lambda _: None)
+    return stream.finish(None if stream.take(value) else value)
 
 
 def make_answer(value: dict[str, Json], text: str) -> Answer:

@@ -54,6 +54,7 @@ from agent_answers import (
     AgentFailed,
     AgentLost,
     AgentNotStarted,
+    AgentTimeout,
     Answer,
     EventStream,
     WholeAnswer,
@@ -153,8 +154,7 @@ class AgentRuntime:
                 reader.feed(data)
         except (HTTPError, OSError) as error:
             # OSError: our own TimeoutError, and what a socket raises under urllib3.
-            what = _what_was_lost(error)
-            raise AgentLost(what, repr(error), reader.partial(), reader.raw()) from error
+            raise _lost(error, reader.partial(), reader.raw()) from error
         finally:
             call.abandon()
         return Accepted("") if report and reader.accepted() else reader.finish()
@@ -298,12 +298,13 @@ def _status(error: ClientError) -> int:
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500))
 
 
-def _what_was_lost(error: Exception) -> str:
+def _lost(error: Exception, partial: Answer | None = None, raw: str = "") -> AgentLost:
+    """What is known of an agent whose call broke, or was given up."""
     if isinstance(error, InterruptedError):
-        return "The agent was told to stop."
+        return AgentLost("The agent was told to stop.", repr(error), partial, raw)
     if isinstance(error, (ReadTimeoutError, StreamReadTimeout, TimeoutError)):
-        return "The agent did not finish in time."
-    return "The connection to the agent was lost."
+        return AgentTimeout("The agent did not finish in time.", repr(error), partial, raw)
+    return AgentLost("The connection to the agent was lost.", repr(error), partial, raw)
 
 
 def _agent_error(error: Exception) -> AgentError:
@@ -326,4 +327,4 @@ def _agent_error(error: Exception) -> AgentError:
         error, (HTTPClientError, BotoConnectionError)
     ):
         return AgentNotStarted(f"The agent could not be called ({type(error).__name__}).", detail)
-    return AgentLost(_what_was_lost(error), detail)
+    return _lost(error)

@@ -26,6 +26,8 @@ CLIENT_CONFIG = Config(
     user_agent="valro-backend",
 )
 
+LOG_PART_CHARACTERS = 15_000  # at most 180 KB as escaped JSON; CloudWatch takes 256 KB a line
+
 
 @functools.cache
 def aws_session() -> botocore.session.Session:
@@ -53,6 +55,15 @@ def prepare(*makers: Callable[[], Any]) -> None:
                 make()
         gc.freeze()
     gc.enable()
+
+
+def log_in_parts(message: str, value: Any, **fields: Any) -> None:
+    """Logs a text, or a value as JSON, whatever its length."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    parts = range(0, max(len(text), 1), LOG_PART_CHARACTERS)
+    for number, start in enumerate(parts, start=1):
+        part = text[start : start + LOG_PART_CHARACTERS]
+        log("WARNING", message, **fields, part=number, parts=len(parts), text=part)
 
 
 def log(level: str, message: str, **fields: Any) -> None:

@@ -10,18 +10,99 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
-from tasks import CHUNK_CHARACTERS, PUBLIC_OWNER, Event, Task, dumps, is_task_id
+from tasks import (
+    CHUNK_CHARACTERS,
+    DELETED,
+    MAX_INLINE_ANSWER_BYTES,
+    PUBLIC_OWNER,
+    Answer,
+    Event,
+    Task,
+    dumps,
+    is_task_id,
+)
 
 Place = dict[str, Any]  # in an owner's list: created_at and id
+
+DEFAULT_TABLE_NAME = "valro-tasks"
+INDEX_NAME = "owner-created_at-index"
+TABLE_DEFINITION: dict[str, Any] = {
+    "AttributeDefinitions": [
+        {"AttributeName": "id", "AttributeType": "S"},
+        {"AttributeName": "owner", "AttributeType": "S"},
+        {"AttributeName": "created_at", "AttributeType": "S"},
+    ],
+    "KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}],
+    "GlobalSecondaryIndexes": [
+        {
+            # Neither key ever changes and no other attribute is projected, so an update of a task
+            # never writes the index.
+            "IndexName": INDEX_NAME,
+            "KeySchema": [
+                {"AttributeName": "owner", "KeyType": "HASH"},
+                {"AttributeName": "created_at", "KeyType": "RANGE"},
+            ],
+            "Projection": {"ProjectionType": "KEYS_ONLY"},
+        }
+    ],
+    "BillingMode": "PAY_PER_REQUEST",
+}
+
+
+# Conditions, each with the reason why it is enough.
+# An id is used once: whoever comes second learns whose it is from the item that refused it.
+IS_NEW = "attribute_not_exists(#id)"
+# One worker wins. A pending task past its deadline may be shown as given up at any moment, so its
+# agent must not be started any more.
+IS_CLAIMABLE = "#status = :pending AND #deadline > :now"
+# Only the holder of the claim appends to a running task, so event_seq (how many events there are)
+# tells it exactly which of its lines arrived when an answer was lost.
+IS_MINE = (
+    "#status = :processing AND #claim = :claim AND #event_seq = :seq "
+    "AND attribute_not_exists(#cancel_requested_at)"
+)
+IS_MINE_TO_CANCEL = IS_MINE.replace("_not_exists", "_exists")
+# Past the deadline a reader may have said that the agent is not running.
+IS_MINE_IN_TIME = f"{IS_MINE} AND #deadline > :now"
+# A lost answer must not set back what has been reported meanwhile.
+IS_MINE_TO_ACCEPT = f"{IS_MINE} AND attribute_not_exists(#last_report)"
+# Reports have no claim: each depends on the one before it, and on nobody having asked for an end.
+IS_LAST_REPORT = (
+    "#status = :processing AND #last_report = :last_as_read AND #deadline = :deadline_as_read "
+    "AND attribute_not_exists(#cancel_requested_at)"
+)
+IS_LAST_CANCELLED = IS_LAST_REPORT.replace("_not_exists", "_exists")
+# Nobody has claimed it, so nobody ever will: the agent was not started.
+IS_PENDING = "#status = :pending"
+# The first request counts: how long it may take is counted from it.
+IS_RUNNING_ON = "#status = :processing AND attribute_not_exists(#cancel_requested_at)"
+# What was judged overdue is still what is there.
+IS_AS_READ = "#status = :as_read AND #deadline = :deadline_as_read"
+IS_AS_READ_WITHOUT_DEADLINE = "#status = :as_read AND attribute_not_exists(#deadline)"
+IS_STILL = "#status = :as_read"
+
+UNREAD = "Unread"
+
+
+class JsonText(str):
+    """JSON that goes into a response as it is: to read and write it is half of a list's time."""
+
+    __slots__ = ()
 
 
 class InvalidCursor(ValueError):
     """A cursor that no page of this store ended with."""
+
+
+class UnreadableReply(BotoCoreError):  # type: ignore[misc]  # botocore has no types
+    """DynamoDB, or somebody in its name, sent a good answer that is not JSON."""
+
+    fmt = "DynamoDB's answer cannot be read"
 
 
 def update_request(
@@ -32,18 +113,21 @@ def update_request(
     remove: str = "",
 ) -> dict[str, Any]:
     """The UpdateItem arguments that set ``attributes`` and append ``events`` on a condition."""
-    attributes = attributes | {"updated_at": events[-1]["ts"]}
+    values = attributes | condition_values
+    if events:
+        attributes = attributes | {"updated_at": events[-1]["ts"]}
+        values |= attributes | {"events": events, "event_count": len(events), "none": [], "zero": 0}
     sets = [f"#{name} = :{name}" for name in attributes]
-    sets.append("#events = list_append(#events, :events)")
-    sets.append("#event_seq = #event_seq + :event_count")
+    if events:
+        # An item of other people's making may have neither.
+        sets.append("#events = list_append(if_not_exists(#events, :none), :events)")
+        sets.append("#event_seq = if_not_exists(#event_seq, :zero) + :event_count")
     expression = f"SET {', '.join(sets)}" + (f" REMOVE #{remove}" if remove else "")
-    values = {f":{name}": value for name, value in attributes.items()}
-    values |= {":events": events, ":event_count": len(events)} | condition_values
     return {
         "UpdateExpression": expression,
         "ConditionExpression": condition,
         "ExpressionAttributeNames": names_in(f"{expression} {condition}"),
-        "ExpressionAttributeValues": to_item(values),
+        "ExpressionAttributeValues": to_item({f":{name}": values[name] for name in values}),
     }
 
 
@@ -53,7 +137,7 @@ def names_in(expression: str) -> dict[str, str]:
 
 
 def refused_by(error: ClientError) -> Task | None:
-    """The item that refused a condition, {} if there is none; None if this is another error."""
+    """The task that refused a condition, {} if there is none; None if this is another error."""
     response: dict[str, Any] = error.response
     if response["Error"]["Code"] == "TransactionCanceledException":
         # The task's update comes first; the chunks have no condition.
@@ -64,6 +148,16 @@ def refused_by(error: ClientError) -> Task | None:
     if code != "ConditionalCheckFailed":
         return None
     return from_item(response["Item"]) if response.get("Item") else {}
+
+
+def is_refused_for_good(error: Exception) -> bool:
+    """Whether DynamoDB will never take what it refused: an answer's size, for one."""
+    if not isinstance(error, ClientError):
+        return False
+    reasons = error.response.get("CancellationReasons", [])
+    return error.response["Error"]["Code"] == "ValidationException" or any(
+        reason.get("Code") == "ValidationError" for reason in reasons
+    )
 
 
 def is_index_unusable(error: ClientError) -> bool:
@@ -93,12 +187,22 @@ def _typed(value: Any) -> dict[str, Any]:
 
 
 def from_item(item: dict[str, Any], read_json: Callable[[str], Any] = json.loads) -> Task:
-    """An item as a task. Items made before owners, and vendors kept as native lists, are read too."""
+    """An item as a task. Items made before owners, and vendors kept as native lists, are read too.
+
+    A tombstone has no owner. What of vendors and quotes is no list is left out.
+    """
     task = {name: _plain(value) for name, value in item.items()}
-    task.setdefault("owner", PUBLIC_OWNER)
+    if task.get("status") != DELETED:
+        task.setdefault("owner", PUBLIC_OWNER)
     for name in ("vendors", "quotes"):
-        if isinstance(task.get(name), str):
-            task[name] = read_json(task[name])
+        value = task.get(name, [])
+        if isinstance(value, str):
+            try:
+                value = task[name] = read_json(value)
+            except (ValueError, RecursionError):
+                value = None
+        if not isinstance(value, (list, JsonText)):
+            del task[name]
     return task
 
 
@@ -116,10 +220,10 @@ def _plain(value: dict[str, Any]) -> Any:
         return [_plain(element) for element in content]
     if kind == "N":
         return int(content) if re.fullmatch(r"-?\d+", content) else float(content)
-    if kind == "B":
-        return content if isinstance(content, bytes) else base64.b64decode(content)
-    if kind == "NS":
-        return [_plain({"N": number}) for number in content]
+    if kind in ("NS", "BS"):
+        return [_plain({kind[0]: element}) for element in content]
+    if kind == "B" and isinstance(content, bytes):  # of other people's making, and no JSON
+        return base64.b64encode(content).decode()
     return None if kind == "NULL" else content
 
 
@@ -128,14 +232,20 @@ def chunk_id(task_id: str, number: int) -> str:
     return f"{task_id}#{number}"
 
 
-def chunk_items(task: Task, answer: str) -> Iterator[dict[str, Any]]:
-    """The items that keep a long answer's JSON beside its task, and as long as it."""
-    for number, start in enumerate(range(0, len(answer), CHUNK_CHARACTERS)):
-        chunk = {
-            "id": chunk_id(task["id"], number),
-            "chunk": answer[start : start + CHUNK_CHARACTERS],
-        }
-        yield to_item(chunk | {"expires_at": task["expires_at"]} if "expires_at" in task else chunk)
+def kept_answer(task: Task, parts: Answer) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The attributes that keep an answer; or, if it is long, the items beside its task that do."""
+    texts = {name: part if isinstance(part, str) else dumps(part) for name, part in parts.items()}
+    if sum(len(text.encode()) for text in texts.values()) <= MAX_INLINE_ANSWER_BYTES:
+        return texts, []
+    # They live as long as the task.
+    ttl = {"expires_at": task["expires_at"]} if "expires_at" in task else {}
+    whole = dumps(parts)
+    pieces = [whole[at : at + CHUNK_CHARACTERS] for at in range(0, len(whole), CHUNK_CHARACTERS)]
+    chunks = [
+        to_item({"id": chunk_id(task["id"], number), "chunk": piece} | ttl)
+        for number, piece in enumerate(pieces)
+    ]
+    return {"chunks": len(chunks)}, chunks
 
 
 def encode_cursor(task: Place) -> str:
@@ -158,14 +268,29 @@ def decode_cursor(cursor: str) -> Place:
     raise InvalidCursor("'cursor' is not one that this API gave")
 
 
-def read_answer(
-    response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any
-) -> None:
-    """Reads a good answer as the JSON that it is, in botocore's place.
+def read_answers_fast(client: Any) -> None:
+    """Has a DynamoDB client's answers read as the JSON that they are.
 
     botocore holds every value against its model, which is most of a list's time, and changes
-    nothing but base64 in it.
+    nothing but base64 in it. What is not JSON is left to botocore, whose checksum tells it to ask
+    again. It takes what is unreadable to the last for an empty answer: that raises UnreadableReply.
     """
+    client.meta.events.register("before-parse.dynamodb", _read)
+    client.meta.events.register("after-call.dynamodb", _refuse_unread)
+
+
+def _read(
+    response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any
+) -> None:
     if response_dict["status_code"] < 300:
-        customized_response_dict.update(json.loads(response_dict["body"]))
-        response_dict["body"] = b"{}"
+        try:
+            customized_response_dict.update({} | json.loads(response_dict["body"]))
+        except (ValueError, TypeError, RecursionError):
+            customized_response_dict[UNREAD] = True
+        else:
+            response_dict["body"] = b"{}"
+
+
+def _refuse_unread(parsed: dict[str, Any], **_: Any) -> None:
+    if UNREAD in parsed:
+        raise UnreadableReply

@@ -9,6 +9,7 @@ Not here: which routes there are.
 
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,22 +19,15 @@ from tasks import dumps
 Headers = dict[str, str]
 Response = dict[str, Any]
 
-# An HTTP API with CORS configured puts its own in place of these; the script configures the same.
+# An HTTP API with CORS configured puts its own in place of these; the template configures the same.
 CORS_HEADERS = {
-    "Access-Control-Allow-Origin": "*",
     "Access-Control-Expose-Headers": "Location,Retry-After,ETag,Link,Idempotent-Replayed",
 }
 PREFLIGHT_HEADERS = {
-    "Access-Control-Allow-Methods": "GET,POST,OPTIONS",
+    "Access-Control-Allow-Methods": "GET,POST,DELETE,OPTIONS",
     "Access-Control-Allow-Headers": "content-type,idempotency-key,if-none-match,authorization",
     "Access-Control-Max-Age": "3600",
 }
-
-
-class JsonText(str):
-    """JSON that goes into a response as it is: to read and write it is half of a list's time."""
-
-    __slots__ = ()
 
 
 class HttpError(Exception):
@@ -66,7 +60,7 @@ class Request:
 
     method: str
     path: str  # as the function's routes know it
-    url_path: str  # as the client knows it, with the stage before it
+    has_slash: bool = False  # whether the client's URL ends with one
     headers: Headers = field(default_factory=dict)  # names in lower case
     query: dict[str, str] = field(default_factory=dict)
     body: str | None = None
@@ -88,21 +82,42 @@ class Request:
                 "invalid_event",
                 "The event is not an HTTP request: it needs 'httpMethod' and 'path'.",
             )
-        # A named stage stands before an HTTP API's path; a REST API has it in its context's only.
+        # A named stage stands before an HTTP API's path, a custom domain's mapping before anybody's.
+        # The route says how much of the path is ours, unless it takes everything.
+        route = str(event.get("routeKey") or event.get("resource") or "").rpartition(" ")[2]
         stage = context.get("stage")
-        url_path = path if "rawPath" in event else str(context.get("path") or path)
-        if path == url_path and isinstance(stage, str) and path.startswith(f"/{stage}/"):
-            path = path.removeprefix(f"/{stage}")
+        segments = path.rstrip("/").split("/")
+        own = segments[-route.count("/") :] if route else []
+        if route.startswith("/tasks") and own[0] == "tasks":
+            segments = ["", *own]
+        elif isinstance(stage, str) and segments[1:3] == [stage, "tasks"]:
+            del segments[1]
         return cls(
             method=method.upper(),
-            path=path.rstrip("/") or "/",
-            url_path=url_path.rstrip("/"),
+            path="/".join(segments) or "/",
+            has_slash=path.endswith("/"),
             headers={name.lower(): value for name, value in _values(event, "headers", "Headers")},
             query=dict(_values(event, "queryStringParameters", "QueryStringParameters")),
             body=event.get("body"),
             is_base64=event.get("isBase64Encoded") is True,
             authorizer=context.get("authorizer"),
         )
+
+    def content(self, limit: int) -> bytes:
+        """The body's bytes; raises HttpError 413 if they are over ``limit``, or 400."""
+        if not isinstance(self.body, str) or not self.body:
+            raise HttpError(400, "invalid_body", "The body cannot be used: it is empty. Send JSON.")
+        try:
+            data = self.body.encode()
+            if self.is_base64:
+                data = base64.b64decode(data, validate=True)
+        except ValueError as error:
+            message = "The body cannot be used: it is not base64, or not text, as its event says."
+            raise HttpError(400, "invalid_body", message) from error
+        if len(data) > limit:
+            message = f"The body must be at most {limit // 1024:,} KB."
+            raise HttpError(413, "body_too_large", message)
+        return data
 
 
 def make_response(status: int, body: Any, headers: Headers | None = None) -> Response:
@@ -117,10 +132,18 @@ def make_response(status: int, body: Any, headers: Headers | None = None) -> Res
     return response
 
 
+def allowed_origin(origins: str, origin: str) -> Headers:
+    """The CORS headers that let a page of ``origin`` read an answer, if it is among ``origins``."""
+    if origins == "*":
+        return {"Access-Control-Allow-Origin": "*"}
+    allowed = {"Access-Control-Allow-Origin": origin} if origin in origins.split(",") else {}
+    return {"Vary": "Origin"} | allowed
+
+
 def size_as_json(text: str) -> int:
     """How many bytes JSON text has as a string inside JSON; Python 3.11's runtime escapes it."""
     if text.isascii():
-        return len(text) + text.count('"') + text.count("\\") + 2
+        return len(text) + text.count('"') + text.count("\\") + 5 * text.count("\x7f") + 2
     return len(json.dumps(text))
 
 

@@ -1,9 +1,12 @@
 """The API Lambda: an HTTP event in, an HTTP response out.
 
-    POST /tasks        writes a pending task, starts the worker, answers 202
-    GET /tasks         lists the caller's tasks, newest first
-    GET /tasks/{id}    shows one, for polling
-    OPTIONS            CORS preflight, for callers that reach the function without a gateway's
+    POST /tasks                writes a pending task, starts the worker, answers 202
+    GET /tasks                 lists the caller's tasks, newest first
+    GET /tasks/{id}            shows one, for polling
+    POST /tasks/{id}/cancel    ends one, or asks its worker to
+    DELETE /tasks/{id}         removes one that has ended
+    POST /tasks/{id}/reports   takes what an agent says that works on by itself
+    OPTIONS                    CORS preflight, for callers that reach the function without a gateway's
 
 Events may be an HTTP API's (payload 2.0), a REST API's (1.0), or just {"httpMethod", "path"}. What
 each request answers, in all cases, is in openapi.yaml. From a shell:
@@ -11,8 +14,9 @@ each request answers, in all cases, is in openapi.yaml. From a shell:
     python lambda_function.py GET /tasks
     python lambda_function.py POST /tasks '{"description": "Find me a painter"}'
 
-Environment: WORKER_LAMBDA_ARN. DYNAMODB_TABLE_NAME and TASK_TTL_DAYS are the store's. Not here:
-how a task is kept, and how an agent is run.
+Environment: WORKER_LAMBDA_ARN, and optionally CORS_ORIGINS and PUBLIC_CANCEL_AND_DELETE (``true``:
+cancel and delete also where no token says whose a task is). DYNAMODB_TABLE_NAME and TASK_TTL_DAYS
+are the store's. Not here: how a task is kept, and how an agent is run.
 """
 
 from __future__ import annotations
@@ -21,10 +25,9 @@ import gc
 
 gc.disable()  # Importing makes next to no garbage; prepare() switches the collector on again.
 
-import base64
-import binascii
 import functools
 import hashlib
+import hmac
 import json
 import os
 import re
@@ -32,37 +35,56 @@ import sys
 import time
 import traceback
 import uuid
+from contextlib import suppress
+from types import NoneType
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import HTTPError
 
-from aws_lambda import aws_client, log, prepare
-from dynamodb_helpers import TaskNotFound, task_store
-from dynamodb_items import InvalidCursor, encode_cursor
+from aws_lambda import aws_client, log, log_in_parts, prepare
+from dynamodb_helpers import (
+    NotAccepted,
+    Report,
+    TaskNotFinal,
+    TaskNotFound,
+    TaskStore,
+    task_store,
+)
+from dynamodb_items import InvalidCursor, JsonText, encode_cursor
+from dynamodb_pages import StoreBusy
 from http_events import (
     PREFLIGHT_HEADERS,
     Headers,
     HttpError,
-    JsonText,
     Request,
     Response,
+    allowed_origin,
     as_object,
     make_response,
     size_as_json,
 )
 from tasks import (
+    CANCELLED,
+    DELETED,
     DISPATCH_FAILED,
     FINAL_STATUSES,
+    PUBLIC_FIELDS,
+    PUBLIC_FIELDS_ONCE_KNOWN,
     PUBLIC_OWNER,
+    STATUSES,
     InvalidDescription,
+    Outcome,
     Task,
     clean_description,
     dumps,
     epoch,
+    without,
 )
 
 MAX_BODY_BYTES = 64 * 1024
+MAX_REPORT_BYTES = 4 * 1024 * 1024
 MAX_KEY_CHARACTERS = 255
 DEFAULT_LIMIT, MAX_LIMIT = 50, 100
 REDISPATCH_SECONDS = 30
@@ -76,36 +98,29 @@ SLOWEST_POLLING = 10
 # The name space of the ids that are made from idempotency keys. Changing it forgets all keys.
 KEY_NAMESPACE = uuid.UUID("5b1a2c35-8f0e-4f0e-9a55-0c6a0a1f7d11")
 
-PUBLIC_FIELDS = (
-    "id",
-    "description",
-    "status",
-    "vendors",
-    "quotes",
-    "emails_sent",
-    "events",
-    "created_at",
-    "updated_at",
-)
-PUBLIC_FIELDS_ONCE_KNOWN = ("agent_response", "agent_response_truncated", "error_message")
 ACCEPTED = "Task created and processing started"
 
 
 def lambda_handler(event: Any, context: Any) -> Response:
     """Answers one HTTP request. It never raises: what goes wrong is an HTTP response too."""
     request_id = getattr(context, "aws_request_id", "")
+    origin = ""
     try:
-        return route(Request.from_event(event), request_id)
+        request = Request.from_event(event)
+        origin = request.headers.get("origin", "")
+        response = route(request, request_id)
     except HttpError as error:
-        return error.response()
+        response = error.response()
     except Exception:  # noqa: BLE001 - the last resort
         # Our fault or DynamoDB's. The caller learns no internals, the log has them all.
         log("ERROR", "request failed", request_id=request_id, stack=traceback.format_exc())
         message = "Something went wrong on our side. Please try again in a moment."
-        return HttpError(500, "internal_error", message).response()
+        response = HttpError(500, "internal_error", message).response()
+    response["headers"] |= allowed_origin(os.environ.get("CORS_ORIGINS") or "*", origin)
+    return response
 
 
-def route(request: Request, request_id: str) -> Response:
+def route(request: Request, request_id: str) -> Response:  # noqa: C901 - a case a route
     """Finds the operation for a request; raises HttpError."""
     match request.path.split("/"), request.method:
         case ["", "tasks"], "POST":
@@ -114,12 +129,20 @@ def route(request: Request, request_id: str) -> Response:
             return list_tasks(request)
         case ["", "tasks", task_id], "GET":
             return get_task(request, task_id)
-        case ((["", "tasks"] | ["", "tasks", _]), "OPTIONS"):
+        case ["", "tasks", task_id], "DELETE":
+            return delete_task(request, task_id)
+        case ["", "tasks", task_id, "cancel"], "POST":
+            return cancel_task(request, task_id)
+        case ["", "tasks", task_id, "reports"], "POST":
+            return post_report(request, task_id)
+        case ((["", "tasks"] | ["", "tasks", _] | ["", "tasks", _, "cancel"]), "OPTIONS"):
             return make_response(204, None, PREFLIGHT_HEADERS)
         case ["", "tasks"], _:
             raise _method_not_allowed("GET, POST, OPTIONS")
         case ["", "tasks", _], _:
-            raise _method_not_allowed("GET, OPTIONS")
+            raise _method_not_allowed("GET, DELETE, OPTIONS")
+        case ["", "tasks", _, "cancel" | "reports"], _:
+            raise _method_not_allowed("POST, OPTIONS")
     raise HttpError(404, "not_found", "There is nothing here. Tasks are at /tasks.")
 
 
@@ -133,7 +156,9 @@ def post_task(request: Request, request_id: str) -> Response:
     description = read_description(request)
     task_id = str(uuid.uuid4()) if key is None else idempotent_id(owner, key)
     fingerprint = hashlib.sha256(description.encode()).hexdigest()
-    task, created = task_store().create_task(task_id, description, owner, fingerprint)
+    task, created = tasks().create_task(task_id, description, owner, fingerprint)
+    if task["status"] == DELETED:
+        raise HttpError(410, "task_deleted", "The task of this Idempotency-Key was deleted.")
     if not created and task.get("fingerprint") != fingerprint:
         raise HttpError(
             422,
@@ -143,8 +168,9 @@ def post_task(request: Request, request_id: str) -> Response:
     # The client that created it may have died before it started the worker. To start one more is
     # harmless: only one can claim the task, and its deadline does not move.
     if created or (task["status"] == "pending" and age_of(task) > REDISPATCH_SECONDS):
-        task = dispatch(task, worker_arn)
-    headers = {"Location": f"{request.url_path}/{task['id']}"}
+        task = dispatch(task, worker_arn, is_new=created)
+    # Relative, since nobody here knows what stands before the path that the client sees.
+    headers = {"Location": f"{'' if request.has_slash else 'tasks/'}{task['id']}"}
     if not created:
         headers["Idempotent-Replayed"] = "true"
     if task["status"] == "error" and task.get("error_code") == DISPATCH_FAILED:
@@ -162,69 +188,165 @@ def post_task(request: Request, request_id: str) -> Response:
         task_id=task["id"],
         request_id=request_id,
     )
-    body = {"id": task["id"], "status": task["status"], "message": ACCEPTED}
+    is_under_way = task["status"] not in FINAL_STATUSES
+    message = ACCEPTED if is_under_way else "This task was created before and has ended"
+    body = {"id": task["id"], "status": task["status"], "message": message}
     return make_response(202, body, headers | _retry_after(task))
 
 
 def list_tasks(request: Request) -> Response:
     """Lists a page of the caller's tasks; ``Link`` leads to the next."""
-    limit = read_limit(request.query.get("limit"))
+    query = read_query(request)
+    statuses = frozenset(query["status"].split(",")) if "status" in query else frozenset()
     try:
-        tasks, cursor = task_store().list_tasks(
-            owner_of(request), limit, request.query.get("cursor"), JsonText
+        found, cursor = tasks().list_tasks(
+            owner_of(request),
+            int(query["limit"]),
+            query.get("cursor"),
+            statuses=statuses,
+            read_json=JsonText,
         )
     except InvalidCursor as error:
         raise HttpError(400, "invalid_cursor", f"{error}.") from error
     parts: list[str] = []
     size = 0
-    for task in tasks:
+    for task in found:
         part = _task_json(task)
         size += size_as_json(part)
         if size > MAX_PAGE_BYTES and parts:
-            cursor = encode_cursor(tasks[len(parts) - 1])
+            cursor = encode_cursor(found[len(parts) - 1])
             break
         parts.append(part)
     headers = {}
     if cursor:
-        headers["Link"] = f'<{request.url_path}?limit={limit}&cursor={cursor}>; rel="next"'
+        following = urlencode(query | {"cursor": cursor}, safe=",")
+        headers["Link"] = f'<?{following}>; rel="next"'
     return make_response(200, f"[{','.join(parts)}]", headers)
 
 
 def get_task(request: Request, task_id: str) -> Response:
     """Shows one task, or 304 to a client that has it as it is."""
-    store = task_store()
     try:
-        task = store.get_task(task_id, owner_of(request))
-        # Every write appends events, so their count changes with whatever else does.
-        etag = f'"{task["updated_at"]}/{task.get("event_seq", 0)}"'
-        headers = {"ETag": etag, "Cache-Control": "private, no-cache"} | _retry_after(task)
-        if _matches(request.headers.get("if-none-match", ""), etag):
+        task = tasks().get_task(task_id, owner_of(request))
+        headers = _headers_of(task)
+        if _matches(request.headers.get("if-none-match", ""), headers["ETag"]):
             return make_response(304, None, headers)
-        return make_response(200, public_task(store.with_answer(task)), headers)
+        return make_response(200, public_task(tasks().with_answer(task)), headers)
     except TaskNotFound as error:
-        raise HttpError(404, "task_not_found", "Task not found.") from error
+        raise _not_found() from error
 
 
-def dispatch(task: Task, worker_arn: str) -> Task:
-    """Invokes the worker asynchronously; returns the task, failed if no worker could be started."""
+def cancel_task(request: Request, task_id: str) -> Response:
+    """Ends a pending task; has the agent of a processing one stopped, which takes moments more."""
+    try:
+        task = tasks().cancel_task(task_id, _owner_who_may(request))
+        if task["status"] == "processing":
+            send_stop(task)  # each time, since one may be lost
+        elif task.get("error_code") != CANCELLED:
+            message = f"The task has ended already: it is {task['status']}."
+            raise HttpError(409, "task_ended", message)
+        shown = public_task(tasks().with_answer(task))
+    except TaskNotFound as error:
+        raise _not_found() from error
+    is_ended = task["status"] in FINAL_STATUSES
+    log("INFO", "task cancelled", task_id=task_id, outcome="cancelled" if is_ended else "stopping")
+    return make_response(200 if is_ended else 202, shown, _headers_of(task))
+
+
+def delete_task(request: Request, task_id: str) -> Response:
+    """Removes a task that has ended."""
+    try:
+        tasks().delete_task(task_id, _owner_who_may(request))
+    except TaskNotFound as error:
+        raise _not_found() from error
+    except TaskNotFinal as error:
+        message = "The task has not ended yet. Cancel it first, or wait for its end."
+        raise HttpError(409, "task_not_final", message) from error
+    log("INFO", "task deleted", task_id=task_id, outcome="deleted")
+    return make_response(204, None)
+
+
+def post_report(request: Request, task_id: str) -> Response:
+    """Takes what an agent reports on its task; the task's token is all the right that it needs."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    try:
+        task = tasks().find_task(task_id)
+        digest = hashlib.sha256(token.strip().encode()).hexdigest()
+        is_right = hmac.compare_digest(digest, str(task.get("report_hash", "")))
+        if scheme.lower() != "bearer" or not is_right:
+            raise HttpError(401, "invalid_token", "This token is not the task's.")
+        report = read_report(request, token.strip())
+        task = tasks().report(task, report)
+    except TaskNotFound as error:
+        raise _not_found() from error
+    except NotAccepted as error:
+        message = "The task is not accepted yet. Send this report again in a moment."
+        raise HttpError(409, "not_accepted", message, headers={"Retry-After": "1"}) from error
+    except StoreBusy as error:
+        raise HttpError(503, "busy", "Too many reports at once. Send this one again.") from error
+    if report.outcome and report.id not in task.get("report_ids", ()):
+        # Final is final: this end came too late.
+        log_in_parts("answer came too late", report.outcome.parts, task_id=task_id)
+    elif report.outcome:
+        is_error = task["status"] == "error"
+        log(
+            "ERROR" if is_error else "INFO",
+            "the agent reported its outcome",
+            outcome=task["status"],
+            task_id=task_id,
+            **({"error_code": task.get("error_code")} if is_error else {}),
+        )
+    is_awaited = task["status"] == "processing" and "cancel_requested_at" not in task
+    return make_response(200, {"status": task["status"], "continue": is_awaited})
+
+
+def dispatch(task: Task, worker_arn: str, *, is_new: bool) -> Task:
+    """Starts the worker; returns the task, failed if that failed for a new one.
+
+    Of another one an earlier event may be on its way still.
+    """
     event = {name: task[name] for name in ("id", "description", "created_at")}
     event["task_id"] = event.pop("id")
+    error = invoke_worker(worker_arn, event)
+    if error is None:
+        return task
+    fields = {"task_id": task["id"], "detail": repr(error)}
+    if not is_new:
+        log("WARNING", "worker not started again", **fields)
+        return task
+    log("ERROR", "worker not started", outcome=DISPATCH_FAILED, **fields)
+    return _fail_dispatch(task, error)
+
+
+def send_stop(task: Task) -> None:
+    """Has the worker stop the session of a task's agent, if that can be told to anybody."""
+    worker_arn = os.environ.get("WORKER_LAMBDA_ARN", "")
+    if error := invoke_worker(worker_arn, {"stop": task["id"]}):
+        log("WARNING", "stop not sent", task_id=task["id"], detail=repr(error))
+
+
+def invoke_worker(worker_arn: str, event: dict[str, Any]) -> Exception | None:
+    """Invokes the worker asynchronously; returns the error if the event was not taken."""
     try:
         response = lambda_client().invoke(
             FunctionName=worker_arn, InvocationType="Event", Payload=json.dumps(event)
         )
-        # Left unread, the connection could not be used again, and each POST would open a new one.
+    except (BotoCoreError, ClientError, HTTPError) as error:
+        # urllib3's too: an error's body is read outside of botocore's own care.
+        return error
+    # Left unread, the connection could not be used again, and each POST would open a new one. The
+    # event has been taken, whatever comes of this.
+    with suppress(BotoCoreError, HTTPError):
         response["Payload"].read()
-    except (BotoCoreError, ClientError) as error:
-        log(
-            "ERROR",
-            "worker not started",
-            outcome=DISPATCH_FAILED,
-            task_id=task["id"],
-            detail=repr(error),
-        )
-        return _fail_dispatch(task, error)
-    return task
+    return None
+
+
+@functools.cache
+def tasks() -> TaskStore:
+    """The process's task store."""
+    store = task_store()
+    store.on_expired = _stop_reporting
+    return store
 
 
 @functools.cache
@@ -250,18 +372,8 @@ def owner_of(request: Request) -> str:
 
 def read_description(request: Request) -> str:
     """The description in a POST's body; raises HttpError 400 or 413."""
-    body = request.body
-    if not isinstance(body, str) or not body:
-        raise _invalid_body("it is empty")
     try:
-        data = body.encode()
-        if request.is_base64:
-            data = base64.b64decode(data, validate=True)
-        if len(data) > MAX_BODY_BYTES:
-            raise HttpError(413, "body_too_large", "The body must be at most 64 KB.")
-        value = json.loads(data.decode())
-    except binascii.Error as error:
-        raise _invalid_body("it is not base64, which its event says it is") from error
+        value = json.loads(request.content(MAX_BODY_BYTES).decode())
     except UnicodeError as error:
         raise _invalid_body("it is not UTF-8") from error
     except (ValueError, RecursionError) as error:
@@ -274,14 +386,51 @@ def read_description(request: Request) -> str:
         raise HttpError(400, "invalid_description", f"{error}.") from error
 
 
-def read_limit(text: str | None) -> int:
-    """The page size that a query asks for; raises HttpError 400."""
-    if text is None:
-        return DEFAULT_LIMIT
-    if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= MAX_LIMIT:
+def read_report(request: Request, token: str) -> Report:
+    """The report in a POST's body, without its token wherever it says it; raises HttpError."""
+    # Only reports need it, and each cold start would wait for it.
+    from agent_answers import AgentError, InvalidAnswer, parse, read_answer  # noqa: PLC0415
+
+    try:
+        value = without(token, parse(request.content(MAX_REPORT_BYTES)))
+    except InvalidAnswer as error:
+        raise _invalid_report(f"it is {error}") from error
+    match value:
+        case {"report_id": str(report_id)} if re.fullmatch(r"[\x21-\x7e]{1,100}", report_id):
+            messages = value.get("messages", [])
+        case _:
+            raise _invalid_report("'report_id' must be 1 to 100 printable ASCII characters")
+    if not isinstance(messages, list) or not all(isinstance(line, str) for line in messages):
+        raise _invalid_report("'messages' must be a list of strings")
+    answer, failure = value.get("answer"), value.get("error")
+    if not isinstance(answer, (dict, str, NoneType)) or not isinstance(failure, (str, NoneType)):
+        raise _invalid_report("'answer' must be an object or a string, and 'error' a string")
+    report = Report(report_id, [line.strip() for line in messages if line.strip()])
+    if failure is not None:
+        given = answer if isinstance(answer, dict) else {"response": answer or ""}
+        answer = given | {"error": failure or "The agent reported a failure."}
+    if answer is not None:
+        try:
+            report.outcome = Outcome.of(read_answer(answer).kept())
+        except AgentError as error:
+            kept = error.partial.kept() if error.partial else {}
+            report.outcome = Outcome.of(kept, error.code, str(error))
+    return report
+
+
+def read_query(request: Request) -> dict[str, str]:
+    """What a list's query asks for; raises HttpError 400."""
+    query = {"limit": str(DEFAULT_LIMIT)} | request.query
+    if unknown := sorted(query.keys() - {"limit", "cursor", "status"}):
+        message = f"There is no query parameter '{unknown[0][:100]}': only limit, cursor, status."
+        raise HttpError(400, "invalid_query", message)
+    if not re.fullmatch(r"[0-9]{1,3}", query["limit"]) or not 1 <= int(query["limit"]) <= MAX_LIMIT:
         message = f"'limit' must be a whole number from 1 to {MAX_LIMIT}."
         raise HttpError(400, "invalid_limit", message)
-    return int(text)
+    if "status" in query and not STATUSES.issuperset(query["status"].split(",")):
+        message = f"'status' must be one or more of {', '.join(sorted(STATUSES))}, comma separated."
+        raise HttpError(400, "invalid_status", message)
+    return query
 
 
 def idempotent_id(owner: str, key: str) -> str:
@@ -310,6 +459,29 @@ def age_of(task: Task) -> float:
 # --- private --------------------------------------------------------------------------------------
 
 
+def _owner_who_may(request: Request) -> str:
+    """Whose tasks a request may stop or remove. Without tokens that would be everybody's."""
+    owner = owner_of(request)
+    if owner == PUBLIC_OWNER and os.environ.get("PUBLIC_CANCEL_AND_DELETE", "").lower() != "true":
+        message = "Tasks can be cancelled and deleted only where users sign in."
+        raise HttpError(403, "not_allowed", message)
+    return owner
+
+
+def _stop_reporting(task: Task) -> None:
+    """Ends the session of an agent that reported, and whose task has just ended without it."""
+    if "last_report" in task:
+        send_stop(task)
+
+
+def _headers_of(task: Task) -> Headers:
+    # Every write that shows appends events, so their count changes with whatever else does; but for
+    # the request to cancel.
+    mark = "/cancelling" if "cancel_requested_at" in task else ""
+    etag = f'"{task.get("updated_at")}/{task.get("event_seq", 0)}{mark}"'
+    return {"ETag": etag, "Cache-Control": "private, no-cache"} | _retry_after(task)
+
+
 def _fail_dispatch(task: Task, error: Exception) -> Task:
     """Ends the task if it is still pending; a lost answer may hide a worker that has it already."""
     reason = error.response["Error"]["Code"] if isinstance(error, ClientError) else "no connection"
@@ -318,7 +490,7 @@ def _fail_dispatch(task: Task, error: Exception) -> Task:
         "The agent was not started, so no vendor was contacted."
     )
     try:
-        return task_store().fail_pending_task(
+        return tasks().fail_pending_task(
             task["id"], "Error invoking worker", message, DISPATCH_FAILED, task["created_at"]
         )
     except (BotoCoreError, ClientError, TaskNotFound) as write_error:
@@ -347,6 +519,15 @@ def _method_not_allowed(allow: str) -> HttpError:
     return HttpError(405, "method_not_allowed", message, headers={"Allow": allow})
 
 
+def _not_found() -> HttpError:
+    return HttpError(404, "task_not_found", "Task not found.")
+
+
+def _invalid_report(reason: str) -> HttpError:
+    message = f"This report cannot be used: {reason}. The task lives on."
+    return HttpError(400, "invalid_report", message)
+
+
 def _invalid_body(reason: str) -> HttpError:
     message = f'The body cannot be used: {reason}. Send JSON: {{"description": "…"}}'
     return HttpError(400, "invalid_body", message)
@@ -369,8 +550,8 @@ def main(arguments: list[str]) -> int:
         description="Run the API on one request and print its response. "
         "Needs AWS credentials, and the environment of the API Lambda.",
     )
-    parser.add_argument("method", nargs="?", default="GET", help="GET, POST or OPTIONS")
-    parser.add_argument("path", nargs="?", default="/tasks", help="/tasks, or /tasks/<id>")
+    parser.add_argument("method", nargs="?", default="GET", help="GET, POST, DELETE")
+    parser.add_argument("path", nargs="?", default="/tasks", help="/tasks, /tasks/<id>, …")
     parser.add_argument("body", nargs="?", help='for POST: {"description": "…"}')
     given = parser.parse_args(arguments)
     url = urlsplit(given.path)
@@ -386,7 +567,7 @@ def main(arguments: list[str]) -> int:
     return 0 if response["statusCode"] < 400 else 1
 
 
-prepare(task_store, lambda_client)
+prepare(tasks, lambda_client)
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

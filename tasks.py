@@ -1,4 +1,4 @@
-"""What a task and an answer are: statuses, limits, ids, descriptions, times, events, fitting.
+"""What a task and an answer are: statuses, limits, ids, times, timelines, ends, what fits.
 
 Times are UTC text of fixed width (``2025-10-31T12:00:00.000000Z``), so that the order of the text is
 the order of time. Not here: where a task is kept, and who moves it.
@@ -9,25 +9,53 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, TypeGuard
+from typing import Any, Self, TypeGuard
 
 Task = dict[str, Any]
 Event = dict[str, str]
 Answer = dict[str, Any]
 
 # The worker's asynchronous settings. The deadlines below hold only while Lambda is told the same,
-# which create-infrastructure.sh does; a test compares the two.
+# which template.yaml does; a test compares the two.
 MAXIMUM_EVENT_AGE_SECONDS = 900
 MAXIMUM_RETRY_ATTEMPTS = 2
 MAX_FUNCTION_SECONDS = 900
 DEADLINE_MARGIN_SECONDS = 60
 PENDING_SECONDS = MAXIMUM_EVENT_AGE_SECONDS + DEADLINE_MARGIN_SECONDS
+# An agent that reports: how long it may be silent, and its task's longest life after the claim.
+# AgentCore's sessions live for 8 hours.
+REPORT_SILENCE_SECONDS = 600
+MAX_REPORTING_SECONDS = 8 * 3_600 + 600
+# How long a cancelled worker has for writing so itself.
+CANCEL_SECONDS = 60
 
 PUBLIC_OWNER = "public"
-DISPATCH_FAILED = "dispatch_failed"
 FINAL_STATUSES = frozenset({"completed", "error"})
+STATUSES = FINAL_STATUSES | {"pending", "processing"}
+DELETED = "deleted"  # the status of a tombstone, which is no task any more
 MAX_DESCRIPTION_CHARACTERS = 4_000
+
+# What a client may see of a task; the rest is internal. A list leaves agent_response out.
+PUBLIC_FIELDS = (
+    "id,description,status,vendors,quotes,emails_sent,events,created_at,updated_at"
+).split(",")
+PUBLIC_FIELDS_ONCE_KNOWN = (
+    "agent_response,agent_response_truncated,error_message,error_code,cancel_requested_at"
+).split(",")
+
+# The ways in which a task ends as error.
+CANCELLED = "cancelled"
+DISPATCH_FAILED = "dispatch_failed"
+NOT_STARTED = "not_started"
+NOT_CONFIGURED = "not_configured"
+WORKER_LOST = "worker_lost"
+AGENT_FAILED = "agent_failed"
+AGENT_LOST = "agent_lost"
+AGENT_TIMEOUT = "agent_timeout"
+ANSWER_TOO_LARGE = "answer_too_large"
 
 # Together these keep the largest possible item under DynamoDB's 400 KB.
 MAX_EVENT_CHARACTERS = 1_000
@@ -41,15 +69,20 @@ COMMA_BYTES = 1
 # A transaction carries 4 MB, a Lambda response 6 MB. What is over them is cut, and said.
 MAX_ANSWER_BYTES = 3_500_000
 MAX_ANSWER_RESPONSE_BYTES = 5_500_000
+MIN_ANSWER_BYTES = 1_000  # a shorter one is not what DynamoDB refuses
 ANSWER_PARTS = ("vendors", "quotes", "agent_response")  # in the order in which they are kept
 
-PENDING_EXPIRED = (
-    f"The task was not started within {PENDING_SECONDS // 60} minutes and was given up. "
-    "The agent was not started, so no vendor was contacted. Please submit the task again."
-)
-PROCESSING_EXPIRED = (
-    "The worker stopped without reporting an outcome. The agent may already have contacted vendors."
-)
+CANCELLED_UNSTARTED = "Cancelled before the agent was started"
+MAY_HAVE_ACTED = "The agent may already have contacted vendors."
+# What a reader says that ends a task whose deadline is past.
+EXPIRED = {
+    CANCELLED: f"Cancelled. {MAY_HAVE_ACTED}",
+    NOT_STARTED: f"The task was not started within {PENDING_SECONDS // 60} minutes and was given "
+    "up. The agent was not started, so no vendor was contacted. Please submit the task again.",
+    WORKER_LOST: f"The worker stopped without reporting an outcome. {MAY_HAVE_ACTED}",
+    AGENT_LOST: f"The agent stopped reporting. {MAY_HAVE_ACTED}",
+    AGENT_TIMEOUT: f"The agent did not finish within 8 hours. {MAY_HAVE_ACTED}",
+}
 
 
 class InvalidDescription(ValueError):
@@ -94,21 +127,140 @@ def clean_description(description: object) -> str:
     return trimmed
 
 
-def fit_answer(answer: Answer) -> tuple[Answer, int]:
+@dataclass
+class Timeline:
+    """The end of a task's timeline: how many events it has, and the lines that are unwritten."""
+
+    event_seq: int
+    last_ts: str
+    noted: int = 0
+    noted_bytes: int = 0
+    unwritten: list[Event] = field(default_factory=list)
+
+    def line(self, ts: str, message: str, kind: str = "info") -> Event:
+        """Makes the timeline's next line; a clock that was set back does not turn it round."""
+        self.last_ts = max(ts, self.last_ts)
+        return make_event(self.last_ts, message, kind)
+
+    def note(self, ts: str, message: str) -> None:
+        """Adds what the agent says, up to 200 lines and 64 KB, then one line that says so."""
+        if self.noted > MAX_AGENT_EVENTS:
+            return
+        event = self.line(ts, message)
+        size = len(event["message"].encode()) + EVENT_OVERHEAD_BYTES
+        self.noted += 1
+        self.noted_bytes += size
+        if self.noted > MAX_AGENT_EVENTS or self.noted_bytes > MAX_AGENT_EVENT_BYTES:
+            self.noted = MAX_AGENT_EVENTS + 1
+            event = self.line(ts, "further progress not recorded")
+        self.unwritten.append(event)
+
+    def settle(self, written: int) -> None:
+        """Takes note that DynamoDB has the first ``written`` of the unwritten lines."""
+        del self.unwritten[:written]
+        self.event_seq += written
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a task ends: as completed, or as error where there is an ``error_code``.
+
+    ``parts`` is what is kept of the agent's answer, ``cut`` how many bytes of it are not.
+    """
+
+    parts: Answer = field(default_factory=dict)
+    emails_sent: int = 0
+    cut: int = 0
+    error_code: str = ""
+    error_message: str = ""
+
+    @classmethod
+    def of(cls, answer: Answer, error_code: str = "", error_message: str = "") -> Self:
+        """Fits an answer (agent_response, vendors, quotes, emails_sent), which takes its time."""
+        parts, cut = fit_answer({name: answer[name] for name in ANSWER_PARTS if name in answer})
+        return cls(parts, answer.get("emails_sent", 0), cut, error_code, error_message)
+
+    def shorter(self) -> Self | None:
+        """The same with half as much of the answer; None if next to nothing is left to cut."""
+        size = _sizes(self.parts)[0]
+        if size < MIN_ANSWER_BYTES:
+            return None
+        parts, cut = fit_answer(self.parts, size // 2)
+        return replace(self, parts=parts, cut=self.cut + cut)
+
+    def cancelled(self, what_is_known: str) -> Self:
+        """The same of a task whose cancellation was requested meanwhile."""
+        return replace(self, error_code=CANCELLED, error_message=f"Cancelled. {what_is_known}")
+
+    def attributes(self) -> dict[str, Any]:
+        """What the task keeps, but for the answer."""
+        kept: dict[str, Any] = {"status": "completed", "emails_sent": self.emails_sent}
+        if self.error_code:
+            message = self.error_message[:MAX_ERROR_CHARACTERS]
+            kept |= {"status": "error", "error_code": self.error_code, "error_message": message}
+        return kept | ({"agent_response_truncated": True} if self.cut else {})
+
+    def message(self) -> str:
+        """What became of the task, in a sentence."""
+        return self.error_message or "Agent completed task successfully"
+
+    def lines(self) -> list[tuple[str, str]]:
+        """The last lines of the timeline: messages and their types."""
+        cut = f"The agent's answer was too long: {self.cut:,} bytes of it were cut"
+        prefix = "Agent error: " if self.error_code not in ("", CANCELLED) else ""
+        last = (f"{prefix}{self.message()}", "error" if self.error_code else "success")
+        return [(cut, "info"), last] if self.cut else [last]
+
+
+def overdue_as(task: Mapping[str, Any], now: str) -> str:
+    """The error_code with which a reader ends a task at ``now``; empty if it may still go on.
+
+    A task of other people's making may lack anything: its deadline follows from its creation.
+    """
+    status, requested = task.get("status"), task.get("cancel_requested_at")
+    usual = PENDING_SECONDS + (MAX_FUNCTION_SECONDS if status == "processing" else 0)
+    deadline = task.get("deadline") or _later(str(task.get("created_at")), usual)
+    if status not in ("pending", "processing"):
+        return ""
+    if requested and now > min(_later(requested, CANCEL_SECONDS), deadline):
+        return CANCELLED
+    if now <= deadline:
+        return ""
+    if status == "pending":
+        return NOT_STARTED
+    if "last_report" not in task:
+        return WORKER_LOST
+    return AGENT_TIMEOUT if deadline == task.get("report_until") else AGENT_LOST
+
+
+def without(secret: str, value: Any) -> Any:
+    """A JSON value with ``[token]`` wherever it holds a secret."""
+    if not secret or secret not in (text := dumps(value)):
+        return value
+    return json.loads(text.replace(secret, "[token]"))
+
+
+def fit_answer(answer: Answer, room: int = 0) -> tuple[Answer, int]:
     """Cuts an answer to what DynamoDB and a Lambda response can carry; returns the bytes cut too.
 
     Vendors are kept first, then quotes, then the text; what does not fit is cut at its end.
+    ``room`` is less than the most that DynamoDB carries, should that be too much.
     """
     kept = {name: answer[name][:0] for name in answer}
     frame = _sizes(kept)
-    stored, sent = MAX_ANSWER_BYTES - frame[0], MAX_ANSWER_RESPONSE_BYTES - frame[1]
+    stored, sent = (room or MAX_ANSWER_BYTES) - frame[0], MAX_ANSWER_RESPONSE_BYTES - frame[1]
     cut = 0
     for name in ANSWER_PARTS:
         if name in answer:
-            part = kept[name] = _longest_fitting(answer[name], stored, sent)
-            stored, sent = stored - _content_sizes(part)[0], sent - _content_sizes(part)[1]
-            if len(part) < len(answer[name]):
-                cut += _content_sizes(answer[name])[0] - _content_sizes(part)[0]
+            size = _content_sizes(answer[name])
+            part = answer[name]
+            if size[0] > stored or size[1] > sent:
+                part = _longest_fitting(part, stored, sent)
+                cut += size[0]
+                size = _content_sizes(part)
+                cut -= size[0]
+            kept[name] = part
+            stored, sent = stored - size[0], sent - size[1]
     return kept, cut
 
 
@@ -117,30 +269,37 @@ def dumps(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
+def _later(ts: str, seconds: int) -> str:
+    """A time some seconds after another one; empty, which is long ago, if that is none."""
+    try:
+        return timestamp(epoch(ts) + seconds)
+    except ValueError:
+        return ""
+
+
 def _longest_fitting(value: Any, stored: int, sent: int) -> Any:
     """The longest beginning of a text or a list whose content fits into both sizes."""
-
-    def is_over(part: Any) -> bool:
-        stored_size, sent_size = _content_sizes(part)
-        return stored_size > stored or sent_size > sent
-
-    if not is_over(value):
-        return value
     if isinstance(value, str):
+
+        def is_over(length: int) -> bool:
+            stored_size, sent_size = _content_sizes(value[:length])
+            return stored_size > stored or sent_size > sent
+
         lengths = range(1, min(len(value), MAX_ANSWER_BYTES) + 1)
-        return value[: bisect_left(lengths, 1, key=lambda length: is_over(value[:length]))]
+        return value[: bisect_left(lengths, 1, key=is_over)]
     for count, element in enumerate(value):  # a huge list costs no more than what is kept of it
-        if is_over([element]):
-            return value[:count]
         stored_size, sent_size = _content_sizes([element])
+        if stored_size > stored or sent_size > sent:
+            return value[:count]
         stored, sent = stored - stored_size - COMMA_BYTES, sent - sent_size - COMMA_BYTES
     return value
 
 
 def _content_sizes(part: Any) -> tuple[int, int]:
     """The sizes of a text or a list, less its quotes or brackets."""
-    whole, empty = _sizes(part), _sizes(part[:0])
-    return whole[0] - empty[0], whole[1] - empty[1]
+    stored, sent = _sizes(part)
+    empty_stored, empty_sent = _sizes(part[:0])
+    return stored - empty_stored, sent - empty_sent
 
 
 def _sizes(value: Any) -> tuple[int, int]:

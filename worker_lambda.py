@@ -10,13 +10,19 @@ wins the claim runs the agent; everybody else does nothing and succeeds:
     no task, ``created_at`` in the event  does nothing: the task was deleted meanwhile
     no task, an event made by hand        creates the task first
 
-What it raises, Lambda delivers again (twice). So it raises only before the agent has started, when
-DynamoDB cannot be written, or when the outcome could not be written: then the next delivery finds a
-processing task, and its deadline ends it.
+Every call of the agent follows a claim, or a confirmation of it, that succeeded within 10 s. Whoever
+asks meanwhile for the task's end is heard in three ways, since each may fail: the event
+``{"stop": task_id}`` stops the agent's session; a write of progress is refused; and when the agent
+is silent for 20 s, the worker looks.
 
-Environment: AGENT_RUNTIME_ARN, and optionally AGENT_RUNTIME_QUALIFIER and STOP_SESSION_AFTER_TASK
+What it raises, Lambda delivers again (twice). So it raises only before the agent has started, when
+DynamoDB cannot be written; when the outcome could not be written: then the next delivery finds a
+processing task, and its deadline ends it; and when there is no session yet to be stopped.
+
+Environment: AGENT_RUNTIME_ARN, and optionally AGENT_RUNTIME_QUALIFIER, STOP_SESSION_AFTER_TASK
 (``true``: end the agent's session after every task, since an idle one is billed; only for agents
-that do nothing in the background). DYNAMODB_TABLE_NAME and TASK_TTL_DAYS are the store's.
+that do nothing in the background) and REPORTS_BASE_URL (lets agents work on by themselves, and says
+where they report). DYNAMODB_TABLE_NAME and TASK_TTL_DAYS are the store's.
 """
 
 from __future__ import annotations
@@ -26,7 +32,7 @@ import gc
 gc.disable()  # Importing makes next to no garbage; prepare() switches the collector on again.
 
 import functools
-import json
+import hashlib
 import os
 import random
 import re
@@ -35,22 +41,38 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from agent_answers import AgentError, AgentFailed, AgentLost, AgentNotStarted, Answer
+from agent_answers import Accepted, AgentError, AgentLost, AgentNotStarted, Answer
 from agent_runtime import AgentRuntime, InvalidArn
-from aws_lambda import aws_session, log, prepare
+from aws_lambda import aws_session, log, log_in_parts, prepare
 from dynamodb_helpers import (
+    CancelRequested,
     Claim,
     ClaimLost,
+    Report,
+    StoreError,
     TaskNotClaimable,
     TaskNotFound,
     TaskStore,
     task_store,
 )
-from tasks import InvalidDescription, clean_description, is_task_id, timestamp
+from dynamodb_items import is_refused_for_good
+from tasks import (
+    ANSWER_TOO_LARGE,
+    FINAL_STATUSES,
+    MAY_HAVE_ACTED,
+    NOT_CONFIGURED,
+    InvalidDescription,
+    Outcome,
+    clean_description,
+    is_task_id,
+    timestamp,
+    without,
+)
 
 T = TypeVar("T")
 
@@ -62,14 +84,14 @@ RESERVE_SECONDS = 20.0
 RESERVE_SHARE = 0.2
 PROGRESS_INTERVAL_SECONDS = 2.0
 
-# Trying a write again. One try takes 9 s at most (see the store's client), and a second is kept for
-# the log: a try that Lambda would cut off is not begun.
+# Trying a write again. A call takes about 9 s at most (see the store's client), and a second is kept
+# for the log: a call that Lambda would cut off is not begun. But a try may be two calls, the first
+# refused by a write of mine that had arrived, so what must not be lost is in the log before.
 WRITE_SECONDS = 9.0
 LOG_SECONDS = 1.0
 CLAIM_RETRY_SECONDS = 30.0
 MAX_BACKOFF_SECONDS = 5.0
-
-LOG_PART_CHARACTERS = 15_000  # at most 180 KB as escaped JSON; CloudWatch takes 256 KB a line
+FRESH_SECONDS = 10.0  # so old may the right to start the agent be
 
 
 class Context(Protocol):
@@ -118,6 +140,8 @@ def lambda_handler(event: Any, context: Context) -> dict[str, Any]:
     A malformed event and a misconfigured function return ``{"error": …}`` and are not raised: to
     deliver such an event again would change nothing.
     """
+    if isinstance(event, dict) and is_task_id(event.get("stop")):
+        return stop_agent(event["stop"], context)
     try:
         task = TaskEvent.read(event)
     except InvalidEvent as error:
@@ -142,6 +166,32 @@ def agent_runtime() -> AgentRuntime:
         raise Misconfigured(str(error)) from error
 
 
+def stop_agent(task_id: str, context: Context) -> dict[str, Any]:
+    """Stops the session of a task whose end was requested, or that has ended without its agent.
+
+    A task whose agent reports has no worker to write its end, so that is written here.
+    """
+    store = task_store()
+    try:
+        task = store.find_task(task_id)
+    except TaskNotFound:
+        task = {}
+    is_over, reports = task.get("status") in FINAL_STATUSES, "last_report" in task
+    if not ("cancel_requested_at" in task or (is_over and reports)):
+        return _log_outcome("nothing_to_stop", "Nobody asked for this", task_id, context)
+    try:
+        agent_runtime().stop(task_id)
+    except Misconfigured as error:
+        return _log_outcome("nothing_to_stop", str(error), task_id, context)
+    except ClientError as error:
+        # Known to AgentCore only once its agent has been called: Lambda brings this event again.
+        if _error_code(error) != "ResourceNotFoundException" or not (is_over or reports):
+            raise
+    if reports:
+        store.report(task, Report(uuid.uuid4().hex, outcome=Outcome(error_code="cancelled")))
+    return _log_outcome("stopped", "The agent's session was stopped", task_id, context)
+
+
 def stop_session_after_task() -> bool:
     """Whether the session ends with its task even when all went well."""
     return os.environ.get("STOP_SESSION_AFTER_TASK", "").lower() == "true"
@@ -150,7 +200,8 @@ def stop_session_after_task() -> bool:
 class TaskRun:
     """One delivery of one event, from the claim to the outcome.
 
-    ``clock`` gives epoch seconds. ``timer`` makes the timers that write progress.
+    ``clock`` gives epoch seconds, ``monotonic`` those since anything. ``timer`` makes the timers
+    that write progress.
     """
 
     def __init__(
@@ -161,6 +212,7 @@ class TaskRun:
         context: Context,
         *,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         timer: Callable[[float, Callable[[], None]], Any] = threading.Timer,
     ) -> None:
@@ -169,9 +221,16 @@ class TaskRun:
         self.task = task
         self.context = context
         self.clock = clock
+        self.monotonic = monotonic
         self.sleep = sleep
         self.timer = timer
         self.started = clock()
+        self.right_since = -FRESH_SECONDS  # when the last write was sent that allows a start
+        base = os.environ.get("REPORTS_BASE_URL")
+        # Random, and no other token of the task's. Whoever has it can report.
+        self.secret = uuid.uuid4().hex if base else ""
+        url = f"{base}/tasks/{task.task_id}/reports"
+        self.report = {"url": url, "token": self.secret} if base else None
 
     def run(self) -> dict[str, Any]:
         """Claims the task, runs the agent and writes the outcome; returns what became of it."""
@@ -183,37 +242,40 @@ class TaskRun:
         except TaskNotFound as error:
             return self._outcome("deleted", str(error))
         reserve = min(RESERVE_SECONDS, RESERVE_SHARE * time_at_start)
-        seconds = self.time_left() - reserve
-        progress = Progress(self.store, claim, self.clock, self.timer)
-        outcome: Answer | AgentError
+        progress = Progress(self.store, claim, self.clock, self.timer, self._stop_session)
+        said: Answer | AgentError
         try:
-            # The task's own description: a repeated event could bring another one.
-            outcome = self.agent.run(
-                self.task.task_id, claim.task["description"], seconds, progress.say
+            said = self.agent.run(
+                self.task.task_id,
+                # The task's own: a repeated event could bring another one.
+                claim.task["description"],
+                self.time_left() - reserve,
+                lambda line: progress.say(self._hide(line)),
+                report=self.report,
+                before_start=lambda: self._renew_right(claim),
+                on_silence=lambda: self._is_over(claim),
             )
         except AgentError as error:
-            outcome = error
+            said = error
         except Exception:  # noqa: BLE001 - the last resort
             # Our own fault, but the agent may have run: the task must end, and not run again.
-            outcome = AgentLost("The worker failed.", traceback.format_exc())
-        answer = outcome if isinstance(outcome, Answer) else outcome.partial
-        if answer and self.time_left() < 2 * WRITE_SECONDS + LOG_SECONDS:
-            # A function with a short timeout keeps back less than the progress being written and
-            # the outcome may take. Once Lambda has cut one off it is too late for the log.
-            self._log_in_parts("answer, in case there is no time to write it", _kept(answer))
+            said = AgentLost("The worker failed.", traceback.format_exc())
         progress.close()
         # First the outcome, then the session of an agent that should not go on by itself; also if
         # the outcome could not be written.
         try:
-            if isinstance(outcome, Answer):
-                message = "Agent completed task successfully"
-                return self._end(claim, "completed", message, outcome)
-            return self._end(claim, "error", str(outcome), outcome.partial)
+            if isinstance(said, Accepted):
+                try:
+                    self._persist(lambda: self.store.accept_task(claim))
+                    return self._outcome("accepted", "The agent works on and reports")
+                except (StoreError, BotoCoreError, ClientError) as error:
+                    said = AgentLost("Nobody could take note that the agent reports.", repr(error))
+            return self._end(claim, said)
         finally:
-            if _ends_session(outcome):
+            if _ends_session(said):
                 self._stop_session()
             # Last, since it may be long.
-            self._log_rest(outcome)
+            self._log_rest(said)
 
     def time_left(self) -> float:
         """Seconds until Lambda ends this invocation."""
@@ -222,49 +284,104 @@ class TaskRun:
     def _claim(self) -> Claim:
         token = uuid.uuid4().hex
         function_end = self.clock() + self.time_left()
-        keep = max(self.time_left() - CLAIM_RETRY_SECONDS, 0)
+        digest = hashlib.sha256(self.secret.encode()).hexdigest() if self.secret else ""
 
         def claim() -> Claim:
             created_at = _created_if_by_hand(self.store, self.task)
-            return self.store.claim_task(self.task.task_id, token, function_end, created_at)
+            sent = self.monotonic()
+            claim = self.store.claim_task(
+                self.task.task_id, token, function_end, created_at, digest
+            )
+            # Found again, it may be as old as the outage that lost its answer.
+            self.right_since = sent if claim.is_fresh else self.right_since
+            return claim
 
         # The token stays the same from try to try, so a claim whose answer was lost is still ours.
-        return self._persist(claim, keep)
+        return self._persist(claim, max(self.time_left() - CLAIM_RETRY_SECONDS, 0))
 
-    def _end(
-        self, claim: Claim, status: str, message: str, answer: Answer | None
-    ) -> dict[str, Any]:
-        """Writes the outcome, trying as long as there is time; the answer is never lost."""
-        kept = _kept(answer) if answer else {}
+    def _renew_right(self, claim: Claim) -> None:
+        """Makes sure that the task waited for its agent within the last 10 s; raises AgentError."""
 
-        def write() -> None:
-            if status == "completed":
-                self.store.complete_task(claim, kept)
-            else:
-                self.store.fail_task(claim, message, kept)
+        def confirm() -> None:
+            sent = self.monotonic()
+            self.store.confirm_claim(claim)
+            self.right_since = sent
 
         try:
-            self._persist(write)
-        except ClaimLost as error:
-            # Final is final: a reader has ended the task, or somebody deleted it.
-            if kept:
-                self._log_in_parts("answer came too late", kept)
-            return self._outcome("lost", str(error))
-        except Exception as error:
-            if kept:
-                self._log_in_parts("answer could not be written", kept)
-                if _error_code(error) == "ValidationException":
-                    # DynamoDB will never take this answer; the task can still end without it.
-                    failure = AgentFailed("The agent's answer cannot be kept.")
-                    return self._end(claim, "error", str(failure), None)
-            self._outcome("lost", f"not written: {message}")
-            raise
-        return self._outcome(status, message)
+            while self.monotonic() - self.right_since >= FRESH_SECONDS:
+                self._persist(confirm, max(self.time_left() - CLAIM_RETRY_SECONDS, 0))
+        except (StoreError, BotoCoreError, ClientError) as error:
+            what = "It could not be made sure that the task still waits for the agent."
+            raise AgentNotStarted(what, repr(error)) from error
 
-    def _persist(self, write: Callable[[], T], keep: float = LOG_SECONDS) -> T:
+    def _is_over(self, claim: Claim) -> bool:
+        """Whether a silent agent need not be waited for: somebody asked for the end, or wrote it."""
+        try:
+            task = self.store.find_task(self.task.task_id)
+        except TaskNotFound:
+            return True
+        except (BotoCoreError, ClientError):
+            return False
+        return task.get("claim") != claim.token or "cancel_requested_at" in task
+
+    def _end(self, claim: Claim, said: Answer | AgentError) -> dict[str, Any]:
+        """Writes the outcome, trying as long as there is time; the answer is never lost."""
+        answer = said if isinstance(said, Answer) else said.partial
+        kept = self._hide(answer.kept() if answer else {})
+        error = said if isinstance(said, AgentError) else None
+        is_logged = False
+
+        def log_first() -> None:
+            nonlocal is_logged
+            if not is_logged and self.time_left() < 2 * WRITE_SECONDS + LOG_SECONDS:
+                # Once Lambda has cut a try off it is too late for the log.
+                self._log("answer, in case there is no time to write it", kept or said.raw)
+                is_logged = True
+
+        log_first()  # fitting takes its time too
+        outcome = Outcome.of(
+            kept, error.code if error else "", self._hide(str(error)) if error else ""
+        )
+        while True:
+            try:
+                self._persist(
+                    functools.partial(self.store.end_task, claim, outcome), before=log_first
+                )
+            except CancelRequested:
+                outcome = outcome.cancelled(error.consequence if error else MAY_HAVE_ACTED)
+            except ClaimLost as lost:
+                # Final is final: a reader has ended the task, or somebody deleted it.
+                self._log("answer came too late", kept)
+                return self._outcome("lost", str(lost))
+            except Exception as failure:
+                if is_refused_for_good(failure) and outcome.parts:
+                    # What AWS counts is larger than what is counted here.
+                    shorter = outcome.shorter()
+                    if shorter is None:
+                        self._log("answer could not be written", kept)
+                    outcome = shorter or Outcome(
+                        error_code=ANSWER_TOO_LARGE,
+                        error_message=f"The agent's answer cannot be kept. {MAY_HAVE_ACTED}",
+                    )
+                    continue
+                if not is_logged:
+                    self._log("answer could not be written", kept)
+                self._outcome("lost", f"not written: {outcome.message()}")
+                raise
+            else:
+                status = outcome.attributes()["status"]
+                return self._outcome(status, outcome.message(), outcome.error_code)
+
+    def _persist(
+        self,
+        write: Callable[[], T],
+        keep: float = LOG_SECONDS,
+        before: Callable[[], None] = lambda: None,
+    ) -> T:
         """Does ``write`` until DynamoDB takes it, or until ``keep`` seconds and a try are left."""
         backoff = 0.2
         while True:
+            before()
             try:
                 return write()
             except (BotoCoreError, ClientError) as error:
@@ -286,39 +403,28 @@ class TaskRun:
         except (BotoCoreError, ClientError) as error:
             log("WARNING", "session not stopped", task_id=self.task.task_id, detail=repr(error))
 
-    def _outcome(self, outcome: str, message: str) -> dict[str, Any]:
-        log(
-            "ERROR" if outcome in ("error", "lost") else "INFO",
-            message,
-            outcome=outcome,
-            task_id=self.task.task_id,
-            request_id=self.context.aws_request_id,
-            duration_ms=round((self.clock() - self.started) * 1000),
-        )
-        return {"task_id": self.task.task_id, "outcome": outcome, "message": message}
+    def _outcome(self, outcome: str, message: str, error_code: str = "") -> dict[str, Any]:
+        fields: dict[str, Any] = {"duration_ms": round((self.clock() - self.started) * 1000)}
+        fields |= {"error_code": error_code} if error_code else {}
+        return _log_outcome(outcome, message, self.task.task_id, self.context, **fields)
 
-    def _log_rest(self, outcome: Answer | AgentError) -> None:
+    def _log_rest(self, said: Answer | AgentError) -> None:
         """Logs what the task does not show."""
-        answer = outcome if isinstance(outcome, Answer) else outcome.partial
-        if isinstance(outcome, AgentError):
-            self._log_in_parts("agent run failed", outcome.detail)
-        if outcome.raw:
-            self._log_in_parts("not understood", outcome.raw)
+        answer = said if isinstance(said, Answer) else said.partial
+        if isinstance(said, AgentError):
+            self._log("agent run failed", said.detail)
+        if said.raw:
+            self._log("not understood", said.raw)
         for email in answer.unmatched_emails if answer else ():
-            self._log_in_parts("e-mail to nobody among the vendors", email)
+            self._log("e-mail to nobody among the vendors", email)
 
-    def _log_in_parts(self, what: str, value: Any) -> None:
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        parts = range(0, max(len(text), 1), LOG_PART_CHARACTERS)
-        for number, start in enumerate(parts, start=1):
-            log(
-                "WARNING",
-                what,
-                task_id=self.task.task_id,
-                part=number,
-                parts=len(parts),
-                text=text[start : start + LOG_PART_CHARACTERS],
-            )
+    def _log(self, what: str, value: Any) -> None:
+        if value:
+            log_in_parts(what, self._hide(value), task_id=self.task.task_id)
+
+    def _hide(self, value: Any) -> Any:
+        """What an agent says, without its token wherever it says that."""
+        return without(self.secret, value)
 
 
 class Progress:
@@ -326,7 +432,8 @@ class Progress:
 
     A timer writes, so that a line is seen though the agent falls silent after it, and so that a
     slow DynamoDB never keeps the agent's stream from being read. A write that fails leaves its
-    lines in the claim: they ride in the next one, the last of which is the outcome's.
+    lines in the claim: they ride in the next one, the last of which is the outcome's. One that is
+    refused since somebody asked for the task's end is the last: ``on_cancel`` is called.
     """
 
     def __init__(
@@ -335,11 +442,13 @@ class Progress:
         claim: Claim,
         clock: Callable[[], float],
         timer: Callable[[float, Callable[[], None]], Any],
+        on_cancel: Callable[[], None],
     ) -> None:
         self.store = store
         self.claim = claim
         self.clock = clock
         self.make_timer = timer
+        self.on_cancel = on_cancel
         self.timer: Any = None
         self.lines: list[tuple[str, str]] = []
         self.last_write = -PROGRESS_INTERVAL_SECONDS
@@ -352,7 +461,7 @@ class Progress:
         """Takes one line; returns at once."""
         with self.state:
             self.lines.append((timestamp(self.clock()), message))
-            if self.timer is None:
+            if self.timer is None and not self.closed:
                 wait = self.last_write + PROGRESS_INTERVAL_SECONDS - self.clock()
                 # A clock that is set back must not silence the agent.
                 wait = min(max(wait, 0.0), PROGRESS_INTERVAL_SECONDS)
@@ -370,6 +479,7 @@ class Progress:
             self._note_lines()
 
     def _write(self) -> None:
+        is_cancelled = False
         with self.writing:
             with self.state:
                 if self.closed:
@@ -379,6 +489,8 @@ class Progress:
             self._note_lines()
             try:
                 self.store.record_progress(self.claim)
+            except CancelRequested:
+                self.closed = is_cancelled = True
             except Exception as error:  # noqa: BLE001 - progress is never worth a task
                 log(
                     "WARNING",
@@ -386,12 +498,14 @@ class Progress:
                     task_id=self.claim.task["id"],
                     detail=repr(error),
                 )
+        if is_cancelled:
+            self.on_cancel()
 
     def _note_lines(self) -> None:
         with self.state:
             lines, self.lines = self.lines, []
         for ts, message in lines:
-            self.claim.note(ts, message)
+            self.claim.timeline.note(ts, message)
 
 
 def _created_if_by_hand(store: TaskStore, task: TaskEvent) -> str:
@@ -406,47 +520,37 @@ def _fail_misconfigured(
     store: TaskStore, task: TaskEvent, message: str, context: Context
 ) -> dict[str, Any]:
     """Ends a pending task at once, since no delivery of its event can run the agent."""
-    started = time.monotonic()
-    try:
+    outcome = "deleted"
+    with suppress(TaskNotFound):
+        created_at = _created_if_by_hand(store, task)
         found = store.fail_pending_task(
-            task.task_id, "Agent error", message, "misconfigured", _created_if_by_hand(store, task)
+            task.task_id, "Agent error", message, NOT_CONFIGURED, created_at
         )
-    except TaskNotFound:
-        outcome = "deleted"
-    else:
-        outcome = "error" if found.get("error_code") == "misconfigured" else "not_claimed"
-    log(
-        "ERROR",
-        message,
-        outcome=outcome,
-        task_id=task.task_id,
-        request_id=context.aws_request_id,
-        duration_ms=round((time.monotonic() - started) * 1000),
-    )
-    return {"error": message, "code": "not_configured", "task_id": task.task_id}
+        outcome = "error" if found.get("error_code") == NOT_CONFIGURED else "not_claimed"
+    _log_outcome(outcome, message, task.task_id, context, level="ERROR", error_code=NOT_CONFIGURED)
+    return {"error": message, "code": NOT_CONFIGURED, "task_id": task.task_id}
 
 
-def _kept(answer: Answer) -> dict[str, Any]:
-    """What the store keeps of an answer."""
-    return {
-        "agent_response": answer.agent_response,
-        "vendors": answer.vendors,
-        "quotes": answer.quotes,
-        "emails_sent": answer.emails_sent,
-    }
+def _log_outcome(
+    outcome: str, message: str, task_id: str, context: Context, level: str = "", **fields: Any
+) -> dict[str, Any]:
+    """Logs what became of an event, once for each; returns it too."""
+    level = level or ("ERROR" if outcome in ("error", "lost") else "INFO")
+    where = {"outcome": outcome, "task_id": task_id, "request_id": context.aws_request_id}
+    log(level, message, **where, **fields)
+    return {"task_id": task_id, "outcome": outcome, "message": message}
 
 
-def _ends_session(outcome: Answer | AgentError) -> bool:
+def _ends_session(said: Answer | AgentError) -> bool:
     """Whether the task's session ought to end now: its agent may be at work, or it costs money."""
-    if isinstance(outcome, AgentNotStarted):
+    if isinstance(said, (AgentNotStarted, Accepted)):
         return False
-    return stop_session_after_task() or (isinstance(outcome, AgentError) and outcome.still_running)
+    return stop_session_after_task() or (isinstance(said, AgentError) and said.still_running)
 
 
 def _is_hopeless(error: Exception) -> bool:
     """Whether DynamoDB would refuse the same write again."""
-    return _error_code(error) in (
-        "ValidationException",
+    return is_refused_for_good(error) or _error_code(error) in (
         "AccessDeniedException",
         "ResourceNotFoundException",
     )

@@ -15,7 +15,7 @@ from botocore.config import Config
 from moto import mock_aws
 
 import aws_lambda
-import dynamodb_helpers
+import dynamodb_items
 from local import REGION
 from local.aws import LocalStack, local_stack
 from tests.api.contract import CheckedApi
@@ -77,7 +77,7 @@ def dynamodb(aws: None) -> Any:
 @pytest.fixture
 def table_name(dynamodb: Any) -> str:
     """An empty table in moto, made from the project's own definition."""
-    dynamodb.create_table(TableName=TABLE_NAME, **dynamodb_helpers.TABLE_DEFINITION)
+    dynamodb.create_table(TableName=TABLE_NAME, **dynamodb_items.TABLE_DEFINITION)
     return TABLE_NAME
 
 

@@ -18,10 +18,11 @@ import pytest
 from botocore.config import Config
 
 import lambda_function
-from dynamodb_helpers import TABLE_DEFINITION, TaskStore
+from dynamodb_helpers import TaskStore
+from dynamodb_items import TABLE_DEFINITION
 from local import REGION
 from local.aws import LocalStack
-from tasks import PENDING_SECONDS, epoch, timestamp
+from tasks import PENDING_SECONDS, Outcome, epoch, timestamp
 from tests.api import contract
 from tests.conftest import Deployment
 
@@ -220,7 +221,7 @@ def test_a_poll_is_one_read_and_a_large_answers_parts_are_read_only_when_they_ar
     task_id = _created(api)
     claim = api.store.claim_task(task_id, "token", time.time() + 600)
     answer = {"agent_response": "x" * 1_000_000, "vendors": [], "quotes": [], "emails_sent": 0}
-    api.store.complete_task(claim, answer)
+    api.store.end_task(claim, Outcome.of(answer))
     api.calls.take()
 
     shown = api("GET", f"/tasks/{task_id}")

@@ -29,7 +29,7 @@ from local import REGION, faults
 from local.aws import AGENT_RUNTIME_ARN, LocalStack, local_stack
 from local.processes import Program
 from local.vendors import build_answer, progress_lines
-from tasks import PENDING_EXPIRED, PROCESSING_EXPIRED
+from tasks import EXPIRED
 from tests.api.contract import CheckedApi
 from tests.api.test_end_to_end import (
     COMPLETED,
@@ -463,8 +463,8 @@ def test_a_task_whose_worker_and_whose_failure_both_got_lost_stays_pending_and_e
     assert stack.task(task_id)["status"] == "pending"
     backdate(stack, task_id)
     task = stack.task(task_id)
-    assert (task["status"], task["error_message"]) == ("error", PENDING_EXPIRED)
-    assert messages(task) == [CREATED, PENDING_EXPIRED]
+    assert (task["status"], task["error_message"]) == ("error", EXPIRED["not_started"])
+    assert messages(task) == [CREATED, EXPIRED["not_started"]]
     assert stack.agent_runs(task_id) == 0
 
 
@@ -525,8 +525,8 @@ def test_a_claim_that_fails_in_every_delivery_ends_the_task_16_minutes_after_its
 
     backdate(stack, task_id)
     task = stack.task(task_id)
-    assert (task["status"], task["error_message"]) == ("error", PENDING_EXPIRED)
-    assert messages(task) == [CREATED, PENDING_EXPIRED]
+    assert (task["status"], task["error_message"]) == ("error", EXPIRED["not_started"])
+    assert messages(task) == [CREATED, EXPIRED["not_started"]]
     assert stack.agent_runs(task_id) == 0
 
 
@@ -623,8 +623,8 @@ def test_an_outcome_that_is_never_written_is_in_the_log_and_the_task_ends(
     assert answer["agent_response"] == build_answer(PROMPT)["response"]
     backdate(stack, task_id)
     task = stack.task(task_id)
-    assert (task["status"], task["error_message"]) == ("error", PROCESSING_EXPIRED)
-    assert messages(task) == [CREATED, *STARTED, PROCESSING_EXPIRED]
+    assert (task["status"], task["error_message"]) == ("error", EXPIRED["worker_lost"])
+    assert messages(task) == [CREATED, *STARTED, EXPIRED["worker_lost"]]
     assert stack.agent_runs(task_id) == 1
 
 
@@ -638,7 +638,7 @@ def test_an_answer_after_the_deadline_is_logged_and_does_not_change_what_was_fin
     backdate(stack, task_id)
     task = stack.task(task_id)
 
-    assert (task["status"], task["error_message"]) == ("error", PROCESSING_EXPIRED)
+    assert (task["status"], task["error_message"]) == ("error", EXPIRED["worker_lost"])
     assert stack.wait_for_outcomes(task_id, 1) == ["lost"]
     assert stack.logged("valro-worker", task_id, "answer came too late")
     assert stack.task(task_id) == task
@@ -683,8 +683,8 @@ def test_a_read_that_cannot_end_an_overdue_task_leaves_that_to_the_next_read(
         stack.api.request("GET", f"/tasks/{task_id}")
     task = stack.task(task_id)
 
-    assert (task["status"], task["error_message"]) == ("error", PENDING_EXPIRED)
-    assert messages(task) == [CREATED, PENDING_EXPIRED]
+    assert (task["status"], task["error_message"]) == ("error", EXPIRED["not_started"])
+    assert messages(task) == [CREATED, EXPIRED["not_started"]]
 
 
 # Processes that die
@@ -734,8 +734,8 @@ def test_a_worker_killed_in_mid_stream_is_not_replaced(stack: FaultyDeployment):
     assert stack.task(task_id)["status"] == "processing"
     backdate(stack, task_id)
     task = stack.task(task_id)
-    assert (task["status"], task["error_message"]) == ("error", PROCESSING_EXPIRED)
-    lines = ["Waiting for a vendor to answer", PROCESSING_EXPIRED]
+    assert (task["status"], task["error_message"]) == ("error", EXPIRED["worker_lost"])
+    lines = ["Waiting for a vendor to answer", EXPIRED["worker_lost"]]
     assert messages(task) == [CREATED, *STARTED, *lines]
     assert stack.agent_runs(task_id) == 1
 
@@ -751,7 +751,7 @@ def test_a_worker_killed_while_it_writes_the_outcome_is_not_replaced(stack: Faul
 
     backdate(stack, task_id)
     task = stack.task(task_id)
-    assert (task["status"], task["error_message"]) == ("error", PROCESSING_EXPIRED)
+    assert (task["status"], task["error_message"]) == ("error", EXPIRED["worker_lost"])
     assert stack.agent_runs(task_id) == 1
 
 

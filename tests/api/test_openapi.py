@@ -18,6 +18,7 @@ from openapi_spec_validator import validate
 import http_events
 import lambda_function
 from dynamodb_helpers import TaskStore
+from tasks import Outcome
 from tests.api import contract
 from tests.api.contract import (
     ContractBroken,
@@ -167,7 +168,7 @@ def test_a_task_is_described_at_every_moment_of_its_life(api: Api):
     api("GET", f"/tasks/{task_id}")
 
     claim = api.store.claim_task(task_id, "token", function_end=2_000_000_000)
-    claim.note(claim.last_ts, "Looking for painters")
+    claim.timeline.note(claim.timeline.last_ts, "Looking for painters")
     api.store.record_progress(claim)
     api("GET", f"/tasks/{task_id}")
     answer = {
@@ -176,16 +177,19 @@ def test_a_task_is_described_at_every_moment_of_its_life(api: Api):
         "quotes": [{"text": "about $300"}, {}],
         "emails_sent": 2,
     }
-    api.store.complete_task(claim, answer)
+    api.store.end_task(claim, Outcome.of(answer))
     api("GET", f"/tasks/{task_id}")
 
     large = api.store.claim_task(api.create("large"), "token", function_end=2_000_000_000)
-    api.store.complete_task(large, answer | {"agent_response": "x" * 4_000_000})
+    api.store.end_task(large, Outcome.of(answer | {"agent_response": "x" * 4_000_000}))
     shown = api("GET", f"/tasks/{large.task['id']}")
     assert json.loads(shown["body"])["agent_response_truncated"] is True
 
     failed = api.store.claim_task(api.create("failed"), "token", function_end=2_000_000_000)
-    api.store.fail_task(failed, "The agent failed.", {"agent_response": "I have only begun"})
+    api.store.end_task(
+        failed,
+        Outcome.of({"agent_response": "I have only begun"}, "agent_failed", "The agent failed."),
+    )
     api("GET", f"/tasks/{failed.task['id']}")
     api("GET", "/tasks")
 

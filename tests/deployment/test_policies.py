@@ -16,7 +16,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-import dynamodb_helpers
+import dynamodb_items
 from dynamodb_helpers import TaskStore
 from local import REGION
 from local.aws import AGENT_RUNTIME_ARN, Api, LocalStack
@@ -76,7 +76,7 @@ class Backend:
     def lists_without_an_index(self) -> bool:
         """Scans, as for a table whose index is still being filled."""
         dynamodb = self.stack.client("dynamodb")
-        index = dynamodb_helpers.TABLE_DEFINITION["GlobalSecondaryIndexes"][0]
+        index = dynamodb_items.TABLE_DEFINITION["GlobalSecondaryIndexes"][0]
         dynamodb.update_table(
             TableName=self.table,
             GlobalSecondaryIndexUpdates=[{"Delete": {"IndexName": index["IndexName"]}}],
@@ -86,7 +86,7 @@ class Backend:
         finally:
             dynamodb.update_table(
                 TableName=self.table,
-                AttributeDefinitions=dynamodb_helpers.TABLE_DEFINITION["AttributeDefinitions"],
+                AttributeDefinitions=dynamodb_items.TABLE_DEFINITION["AttributeDefinitions"],
                 GlobalSecondaryIndexUpdates=[{"Create": index}],
             )
 

@@ -8,7 +8,7 @@ import pytest
 from cfnlint.api import ManualArgs, lint
 from cfnlint.decode import cfn_yaml
 
-import dynamodb_helpers
+import dynamodb_items
 import lambda_function
 import tasks
 from tests.deployment.operators import ROOT
@@ -69,7 +69,7 @@ def test_cfn_lint_finds_nothing():
 def test_the_table_is_the_one_that_the_store_defines(resources: dict[str, Any]):
     table = resources["Table"]["Properties"]
 
-    definition = dynamodb_helpers.TABLE_DEFINITION
+    definition = dynamodb_items.TABLE_DEFINITION
     assert {key: table[key] for key in definition} == definition
     assert table["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
     assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}

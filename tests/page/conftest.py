@@ -20,6 +20,7 @@ import lambda_function
 from dynamodb_helpers import TaskStore
 from local.page_server import serve_page
 from local.vendors import build_answer
+from tasks import Outcome
 from tests.api import contract
 
 CHROMIUM_OPTIONS = [
@@ -120,7 +121,7 @@ class Backend:
         self.store.record_progress(claim)
 
     def complete(self, claim: Any, **answer: Any) -> None:
-        self.store.complete_task(claim, ANSWER | answer)
+        self.store.end_task(claim, Outcome.of(ANSWER | answer))
 
     def answer(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Any:
         """What the function says to a request, checked against openapi.yaml."""

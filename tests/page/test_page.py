@@ -21,6 +21,7 @@ import lambda_function
 from local.faults import odd_answer
 from local.page_server import render_page, serve_page
 from local.vendors import build_answer, progress_lines
+from tasks import Outcome
 from tests.conftest import Deployment, eventually
 from tests.page.conftest import (
     ANSWER,
@@ -349,7 +350,10 @@ def test_a_failed_task_is_tried_again_as_a_new_one_only_after_a_question(
     backend: Backend, page_url: str, visit: Open
 ):
     task_id = backend.create()
-    backend.store.fail_task(backend.claim(task_id), "The vendor directory is closed today.")
+    backend.store.end_task(
+        backend.claim(task_id),
+        Outcome.of({}, "agent_failed", "The vendor directory is closed today."),
+    )
     page = visit(f"{page_url}#/tasks/{task_id}")
     expect(page.locator("#failure")).to_contain_text("The vendor directory is closed today.")
 
@@ -377,7 +381,9 @@ def test_a_failure_is_told_once_in_the_notice_and_by_its_kind_in_the_timeline(
     backend: Backend, page_url: str, visit: Open
 ):
     task_id = backend.create()
-    backend.store.fail_task(backend.claim(task_id), "The directory is closed.")
+    backend.store.end_task(
+        backend.claim(task_id), Outcome.of({}, "agent_failed", "The directory is closed.")
+    )
 
     page = visit(f"{page_url}#/tasks/{task_id}")
 
@@ -567,7 +573,7 @@ def test_what_users_and_agents_write_is_text_never_markup(
         quotes=[{"vendor": MARKUP, "price": MARKUP, "currency": MARKUP, MARKUP: MARKUP}],
     )
     failed = backend.claim(backend.create(MARKUP))
-    backend.store.fail_task(failed, MARKUP)
+    backend.store.end_task(failed, Outcome.of({}, "agent_failed", MARKUP))
 
     page = visit(f"{page_url}#/tasks/{task_id}")
     expect(page.locator("#answer")).to_have_text(MARKUP)
@@ -667,7 +673,9 @@ def test_axe_findsno_violation(
     completed = backend.create()
     backend.complete(backend.claim(completed))
     failed = backend.create("Find me a painter")
-    backend.store.fail_task(backend.claim(failed), "The agent failed.")
+    backend.store.end_task(
+        backend.claim(failed), Outcome.of({}, "agent_failed", "The agent failed.")
+    )
     processing = backend.create("Find me a plumber")
     backend.claim(processing)
     backend.create("Find me a cleaner")

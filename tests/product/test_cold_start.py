@@ -12,7 +12,8 @@ from moto import mock_aws
 import aws_lambda
 import dynamodb_helpers
 from aws_lambda import prepare
-from dynamodb_helpers import TABLE_DEFINITION
+from dynamodb_items import TABLE_DEFINITION
+from tasks import Outcome
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -94,7 +95,7 @@ def test_the_deployed_client_reads_every_type_that_the_store_writes(
         store.create_task("task-1", "Find me a painter")
         claim = store.claim_task("task-1", "token", store.clock() + 600)
         answer = {"agent_response": "ü" * 200_000, "vendors": [{"price": 1.5}], "quotes": []}
-        store.complete_task(claim, answer | {"emails_sent": 3})
+        store.end_task(claim, Outcome.of(answer | {"emails_sent": 3}))
         task = store.with_answer(store.get_task("task-1", "public"))
     dynamodb_helpers.task_store.cache_clear()
     aws_lambda.aws_session.cache_clear()

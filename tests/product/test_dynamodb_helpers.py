@@ -19,17 +19,17 @@ from hypothesis import strategies as st
 
 import aws_lambda
 import dynamodb_helpers
+import dynamodb_pages
 import tasks
 from dynamodb_helpers import (
-    TABLE_DEFINITION,
     Claim,
     ClaimLost,
-    StoreBusy,
     TaskNotClaimable,
     TaskNotFound,
     TaskStore,
 )
-from dynamodb_items import InvalidCursor, decode_cursor, encode_cursor
+from dynamodb_items import TABLE_DEFINITION, InvalidCursor, decode_cursor, encode_cursor
+from dynamodb_pages import StoreBusy
 from tasks import (
     CHUNK_CHARACTERS,
     DEADLINE_MARGIN_SECONDS,
@@ -42,6 +42,7 @@ from tasks import (
     MAXIMUM_EVENT_AGE_SECONDS,
     PUBLIC_OWNER,
     InvalidDescription,
+    Outcome,
     clean_description,
     epoch,
     fit_answer,
@@ -328,7 +329,7 @@ class TestClaim:
         create(store)
         network.plan("update_item", resent)
         claim = store.claim_task("task-1", "mine", NOW + 600)
-        store.complete_task(claim, ANSWER)
+        store.end_task(claim, Outcome.of(ANSWER))
         assert messages(seen(store)) == COMPLETED
 
     def test_a_claim_whose_answer_was_lost_is_held_by_the_same_token(
@@ -339,7 +340,7 @@ class TestClaim:
         with pytest.raises(ReadTimeoutError):
             store.claim_task("task-1", "mine", NOW + 600)
         claim = store.claim_task("task-1", "mine", NOW + 600)
-        store.complete_task(claim, ANSWER)
+        store.end_task(claim, Outcome.of(ANSWER))
         assert messages(seen(store)) == COMPLETED
 
     def test_a_lost_answer_does_not_give_another_worker_the_claim(
@@ -358,9 +359,9 @@ class TestClaim:
     ):
         claim = claimed(store)
         if end == "complete":
-            store.complete_task(claim, ANSWER)
+            store.end_task(claim, Outcome.of(ANSWER))
         else:
-            store.fail_task(claim, "No vendors")
+            store.end_task(claim, Outcome.of({}, "agent_failed", "No vendors"))
         before = stored(store)
         for token in (claim.token, "theirs"):
             with pytest.raises(TaskNotClaimable):
@@ -400,8 +401,8 @@ class TestClaim:
         task = create(store)
         clock.now -= 2
         claim = store.claim_task("task-1", "mine", NOW + 600, task["created_at"])
-        claim.note(timestamp(clock.now), "Looking for painters")
-        store.complete_task(claim, ANSWER)
+        claim.timeline.note(timestamp(clock.now), "Looking for painters")
+        store.end_task(claim, Outcome.of(ANSWER))
         task = seen(store)
         assert runs_forward(task)
         assert task["updated_at"] == timestamp(NOW)
@@ -410,10 +411,10 @@ class TestClaim:
 class TestProgress:
     def test_lines_are_appended_as_they_come(self, store: TaskStore, clock: Clock):
         claim = claimed(store)
-        claim.note(timestamp(NOW + 1), "Found 3 vendors")
+        claim.timeline.note(timestamp(NOW + 1), "Found 3 vendors")
         store.record_progress(claim)
-        claim.note(timestamp(NOW + 2), "Wrote to Queen City Lawns")
-        claim.note(timestamp(NOW + 3), "Wrote to Myers Park Gardens")
+        claim.timeline.note(timestamp(NOW + 2), "Wrote to Queen City Lawns")
+        claim.timeline.note(timestamp(NOW + 3), "Wrote to Myers Park Gardens")
         clock.now += 4
         store.record_progress(claim)
         task = seen(store)
@@ -441,13 +442,13 @@ class TestProgress:
         self, store: TaskStore, network: Network, loss: Callable[..., Any], later: int
     ):
         claim = claimed(store)
-        claim.note(timestamp(NOW), "first")
-        claim.note(timestamp(NOW), "second")
+        claim.timeline.note(timestamp(NOW), "first")
+        claim.timeline.note(timestamp(NOW), "second")
         network.plan("update_item", loss)
         with pytest.raises(ReadTimeoutError):
             store.record_progress(claim)
         for number in range(later):
-            claim.note(timestamp(NOW), f"later {number}")
+            claim.timeline.note(timestamp(NOW), f"later {number}")
         store.record_progress(claim)
         assert messages(seen(store))[3:] == ["first", "second", "later 0", "later 1"][: 2 + later]
 
@@ -456,32 +457,32 @@ class TestProgress:
         self, store: TaskStore, network: Network, loss: Callable[..., Any]
     ):
         claim = claimed(store)
-        claim.note(timestamp(NOW), "first")
+        claim.timeline.note(timestamp(NOW), "first")
         network.plan("update_item", loss)
         with pytest.raises(ReadTimeoutError):
             store.record_progress(claim)
-        claim.note(timestamp(NOW), "second")
-        store.complete_task(claim, ANSWER)
+        claim.timeline.note(timestamp(NOW), "second")
+        store.end_task(claim, Outcome.of(ANSWER))
         assert messages(seen(store)) == [*COMPLETED[:3], "first", "second", COMPLETED[3]]
 
     def test_lines_ride_in_an_outcome_too_large_for_one_item(
         self, store: TaskStore, network: Network
     ):
         claim = claimed(store)
-        claim.note(timestamp(NOW), "first")
+        claim.timeline.note(timestamp(NOW), "first")
         network.plan("update_item", answer_lost)
         with pytest.raises(ReadTimeoutError):
             store.record_progress(claim)
-        claim.note(timestamp(NOW), "second")
-        store.complete_task(claim, {"agent_response": noise(MAX_INLINE_ANSWER_BYTES + 1)})
+        claim.timeline.note(timestamp(NOW), "second")
+        store.end_task(claim, Outcome.of({"agent_response": noise(MAX_INLINE_ANSWER_BYTES + 1)}))
         assert messages(seen(store)) == [*COMPLETED[:3], "first", "second", COMPLETED[3]]
 
     def test_a_resent_write_appends_its_lines_once(self, store: TaskStore, network: Network):
         claim = claimed(store)
-        claim.note(timestamp(NOW), "first")
+        claim.timeline.note(timestamp(NOW), "first")
         network.plan("update_item", resent)
         store.record_progress(claim)
-        claim.note(timestamp(NOW), "second")
+        claim.timeline.note(timestamp(NOW), "second")
         store.record_progress(claim)
         assert messages(seen(store))[3:] == ["first", "second"]
 
@@ -489,24 +490,24 @@ class TestProgress:
         self, store: TaskStore, network: Network
     ):
         claim = claimed(store)
-        claim.note(timestamp(NOW), "first")
+        claim.timeline.note(timestamp(NOW), "first")
         network.plan("update_item", answer_lost)
         with pytest.raises(ReadTimeoutError):
             store.record_progress(claim)
-        claim.note(timestamp(NOW), "second")
+        claim.timeline.note(timestamp(NOW), "second")
         # The next write meets the first one's line; the one after it goes on behind that line.
         network.plan("update_item", arrives)
         network.plan("update_item", answer_lost)
         with pytest.raises(ReadTimeoutError):
             store.record_progress(claim)
-        store.complete_task(claim, ANSWER)
+        store.end_task(claim, Outcome.of(ANSWER))
         assert messages(seen(store)) == [*COMPLETED[:3], "first", "second", COMPLETED[3]]
 
     def test_a_task_that_ended_meanwhile_takes_no_more_lines(self, store: TaskStore, clock: Clock):
         claim = claimed(store)
         clock.now += 700
         ended = seen(store)
-        claim.note(timestamp(clock.now), "Still here")
+        claim.timeline.note(timestamp(clock.now), "Still here")
         with pytest.raises(ClaimLost) as lost:
             store.record_progress(claim)
         assert lost.value.task == ended
@@ -515,7 +516,7 @@ class TestProgress:
     def test_a_deleted_task_takes_no_more_lines(self, store: TaskStore, dynamodb: Any):
         claim = claimed(store)
         dynamodb.delete_item(TableName=store.table_name, Key={"id": {"S": "task-1"}})
-        claim.note(timestamp(NOW), "Still here")
+        claim.timeline.note(timestamp(NOW), "Still here")
         with pytest.raises(ClaimLost, match="gone"):
             store.record_progress(claim)
         assert everything(store) == []
@@ -524,24 +525,24 @@ class TestProgress:
         self, store: TaskStore, network: Network
     ):
         claim = claimed(store)
-        claim.note(timestamp(NOW), "first")
+        claim.timeline.note(timestamp(NOW), "first")
         network.plan("update_item", throttled)
         with pytest.raises(ClientError, match="Slow down"):
             store.record_progress(claim)
-        assert [event["message"] for event in claim.unwritten] == ["first"]
+        assert [event["message"] for event in claim.timeline.unwritten] == ["first"]
 
     def test_a_clock_that_is_set_back_does_not_turn_the_timeline_round(self, store: TaskStore):
         claim = claimed(store)
-        claim.note(timestamp(NOW + 10), "later")
-        claim.note(timestamp(NOW - 10), "earlier")
+        claim.timeline.note(timestamp(NOW + 10), "later")
+        claim.timeline.note(timestamp(NOW - 10), "earlier")
         store.record_progress(claim)
         assert runs_forward(seen(store))
 
     def test_after_200_lines_one_says_that_no_more_are_kept(self, store: TaskStore):
         claim = claimed(store)
         for number in range(MAX_AGENT_EVENTS + 50):
-            claim.note(timestamp(NOW), f"line {number}")
-        store.complete_task(claim, ANSWER)
+            claim.timeline.note(timestamp(NOW), f"line {number}")
+        store.end_task(claim, Outcome.of(ANSWER))
         said = messages(seen(store))[3:-1]
         assert said[:-1] == [f"line {number}" for number in range(MAX_AGENT_EVENTS)]
         assert said[-1] == "further progress not recorded"
@@ -549,17 +550,17 @@ class TestProgress:
     def test_exactly_200_lines_are_kept_and_no_more_is_said(self, store: TaskStore):
         claim = claimed(store)
         for number in range(MAX_AGENT_EVENTS):
-            claim.note(timestamp(NOW), f"line {number}")
-        store.complete_task(claim, ANSWER)
+            claim.timeline.note(timestamp(NOW), f"line {number}")
+        store.end_task(claim, Outcome.of(ANSWER))
         assert messages(seen(store))[-2] == f"line {MAX_AGENT_EVENTS - 1}"
 
     def test_the_cap_counts_across_writes(self, store: TaskStore):
         claim = claimed(store)
         for number in range(MAX_AGENT_EVENTS + 5):
-            claim.note(timestamp(NOW), f"line {number}")
+            claim.timeline.note(timestamp(NOW), f"line {number}")
             if number % 40 == 0:
                 store.record_progress(claim)
-        store.complete_task(claim, ANSWER)
+        store.end_task(claim, Outcome.of(ANSWER))
         said = messages(seen(store))[3:-1]
         assert len(said) == MAX_AGENT_EVENTS + 1
         assert said.count("further progress not recorded") == 1
@@ -568,8 +569,8 @@ class TestProgress:
     def test_the_lines_weigh_64_kb_at_most(self, store: TaskStore, character: str):
         claim = claimed(store)
         for _ in range(MAX_AGENT_EVENTS):
-            claim.note(timestamp(NOW), character * 1000)
-        store.complete_task(claim, ANSWER)
+            claim.timeline.note(timestamp(NOW), character * 1000)
+        store.end_task(claim, Outcome.of(ANSWER))
         said = messages(seen(store))[3:-1]
         assert said[-1] == "further progress not recorded"
         weight = sum(len(message.encode()) for message in said)
@@ -577,7 +578,7 @@ class TestProgress:
 
     def test_a_line_is_cut_at_1000_characters(self, store: TaskStore):
         claim = claimed(store)
-        claim.note(timestamp(NOW), "é" * 1001)
+        claim.timeline.note(timestamp(NOW), "é" * 1001)
         store.record_progress(claim)
         assert messages(seen(store))[-1] == "é" * 1000
 
@@ -586,7 +587,7 @@ class TestComplete:
     def test_three_writes_take_a_task_from_nothing_to_completed(
         self, store: TaskStore, network: Network
     ):
-        store.complete_task(claimed(store), ANSWER)
+        store.end_task(claimed(store), Outcome.of(ANSWER))
         assert network.writes == ["put_item", "update_item", "update_item"]
         task = seen(store)
         assert messages(task) == COMPLETED
@@ -594,7 +595,7 @@ class TestComplete:
         assert task["status"] == "completed"
 
     def test_the_answer_comes_back_as_it_was(self, store: TaskStore):
-        store.complete_task(claimed(store), ANSWER)
+        store.end_task(claimed(store), Outcome.of(ANSWER))
         task = seen(store)
         assert {name: task[name] for name in ANSWER} == ANSWER
 
@@ -605,7 +606,7 @@ class TestComplete:
         claim = claimed(store)
         network.plan("update_item", resent)
         network.plan("transact_write_items", resent)
-        store.complete_task(claim, answer)
+        store.end_task(claim, Outcome.of(answer))
         task = seen(store)
         assert messages(task) == COMPLETED
         assert task["agent_response"] == answer["agent_response"]
@@ -619,8 +620,8 @@ class TestComplete:
         network.plan("update_item", loss)
         network.plan("transact_write_items", loss)
         with pytest.raises(ReadTimeoutError):
-            store.complete_task(claim, answer)
-        store.complete_task(claim, answer)
+            store.end_task(claim, Outcome.of(answer))
+        store.end_task(claim, Outcome.of(answer))
         task = seen(store)
         assert messages(task) == COMPLETED
         assert task["agent_response"] == answer["agent_response"]
@@ -634,7 +635,7 @@ class TestComplete:
         clock.now += 661
         ended = seen(store)
         with pytest.raises(ClaimLost) as lost:
-            store.complete_task(claim, answer)
+            store.end_task(claim, Outcome.of(answer))
         assert lost.value.task == ended
         assert [item["id"] for item in everything(store)] == [{"S": "task-1"}]
         assert seen(store) == ended
@@ -644,32 +645,32 @@ class TestComplete:
     ):
         claim = claimed(store)
         clock.now += 3600
-        store.complete_task(claim, ANSWER)
+        store.end_task(claim, Outcome.of(ANSWER))
         assert seen(store)["status"] == "completed"
 
     def test_a_foreign_claim_writes_nothing(self, store: TaskStore):
         claim = claimed(store)
-        foreign = Claim(claim.task, "theirs", claim.event_seq, claim.last_ts)
+        foreign = Claim(claim.task, "theirs", claim.timeline)
         before = stored(store)
         with pytest.raises(ClaimLost):
-            store.complete_task(foreign, ANSWER)
+            store.end_task(foreign, Outcome.of(ANSWER))
         with pytest.raises(ClaimLost):
-            store.fail_task(foreign, "No vendors")
+            store.end_task(foreign, Outcome.of({}, "agent_failed", "No vendors"))
         assert stored(store) == before
 
     def test_a_task_that_failed_by_the_same_claim_is_not_completed(self, store: TaskStore):
         claim = claimed(store)
-        store.fail_task(claim, "No vendors")
+        store.end_task(claim, Outcome.of({}, "agent_failed", "No vendors"))
         before = stored(store)
         with pytest.raises(ClaimLost):
-            store.complete_task(claim, ANSWER)
+            store.end_task(claim, Outcome.of(ANSWER))
         assert stored(store) == before
 
     def test_a_deleted_task_is_not_made_again(self, store: TaskStore, dynamodb: Any):
         claim = claimed(store)
         dynamodb.delete_item(TableName=store.table_name, Key={"id": {"S": "task-1"}})
         with pytest.raises(ClaimLost, match="gone"):
-            store.complete_task(claim, ANSWER | {"agent_response": noise(400_000)})
+            store.end_task(claim, Outcome.of(ANSWER | {"agent_response": noise(400_000)}))
         assert everything(store) == []
 
     @pytest.mark.parametrize("operation", ["update_item", "transact_write_items"])
@@ -680,7 +681,7 @@ class TestComplete:
         network.plan(operation, throttled)
         size = 10 if operation == "update_item" else 400_000
         with pytest.raises(ClientError, match="Slow down"):
-            store.complete_task(claim, {"agent_response": "x" * size})
+            store.end_task(claim, Outcome.of({"agent_response": "x" * size}))
         assert seen(store)["status"] == "processing"
 
     def test_a_transaction_cancelled_by_another_one_goes_through_and_can_be_repeated(
@@ -694,14 +695,14 @@ class TestComplete:
         claim = claimed(store)
         network.plan("transact_write_items", conflict)
         with pytest.raises(ClientError, match="cancelled"):
-            store.complete_task(claim, {"agent_response": "x" * 400_000})
-        store.complete_task(claim, {"agent_response": "x" * 400_000})
+            store.end_task(claim, Outcome.of({"agent_response": "x" * 400_000}))
+        store.end_task(claim, Outcome.of({"agent_response": "x" * 400_000}))
         assert seen(store)["status"] == "completed"
 
 
 class TestFail:
     def test_the_error_is_told_in_the_status_the_field_and_the_timeline(self, store: TaskStore):
-        store.fail_task(claimed(store), "The agent found nobody")
+        store.end_task(claimed(store), Outcome.of({}, "agent_failed", "The agent found nobody"))
         task = seen(store)
         assert task["status"] == "error"
         assert task["error_message"] == "The agent found nobody"
@@ -709,14 +710,17 @@ class TestFail:
         assert task["events"][-1]["type"] == "error"
 
     def test_what_the_agent_had_answered_is_kept(self, store: TaskStore):
-        store.fail_task(claimed(store), "The stream was cut", ANSWER)
+        store.end_task(claimed(store), Outcome.of(ANSWER, "agent_failed", "The stream was cut"))
         task = seen(store)
         assert task["status"] == "error"
         assert {name: task[name] for name in ANSWER} == ANSWER
 
     def test_a_large_part_of_an_answer_is_kept_too(self, store: TaskStore):
         text = noise(MAX_INLINE_ANSWER_BYTES + 1)
-        store.fail_task(claimed(store), "The stream was cut", {"agent_response": text})
+        store.end_task(
+            claimed(store),
+            Outcome.of({"agent_response": text}, "agent_failed", "The stream was cut"),
+        )
         task = seen(store)
         assert task["status"] == "error"
         assert task["agent_response"] == text
@@ -728,8 +732,8 @@ class TestFail:
         claim = claimed(store)
         network.plan("update_item", loss)
         with pytest.raises(ReadTimeoutError):
-            store.fail_task(claim, "No vendors")
-        store.fail_task(claim, "No vendors")
+            store.end_task(claim, Outcome.of({}, "agent_failed", "No vendors"))
+        store.end_task(claim, Outcome.of({}, "agent_failed", "No vendors"))
         assert messages(seen(store)) == [*COMPLETED[:3], "Agent error: No vendors"]
 
     def test_a_reader_that_gave_the_task_up_first_is_told_from_the_workers_own_failure(
@@ -740,20 +744,20 @@ class TestFail:
         clock.now += 661
         ended = seen(store)
         with pytest.raises(ClaimLost) as lost:
-            store.fail_task(claim, "No vendors", ANSWER)
+            store.end_task(claim, Outcome.of(ANSWER, "agent_failed", "No vendors"))
         assert lost.value.task == ended
         assert seen(store) == ended
 
     def test_a_completed_task_does_not_fail(self, store: TaskStore):
         claim = claimed(store)
-        store.complete_task(claim, ANSWER)
+        store.end_task(claim, Outcome.of(ANSWER))
         before = stored(store)
         with pytest.raises(ClaimLost):
-            store.fail_task(claim, "No vendors")
+            store.end_task(claim, Outcome.of({}, "agent_failed", "No vendors"))
         assert stored(store) == before
 
     def test_a_long_message_is_cut_to_2000_characters_and_its_event_to_1000(self, store: TaskStore):
-        store.fail_task(claimed(store), "é" * 5000)
+        store.end_task(claimed(store), Outcome.of({}, "agent_failed", "é" * 5000))
         task = seen(store)
         assert task["error_message"] == "é" * 2000
         assert task["events"][-1]["message"] == f"Agent error: {'é' * 5000}"[:1000]
@@ -779,7 +783,7 @@ class TestFailPending:
         """The invocation had arrived after all; its answer was lost."""
         claim = claimed(store)
         assert self.fail(store)["status"] == "processing"
-        store.complete_task(claim, ANSWER)
+        store.end_task(claim, Outcome.of(ANSWER))
         assert self.fail(store)["status"] == "completed"
         assert messages(seen(store)) == COMPLETED
 
@@ -882,9 +886,9 @@ class TestExpiry:
     def test_a_final_task_stays_as_it_is(self, store: TaskStore, clock: Clock, final: str):
         claim = claimed(store)
         if final == "completed":
-            store.complete_task(claim, ANSWER)
+            store.end_task(claim, Outcome.of(ANSWER))
         else:
-            store.fail_task(claim, "No vendors")
+            store.end_task(claim, Outcome.of({}, "agent_failed", "No vendors"))
         before = stored(store)
         clock.now += 10**8
         assert seen(store)["status"] == final
@@ -936,7 +940,7 @@ class TestExpiry:
         self, store: TaskStore, clock: Clock
     ):
         claim = claimed(store, seconds=10)
-        claim.note(timestamp(NOW + 900), "From a worker whose clock is ahead")
+        claim.timeline.note(timestamp(NOW + 900), "From a worker whose clock is ahead")
         store.record_progress(claim)
         clock.now = NOW + 71
         task = seen(store)
@@ -958,8 +962,13 @@ def completion_of(store: TaskStore, claim: Claim) -> dict[str, Any]:
     """The very request that would complete the task, taken before it leaves."""
     requests: list[dict[str, Any]] = []
     recorder = Network(store.client.client)
-    recorder.plan("update_item", lambda _real, request: requests.append(request))
-    TaskStore(recorder, store.table_name, clock=store.clock).complete_task(claim, ANSWER)
+
+    def record(_real: Any, request: dict[str, Any]) -> Any:
+        requests.append(request)
+        return {}
+
+    recorder.plan("update_item", record)
+    TaskStore(recorder, store.table_name, clock=store.clock).end_task(claim, Outcome.of(ANSWER))
     return requests[0]
 
 
@@ -999,7 +1008,7 @@ class TestGetOne:
             return real(**request) if wanted.get("ConsistentRead") is True else {"Responses": {}}
 
         network.always |= {"get_item": lagging, "batch_get_item": lagging}
-        store.complete_task(claimed(store), {"agent_response": "x" * 400_000})
+        store.end_task(claimed(store), Outcome.of({"agent_response": "x" * 400_000}))
         assert seen(store)["agent_response"] == "x" * 400_000
         assert store.list_tasks(PUBLIC_OWNER, 10)[0][0]["status"] == "completed"
 
@@ -1015,7 +1024,7 @@ class TestAnswers:
     )
     def test_a_large_answer_comes_back_whole(self, store: TaskStore, size: int):
         text = noise(size, string.ascii_letters + string.digits)
-        store.complete_task(claimed(store), ANSWER | {"agent_response": text})
+        store.end_task(claimed(store), Outcome.of(ANSWER | {"agent_response": text}))
         task = seen(store)
         assert task["agent_response"] == text
         assert task["vendors"] == ANSWER["vendors"]
@@ -1024,22 +1033,25 @@ class TestAnswers:
 
     def test_up_to_300_kb_an_answer_is_part_of_its_item(self, store: TaskStore):
         text = "x" * (MAX_INLINE_ANSWER_BYTES - 4)
-        store.complete_task(claimed(store), {"agent_response": text, "vendors": [], "quotes": []})
+        store.end_task(
+            claimed(store), Outcome.of({"agent_response": text, "vendors": [], "quotes": []})
+        )
         assert len(everything(store)) == 1
-        store.complete_task(
-            claimed(store, "task-2"), {"agent_response": f"{text}x", "vendors": [], "quotes": []}
+        store.end_task(
+            claimed(store, "task-2"),
+            Outcome.of({"agent_response": f"{text}x", "vendors": [], "quotes": []}),
         )
         ids = {item["id"]["S"] for item in everything(store)}
         assert ids == {"task-1", "task-2", *(f"task-2#{number}" for number in range(4))}
 
     def test_characters_that_chunks_split_are_put_together_again(self, store: TaskStore):
         text = "x" + "\U0001f3e1" * 200_000
-        store.complete_task(claimed(store), {"agent_response": text})
+        store.end_task(claimed(store), Outcome.of({"agent_response": text}))
         assert seen(store)["agent_response"] == text
 
     def test_vendors_and_quotes_can_be_the_large_part(self, store: TaskStore):
         vendors = [{"name": f"Vendor {number}", "price": number / 3} for number in range(15_000)]
-        store.complete_task(claimed(store), ANSWER | {"vendors": vendors})
+        store.end_task(claimed(store), Outcome.of(ANSWER | {"vendors": vendors}))
         assert seen(store)["vendors"] == vendors
 
     def test_no_item_is_ever_larger_than_dynamodb_takes(self, store: TaskStore):
@@ -1050,9 +1062,11 @@ class TestAnswers:
         )
         claim = store.claim_task("task-1", "t" * 32, NOW + 600)
         for _ in range(MAX_AGENT_EVENTS + 1):
-            claim.note(timestamp(NOW), house * 1000)
+            claim.timeline.note(timestamp(NOW), house * 1000)
         response = house * (MAX_INLINE_ANSWER_BYTES // 4)
-        store.fail_task(claim, house * 5000, {"agent_response": response})
+        store.end_task(
+            claim, Outcome.of({"agent_response": response}, "agent_failed", house * 5000)
+        )
         (item,) = everything(store)
         assert 380_000 < weight_of(item) < ITEM_LIMIT
 
@@ -1068,8 +1082,8 @@ class TestAnswers:
         network.plan("transact_write_items", look)
         claim = claimed(store)
         for _ in range(MAX_AGENT_EVENTS + 1):
-            claim.note(timestamp(NOW), "\U0001f3e1" * 1000)
-        store.complete_task(claim, {"agent_response": "x" * MAX_ANSWER_BYTES})
+            claim.timeline.note(timestamp(NOW), "\U0001f3e1" * 1000)
+        store.end_task(claim, Outcome.of({"agent_response": "x" * MAX_ANSWER_BYTES}))
         items = everything(store)
         assert all(weight_of(item) < ITEM_LIMIT for item in items)
         assert sum(map(weight_of, items)) < 4 * 1024 * 1024
@@ -1077,7 +1091,7 @@ class TestAnswers:
 
     def test_what_is_too_long_is_cut_and_said(self, store: TaskStore):
         whole = {"agent_response": "x" * 4_000_000, "vendors": ANSWER["vendors"], "quotes": []}
-        store.complete_task(claimed(store), whole)
+        store.end_task(claimed(store), Outcome.of(whole))
         task = seen(store)
         cut = 4_000_000 - len(task["agent_response"])
         assert task["status"] == "completed"
@@ -1090,7 +1104,7 @@ class TestAnswers:
 
     def test_chunks_carry_the_tasks_ttl_and_no_owner(self, store: TaskStore):
         store.ttl_days = 7
-        store.complete_task(claimed(store), {"agent_response": "x" * 400_000})
+        store.end_task(claimed(store), Outcome.of({"agent_response": "x" * 400_000}))
         expires_at = {"N": str(int(NOW) + 7 * 86_400)}
         assert len(everything(store)) == 1 + 5
         assert all(item["expires_at"] == expires_at for item in everything(store))
@@ -1099,14 +1113,14 @@ class TestAnswers:
     def test_a_task_whose_chunks_ttl_has_removed_is_not_found(
         self, store: TaskStore, dynamodb: Any
     ):
-        store.complete_task(claimed(store), {"agent_response": "x" * 400_000})
+        store.end_task(claimed(store), Outcome.of({"agent_response": "x" * 400_000}))
         dynamodb.delete_item(TableName=store.table_name, Key={"id": {"S": "task-1#1"}})
         with pytest.raises(TaskNotFound):
             seen(store)
 
     @pytest.mark.parametrize("size", [10, 400_000])
     def test_no_retention_means_no_ttl(self, store: TaskStore, size: int):
-        store.complete_task(claimed(store), {"agent_response": "x" * size})
+        store.end_task(claimed(store), Outcome.of({"agent_response": "x" * size}))
         assert not any("expires_at" in item for item in everything(store))
 
     @pytest.mark.parametrize(
@@ -1131,7 +1145,7 @@ class TestAnswers:
         self, store: TaskStore, value: Any, padding: int
     ):
         answer = {"agent_response": "x" * padding, "vendors": [value], "quotes": [{"q": value}]}
-        store.complete_task(claimed(store), answer)
+        store.end_task(claimed(store), Outcome.of(answer))
         task = seen(store)
         assert task["vendors"] == [value]
         assert task["quotes"] == [{"q": value}]
@@ -1141,12 +1155,12 @@ class TestAnswers:
         value: Any = "deep"
         for _ in range(500):
             value = [value]
-        store.complete_task(claimed(store), {"agent_response": "", "vendors": [value]})
+        store.end_task(claimed(store), Outcome.of({"agent_response": "", "vendors": [value]}))
         assert seen(store)["vendors"] == [value]
 
     def test_an_empty_answer_is_an_answer(self, store: TaskStore):
         empty = {"agent_response": "", "vendors": [], "quotes": [], "emails_sent": 0}
-        store.complete_task(claimed(store), empty)
+        store.end_task(claimed(store), Outcome.of(empty))
         task = seen(store)
         assert {name: task[name] for name in empty} == empty
 
@@ -1425,8 +1439,10 @@ class TestListing:
         assert {task["owner"] for task in tasks} <= {"jwt#a"}
 
     def test_the_text_of_the_answer_is_left_out_and_chunks_are_no_tasks(self, either: TaskStore):
-        either.complete_task(claimed(either, "small"), ANSWER)
-        either.complete_task(claimed(either, "large"), ANSWER | {"agent_response": "x" * 400_000})
+        either.end_task(claimed(either, "small"), Outcome.of(ANSWER))
+        either.end_task(
+            claimed(either, "large"), Outcome.of(ANSWER | {"agent_response": "x" * 400_000})
+        )
         tasks, _ = either.list_tasks(PUBLIC_OWNER, 50)
         by_id = {task["id"]: task for task in tasks}
         assert set(by_id) == {"small", "large"}
@@ -1522,11 +1538,11 @@ class TestListing:
         self.fill(store, clock, 2)
         waits: list[float] = []
         store.sleep = waits.append
-        for _ in range(dynamodb_helpers.BATCH_GET_ATTEMPTS):
+        for _ in range(dynamodb_pages.BATCH_GET_ATTEMPTS):
             network.plan("batch_get_item", nothing)
         with pytest.raises(StoreBusy, match="2 of 2"):
             store.list_tasks(PUBLIC_OWNER, 50)
-        assert len(waits) == dynamodb_helpers.BATCH_GET_ATTEMPTS - 1
+        assert len(waits) == dynamodb_pages.BATCH_GET_ATTEMPTS - 1
         assert sum(waits) < 15
 
     def test_100_tasks_are_one_page_and_one_batch(

@@ -20,7 +20,7 @@ import worker_lambda
 from agent_answers import AgentError, AgentFailed, AgentLost, AgentNotStarted, Answer
 from agent_runtime import AgentRuntime
 from dynamodb_helpers import TaskStore
-from tasks import timestamp
+from tasks import Outcome, timestamp
 from tests.product.agent_server import (
     ARN,
     AgentServer,
@@ -655,13 +655,13 @@ def test_a_timer_that_goes_off_during_the_outcome_s_write_writes_nothing(
 ):
     """cancel() does not stop a timer that has begun."""
     late: list[Callable[[], None]] = []
-    complete = worker.store.complete_task
+    complete = worker.store.end_task
 
-    def complete_late(claim: dynamodb_helpers.Claim, answer: dict[str, Any]) -> None:
+    def complete_late(claim: dynamodb_helpers.Claim, outcome: Outcome) -> None:
         late[0]()
-        complete(claim, answer)
+        complete(claim, outcome)
 
-    monkeypatch.setattr(worker.store, "complete_task", complete_late)
+    monkeypatch.setattr(worker.store, "end_task", complete_late)
 
     def play(say: Callable[[str], None]) -> Answer:
         say("one")
@@ -754,7 +754,7 @@ def test_the_outcome_waits_for_a_progress_write_that_is_under_way(
 ):
     """Two writes of one claim at once would each find the other's event_seq wrong."""
     under_way, go_on = threading.Event(), threading.Event()
-    record, complete = worker.store.record_progress, worker.store.complete_task
+    record, complete = worker.store.record_progress, worker.store.end_task
     order: list[str] = []
 
     def slow(claim: dynamodb_helpers.Claim) -> None:
@@ -763,12 +763,12 @@ def test_the_outcome_waits_for_a_progress_write_that_is_under_way(
         record(claim)
         order.append("progress")
 
-    def then(claim: dynamodb_helpers.Claim, answer: dict[str, Any]) -> None:
+    def then(claim: dynamodb_helpers.Claim, outcome: Outcome) -> None:
         order.append("outcome")
-        complete(claim, answer)
+        complete(claim, outcome)
 
     monkeypatch.setattr(worker.store, "record_progress", slow)
-    monkeypatch.setattr(worker.store, "complete_task", then)
+    monkeypatch.setattr(worker.store, "end_task", then)
 
     def play(say: Callable[[str], None]) -> Answer:
         say("one")
@@ -927,7 +927,7 @@ def test_an_answer_that_cannot_be_written_is_in_the_log_and_the_function_raises(
         worker.deliver(event)
     assert 585 <= worker.time.now - NOW < 600  # a try takes 9 s, a wait 5 s, the log 1 s
     assert len(worker.client.writes) > 10
-    parts = log.said("answer could not be written")
+    parts = log.said("answer, in case there is no time to write it")
     assert [(one["part"], one["parts"]) for one in parts] == [
         (number, len(parts)) for number in range(1, len(parts) + 1)
     ]
@@ -960,18 +960,22 @@ def test_an_answer_that_dynamodb_will_never_take_is_logged_and_the_task_ends_at_
     worker: Worker, log: Log, monkeypatch: pytest.MonkeyPatch
 ):
     """An answer that fits nowhere must not keep its task from ending."""
+    end_task = worker.store.end_task
 
-    def refuse(*_: Any) -> None:
-        raise ClientError({"Error": {"Code": "ValidationException"}}, "UpdateItem")
+    def refuse(claim: dynamodb_helpers.Claim, outcome: Outcome) -> None:
+        if outcome.parts:
+            raise ClientError({"Error": {"Code": "ValidationException"}}, "UpdateItem")
+        end_task(claim, outcome)
 
     event = worker.create()
     worker.play(lambda _: ANSWER)
-    monkeypatch.setattr(worker.store, "complete_task", refuse)
+    monkeypatch.setattr(worker.store, "end_task", refuse)
     assert worker.deliver(event)["outcome"] == "error"
     task = worker.task()
     assert task["error_message"] == (
         "The agent's answer cannot be kept. The agent may already have contacted vendors."
     )
+    assert task["error_code"] == "answer_too_large"
     assert "agent_response" not in task
     assert ANSWER.agent_response in log.said("answer could not be written")[0]["text"]
     assert log.outcomes == ["error"]
@@ -1009,7 +1013,7 @@ def test_an_answer_to_a_task_that_a_reader_ended_is_logged_and_not_written(
     assert worker.deliver(event)["outcome"] == "lost"
     task = worker.task()
     assert task["status"] == "error"
-    assert task["error_message"] == tasks.PROCESSING_EXPIRED
+    assert task["error_message"] == tasks.EXPIRED["worker_lost"]
     assert "agent_response" not in task
     assert "still here" not in worker.messages()
     (one,) = log.said("answer came too late")

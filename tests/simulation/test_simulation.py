@@ -15,6 +15,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 import dynamodb_helpers
+import dynamodb_items
 import lambda_function
 import tasks
 import worker_lambda
@@ -34,6 +35,7 @@ from simulation.choices import Script, shrink
 from simulation.dynamodb import DynamoDB
 from simulation.mutations import MUTATIONS, mutated
 from simulation.schedule import run
+from tasks import Outcome
 
 TABLE_NAME = "valro-tasks"
 REGION = "us-east-1"
@@ -310,9 +312,9 @@ class Player:
         }
         claim = self.a_claim()
         if self.random.random() < 0.3:
-            self.store.fail_task(claim, "The agent failed.", answer)
+            self.store.end_task(claim, Outcome.of(answer, "agent_failed", "The agent failed."))
         else:
-            self.store.complete_task(claim, answer)
+            self.store.end_task(claim, Outcome.of(answer))
 
     def fail_pending(self) -> None:
         self.store.fail_pending_task(self.an_id(), "Error invoking worker", "No.", "no")
@@ -395,7 +397,7 @@ def test_the_memory_of_the_simulation_is_like_ministack(ministack: LocalStack, s
     )
     for seed in range(12):
         name = f"simulated-{seed}"
-        client.create_table(TableName=name, **dynamodb_helpers.TABLE_DEFINITION)
+        client.create_table(TableName=name, **dynamodb_items.TABLE_DEFINITION)
         expected = played_in_memory(seed, 60, same_ids)
         same_ids()
         assert Player(client, seed, name).play(60) == expected
