@@ -29,7 +29,7 @@ import lambda_function
 from dynamodb_helpers import TaskStore
 from dynamodb_items import TABLE_DEFINITION
 from lambda_function import lambda_handler, main
-from tasks import PUBLIC_OWNER, Outcome, epoch, timestamp
+from tasks import PUBLIC_FIELDS, PUBLIC_OWNER, Outcome, epoch, timestamp
 
 EVENTS = Path(__file__).parent / "events"
 POSTS = sorted(path.stem for path in EVENTS.glob("*_post*.json"))
