@@ -455,12 +455,12 @@ class TaskStore:
         cursor: str | None = None,
         *,
         statuses: Collection[str] = (),
-        read_json: Callable[[str], Any] = json.loads,
+        as_text: bool = False,
     ) -> tuple[list[Task], str | None]:
         """Reads a page of an owner's tasks, newest first, and the cursor of the next page if any.
 
         With ``statuses`` only tasks that have one of them: of 300 at most, so that the page may be
-        shorter, even empty, although others follow. ``read_json`` gets the JSON text of vendors and
+        shorter, even empty, although others follow. ``as_text``: with the JSON text of vendors and
         quotes, for who only hands it on.
         """
         after = None if cursor is None else decode_cursor(cursor)
@@ -468,8 +468,8 @@ class TaskStore:
             self.client,
             self.table_name,
             Page(owner, limit, after, statuses, timestamp(self.clock())),
-            read_json,
-            self.sleep,
+            as_text=as_text,
+            sleep=self.sleep,
         )
         shown = [self._shown(task) for task in tasks]
         wanted = statuses or STATUSES

@@ -6,7 +6,6 @@ Not here: what a page shows, and what becomes of a task whose deadline is past.
 from __future__ import annotations
 
 import functools
-import json
 import random
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Sequence
@@ -31,7 +30,9 @@ STATE_ATTRIBUTES = (
 ).split(",")
 # What a list reads of a task. agent_response can be hundreds of kilobytes and is left out.
 LISTED_ATTRIBUTES = [
-    *dict.fromkeys([*PUBLIC_FIELDS, *PUBLIC_FIELDS_ONCE_KNOWN, *STATE_ATTRIBUTES, "owner"])
+    *dict.fromkeys(
+        [*PUBLIC_FIELDS, *PUBLIC_FIELDS_ONCE_KNOWN, *STATE_ATTRIBUTES, "owner", "lists_crc"]
+    )
 ]
 LISTED_ATTRIBUTES.remove("agent_response")
 MOST_KEYS_LOOKED_AT = 300
@@ -60,7 +61,8 @@ def owner_page(
     client: Any,
     table_name: str,
     page: Page,
-    read_json: Callable[[str], Any],
+    *,
+    as_text: bool,
     sleep: Callable[[float], None],
 ) -> tuple[list[Task], str | None]:
     """Reads a page, newest first, and the cursor of what follows if any.
@@ -87,7 +89,7 @@ def owner_page(
             ids = ids[: page.limit]
             more = encode_cursor(next(key for key in keys if key["id"] == ids[-1]))
     if found is None:
-        found = read(ids, LISTED_ATTRIBUTES, read_json)
+        found = read(ids, LISTED_ATTRIBUTES, as_text=as_text)
     # The index lags by moments: a task may have been deleted since.
     return [found[one] for one in ids if one in found], more
 
@@ -155,8 +157,8 @@ def batch_get(
     table_name: str,
     ids: Sequence[str],
     attributes: Sequence[str] = (),
-    read_json: Callable[[str], Any] = json.loads,
     *,
+    as_text: bool = False,
     sleep: Callable[[float], None],
 ) -> dict[str, Task]:
     """Reads items by id, consistently, asking again for what DynamoDB leaves unprocessed."""
@@ -176,7 +178,7 @@ def batch_get(
             request = {table_name: {"Keys": missing, "ConsistentRead": True} | projection}
             page = client.batch_get_item(RequestItems=request)
             for item in page["Responses"].get(table_name, []):
-                task = from_item(item, read_json)
+                task = from_item(item, as_text=as_text)
                 found[task["id"]] = task
             missing = page.get("UnprocessedKeys", {}).get(table_name, {}).get("Keys", [])
             if not missing:

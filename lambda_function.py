@@ -204,7 +204,7 @@ def list_tasks(request: Request) -> Response:
             int(query["limit"]),
             query.get("cursor"),
             statuses=statuses,
-            read_json=JsonText,
+            as_text=True,
         )
     except InvalidCursor as error:
         raise HttpError(400, "invalid_cursor", f"{error}.") from error
