@@ -65,6 +65,7 @@ simulate: $(INSTALLED) ## The two promises under every fault there is
 bench: $(INSTALLED) ## Measure beside other ways to write it
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
 	$(BIN)/python -W ignore -m benchmarks.cost
+	$(BIN)/python -W ignore -m benchmarks.reporting
 
 format: $(INSTALLED) ## The project's format
 	$(BIN)/python -m ruff format .

@@ -252,7 +252,15 @@ def count(
 def call(
     subject: Subject, folder: Path, events: Any, port: int, work: Path
 ) -> list[dict[str, Any]]:
-    """Runs a subject's handler on some events."""
+    """Runs a subject's handler on some events; returns its answers."""
+    answers: list[dict[str, Any]] = run_child(subject, folder, events, port, work)["answers"]
+    return answers
+
+
+def run_child(
+    subject: Subject, folder: Path, events: Any, port: int, work: Path, **variables: str
+) -> dict[str, Any]:
+    """Runs a subject's handler on some events; returns its answers and what they took."""
     spec = {
         "folder": str(folder),
         "module": subject.module,
@@ -261,7 +269,7 @@ def call(
     }
     done = subprocess.run(
         [*PYTHON, str(CHILD), json.dumps(spec)],
-        env=environment({"http": port}, "http", work),
+        env=environment({"http": port}, "http", work) | variables,
         capture_output=True,
         text=True,
         check=False,
@@ -269,8 +277,8 @@ def call(
     )
     if done.returncode != 0:
         raise RuntimeError(f"{subject.label} failed:\n{done.stderr}")
-    answers: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])["answers"]
-    return answers
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
 
 
 def scan_of(tasks: int, size: int) -> tuple[int, float]:
@@ -306,6 +314,18 @@ def billed(cpu_ms: float, calls: int) -> int:
     return -int(-(cpu_ms / VCPU_SHARE + calls * DYNAMODB_MS) // 1)
 
 
+def measured_ms(subject: str) -> dict[str, float]:
+    """A warm request's CPU milliseconds as ``python -m benchmarks`` measured them; or nothing."""
+    result = BUILD / "result.json"
+    if not result.is_file():
+        return {}
+    series = json.loads(result.read_text())["series"]
+    kinds = {"get": "warm get http", "post": "warm post https", "list": "warm list http"}
+    return {
+        kind: statistics.median(series[key][subject]["cpu"]) * 1_000 for kind, key in kinds.items()
+    }
+
+
 def all_counts(chosen: Iterable[str] = WAYS) -> dict[str, Counts]:
     """The counts of the chosen ways."""
     ways = {name: WAYS[name] for name in chosen}
@@ -334,15 +354,8 @@ def main() -> int:
     for tasks in (10_000, 10_000_000):
         pages, units = scan_of(tasks, size)
         print(f"  a Scan of {tasks:,} such tasks: {pages:,} requests, {units:,.0f} units")
-    result = BUILD / "result.json"
-    if result.is_file():
-        series = json.loads(result.read_text())["series"]
-        for name, subject in (("Valro", "valro"), ("naive, no index", "naive")):
-            kinds = {"get": "warm get http", "post": "warm post https", "list": "warm list http"}
-            api_ms = {
-                kind: statistics.median(series[key][subject]["cpu"]) * 1_000
-                for kind, key in kinds.items()
-            }
+    for name, subject in (("Valro", "valro"), ("naive, no index", "naive")):
+        if api_ms := measured_ms(subject):
             parts = dollars(counted[name], api_ms, 1_000)
             told = ", ".join(f"{part} {value:.2f}" for part, value in parts.items())
             print(f"  {name}: ${sum(parts.values()):,.2f} per million tasks: {told}")

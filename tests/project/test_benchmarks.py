@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import cost, scale, stats
+from benchmarks import cost, reporting, scale, stats
 from benchmarks.chart import Bar, Panel, draw
 from benchmarks.dynamodb_cost import (
     Index,
@@ -215,6 +215,16 @@ def test_a_task_costs_three_writes_of_seven_units_and_a_page_the_same_in_any_tab
     small, large = counts.page[100], counts.page[1_000]
     assert (small.operations, small.read) == (large.operations, large.read)
     assert small.operations == ["Query", "BatchGetItem"]
+
+
+@pytest.mark.e2e
+def test_a_reported_task_costs_a_read_and_a_write_for_each_report(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(cost, "BUILD", tmp_path)
+    told = reporting.count()
+    once = ["PutItem", "UpdateItem", "UpdateItem"]
+    assert told.bill.operations == once + ["GetItem", "UpdateItem"] * told.reports
 
 
 @pytest.mark.e2e
