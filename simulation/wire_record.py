@@ -134,7 +134,13 @@ OPERATIONS = (
 )
 NAMES = tuple(operation.name for operation in OPERATIONS)
 # On every route; the others of their services go through the same code there.
-EVERYWHERE = ("UpdateItem", "Invoke", "InvokeAgentRuntime", "InvokeAgentRuntime, streamed")
+EVERYWHERE = (
+    "UpdateItem",
+    "Invoke",
+    "InvokeAgentRuntime",
+    "InvokeAgentRuntime, streamed",
+    "StopRuntimeSession",
+)
 
 
 # --- the faults -----------------------------------------------------------------------------------
