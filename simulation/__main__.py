@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 
+from simulation.backend import DEFAULT_SKEW
 from simulation.choices import Script, shrink
 from simulation.mutations import MUTATIONS, mutated
-from simulation.schedule import DEFAULT_SKEW, Result, run
+from simulation.schedule import Result, run
 
 BATCH = 50
 BAR_WIDTH = 30
@@ -32,6 +33,7 @@ class Tally:
     faults: Counter[str] = field(default_factory=Counter)
     seen: Counter[str] = field(default_factory=Counter)
     failed: int | None = None  # the first seed that broke a promise
+    broken: dict[str, list[int]] = field(default_factory=dict)  # the seeds, by promise
 
     def add(self, other: Tally) -> None:
         """Adds what others came to."""
@@ -40,16 +42,27 @@ class Tally:
         self.seen += other.seen
         if other.failed is not None:
             self.failed = min(other.failed, other.failed if self.failed is None else self.failed)
+        for invariant, seeds in other.broken.items():
+            self.broken[invariant] = sorted([*self.broken.get(invariant, []), *seeds])
 
 
-def run_batch(seeds: Sequence[int], mutation: str, skew: float) -> Tally:
-    """Runs some schedules, up to the first that breaks a promise."""
+def run_batch(seeds: Sequence[int], mutation: str, skew: float, *, survey: bool = False) -> Tally:
+    """Runs some schedules, up to the first that breaks a promise; all of them in a survey."""
     tally = Tally()
     with mutated(mutation):
         for seed in seeds:
             result = run(seed, skew=skew)
-            tally.add(Tally(1, result.faults, result.seen, seed if result.violation else None))
-            if result.violation:
+            violation = result.violation
+            tally.add(
+                Tally(
+                    1,
+                    result.faults,
+                    result.seen,
+                    seed if violation else None,
+                    {violation.invariant: [seed]} if violation else {},
+                )
+            )
+            if violation and not survey:
                 break
     return tally
 
@@ -102,7 +115,14 @@ class Bar:
 
 
 def explore(
-    seed: int, total: int | None, seconds: float | None, *, jobs: int, mutation: str, skew: float
+    seed: int,
+    total: int | None,
+    seconds: float | None,
+    *,
+    jobs: int,
+    mutation: str,
+    skew: float,
+    survey: bool = False,
 ) -> Tally:
     """Runs schedules on ``jobs`` processes until all are done, time is up, or one fails."""
     bar = Bar(total, seconds)
@@ -116,12 +136,12 @@ def explore(
         ProcessPoolExecutor(jobs, initializer=undisturbed) as pool,
         contextlib.suppress(KeyboardInterrupt),
     ):
-        while tally.failed is None:
+        while survey or tally.failed is None:
             while len(running) < jobs + 1 and time.monotonic() < end:
                 batch = next(batches, None)
                 if batch is None:
                     break
-                running.add(pool.submit(run_batch, batch, mutation, skew))
+                running.add(pool.submit(run_batch, batch, mutation, skew, survey=survey))
             if not running:
                 break
             finished, running = wait(running, return_when=FIRST_COMPLETED)
@@ -151,6 +171,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--count", type=int, help="how many schedules (default: 10,000)")
     parser.add_argument("--seconds", type=float, help="stop after this time")
     parser.add_argument("--trace", action="store_true", help="tell the one schedule of --seed")
+    parser.add_argument(
+        "--survey", action="store_true", help="go on after a broken promise, and count them all"
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes at once")
     parser.add_argument(
         "--shrink-seconds", type=float, default=20.0, help="time for shrinking (default: 20)"
@@ -194,6 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         jobs=given.jobs,
         mutation=given.mutation,
         skew=given.skew,
+        survey=given.survey,
     )
     passed = time.monotonic() - started
     for name, number in [*sorted(tally.faults.items()), *sorted(tally.seen.items())]:
@@ -205,6 +229,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if tally.failed is None:
         print("No promise was broken.")
         return 0
+    if given.survey:
+        for invariant, seeds in sorted(tally.broken.items(), key=lambda one: -len(one[1])):
+            print(f"{len(seeds):8,}  {invariant}: seeds {', '.join(map(str, seeds[:5]))}")
+        return 1
     print(f"Seed {tally.failed} breaks a promise. Looking for the shortest schedule ...\n")
     with mutated(given.mutation):
         result = shrunk(tally.failed, given.skew, given.shrink_seconds)

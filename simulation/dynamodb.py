@@ -44,6 +44,7 @@ class DynamoDB:
         self.read_lag = read_lag
         self.items: dict[str, Item] = {}
         self.has_index = True
+        self.largest_write: int | None = None  # in bytes of text; over it a write is refused
         self._indexed_at: dict[str, float] = {}
         self._versions: dict[str, list[tuple[float, Item]]] = {}
         self._tokens: set[str] = set()
@@ -66,6 +67,7 @@ class DynamoDB:
 
     def update_item(self, *, ReturnValues: str = "NONE", **request: Any) -> Item:  # noqa: N803
         """Updates an item, on a condition."""
+        self._must_fit("UpdateItem", request["ExpressionAttributeValues"])
         old, new = self._updated(request)
         if new is None:
             raise _refusal(request, old, "UpdateItem")
@@ -82,6 +84,8 @@ class DynamoDB:
         if ClientRequestToken in self._tokens:
             return {}
         update = TransactItems[0]["Update"]
+        chunks = (put["Put"]["Item"] for put in TransactItems[1:])
+        self._must_fit("TransactWriteItems", update["ExpressionAttributeValues"], *chunks)
         old, new = self._updated(update)
         if new is None:
             refused: Item = {"Code": "ConditionalCheckFailed", "Message": REFUSED}
@@ -174,6 +178,14 @@ class DynamoDB:
         for name in removed:
             new.pop(names[name], None)
         return old, new
+
+    def _must_fit(self, operation: str, *parts: Item) -> None:
+        if self.largest_write is None:
+            return
+        texts = (value["S"] for part in parts for value in part.values() if "S" in value)
+        if sum(len(text.encode()) for text in texts) > self.largest_write:
+            message = "Item size to update has exceeded the maximum allowed size"
+            raise client_error("ValidationException", 400, operation, message)
 
     def _keep(self, item: Item) -> None:
         item_id, now = item["id"]["S"], self.clock()

@@ -1,47 +1,19 @@
-"""One schedule: the real modules, put into a world that chance made."""
+"""One schedule: people, and the backend that they use, from a seed or a list of choices."""
 
 from __future__ import annotations
 
-import sys
 import traceback
-import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
-import agent_answers
-import agent_runtime
-import aws_lambda
-import dynamodb_helpers
-import dynamodb_items
-import lambda_function
-import tasks
-import worker_lambda
 from simulation import people
-from simulation.aws import AGENT_ARN, WORKER_ARN, Aws
+from simulation.backend import DEFAULT_SKEW, Backend, in_place_of_aws
 from simulation.choices import Choices, Script
-from simulation.invariants import Invariants
-from simulation.world import EPOCH, Background, Lock, Sandbox, Timer, Violation, World
+from simulation.world import Violation, World
 
 Json = Any
-
-API_SECONDS = 30.0
-WORKER_SECONDS = (600.0, 60.0, 900.0)
-DEFAULT_SKEW = 5.0
-
-# So that small answers are long ones: to cut 4 MB again and again would take all the time there is.
-SCALED_DOWN = {
-    (dynamodb_helpers, "MAX_AGENT_EVENTS"): 5,
-    (dynamodb_helpers, "MAX_INLINE_ANSWER_BYTES"): 1_500,
-    (dynamodb_items, "CHUNK_CHARACTERS"): 1_000,
-    (tasks, "MAX_ANSWER_BYTES"): 4_000,
-    (tasks, "MAX_ANSWER_RESPONSE_BYTES"): 9_000,
-    (agent_answers, "MAX_BYTES"): 40_000,
-}
 
 
 @dataclass
@@ -53,109 +25,6 @@ class Result:
     seen: Counter[str]
     choices: Script
     trace: list[str]
-
-
-class Context:
-    """Lambda's context object."""
-
-    def __init__(self, world: World, sandbox: Sandbox) -> None:
-        self.aws_request_id = sandbox.request_id
-        self._world = world
-        self._sandbox = sandbox
-
-    def get_remaining_time_in_millis(self) -> int:
-        """Milliseconds until the end."""
-        return int((self._sandbox.end - self._world.now) * 1000)
-
-
-class Backend:
-    """Both functions, their AWS, and the watcher."""
-
-    def __init__(self, world: World, skew: float) -> None:
-        choices = world.choices
-        self.world = world
-        self.invariants = Invariants(world, skew)
-        if skew:
-            world.skews = choices.pick(((0.0,), (0.0, -skew, skew, -skew / 2, skew / 2)))
-        self.worker_seconds = choices.pick(WORKER_SECONDS)
-        self.reply_loss = choices.pick((0, 0, 150))
-        self.aws = Aws(
-            world,
-            on_write=self.invariants.wrote,
-            agent_started=self.invariants.agent_started,
-            stopped=self.invariants.stopped,
-            start_worker=self.start_worker,
-            maximum_event_age=tasks.MAXIMUM_EVENT_AGE_SECONDS,
-            retries=tasks.MAXIMUM_RETRY_ATTEMPTS,
-        )
-        self.environment = {
-            "AWS_REGION": "us-east-1",
-            "WORKER_LAMBDA_ARN": WORKER_ARN,
-            "AGENT_RUNTIME_ARN": AGENT_ARN,
-        }
-        if choices.below(4) == 3:
-            self.environment["STOP_SESSION_AFTER_TASK"] = "true"
-        if choices.below(30) == 29:
-            world.count("worker: misconfigured")
-            del self.environment["AGENT_RUNTIME_ARN"]
-
-    def new_sandbox(self, function: str, request_id: str) -> Sandbox:
-        """A sandbox for one invocation."""
-        seconds = API_SECONDS if function == "api" else self.worker_seconds
-        world = self.world
-        stream = world.unique(f"{world.choices.stream}/{function}")
-        return Sandbox(function, world.unique(function), stream, request_id, seconds)
-
-    def start_api(self, sandbox: Sandbox, event: Json) -> None:
-        """Runs the API on a request."""
-
-        def handler() -> Any:
-            try:
-                return lambda_function.lambda_handler(event, Context(self.world, sandbox))
-            except Exception as error:
-                raise Violation("the API never raises", repr(error)) from error
-
-        self.world.start_sandbox(sandbox, handler)
-
-    def start_worker(self, event: Json, request_id: str, ended: Callable[[Any], None]) -> None:
-        """Runs the worker on an event."""
-        sandbox = self.new_sandbox("worker", request_id)
-        sandbox.on_end = ended
-
-        def handler() -> Any:
-            try:
-                return worker_lambda.lambda_handler(event, Context(self.world, sandbox))
-            except Exception as error:  # noqa: BLE001  Lambda's part: to deliver again
-                self.invariants.raised(event["task_id"], sandbox, error)
-                self.world.count("worker: raised")
-                return None
-
-        self.world.trace(f"starts for {event['task_id']}, {request_id}", sandbox.name)
-        self.world.start_sandbox(sandbox, handler)
-
-    def clock(self) -> float:
-        """The time, as the function that asks has it."""
-        actor = self.world.current
-        return EPOCH + self.world.now + (actor.sandbox.skew if actor and actor.sandbox else 0.0)
-
-    def read_all(self, tasks: dict[str, Json]) -> None:
-        """Reads every task at the latest moment by which it must have ended."""
-        owners = set()
-        for task_id in sorted(self.invariants.lives, key=self.invariants.due):
-            if self.invariants.lives[task_id].is_deleted:
-                continue
-            due = self.invariants.due(task_id) + self.invariants.tolerance
-            self.world.sleep(due + 0.001 - self.world.now)
-            owner = self.aws.table.items[task_id]["owner"]["S"]
-            person = people.Person(self, None if owner == "public" else owner.partition("#")[2])
-            reply = person.request("GET", f"/tasks/{task_id}")
-            if reply is None or reply.status != 200:
-                raise Violation("every task can be read", f"{task_id}: {reply}")
-            tasks[task_id] = reply.body
-            owners.add(person.owner)
-        for name in people.OWNERS:
-            if name in owners:
-                people.Person(self, name).list()
 
 
 def run(
@@ -201,76 +70,6 @@ def _live(backend: Backend) -> None:
     backend.aws.clear_weather()
     backend.reply_loss = 0
     tasks: dict[str, Json] = {}
-    world.spawn("last reader", partial(backend.read_all, tasks))
+    world.spawn("last reader", partial(people.last_reader, backend, tasks))
     world.run()
     backend.invariants.over(backend.aws.table.items, tasks)
-
-
-@contextmanager
-def in_place_of_aws(backend: Backend) -> Iterator[None]:
-    """Puts the world where the modules have AWS, the clock, chance, threads and the log."""
-    world = backend.world
-    pick = world.choices.pick
-
-    def uuid4() -> uuid.UUID:
-        return uuid.UUID(int=next(world.ids) << 80 | 0x4000_8000_0000_0000_0000)
-
-    environment = SimpleNamespace(environ=backend.environment)
-    ids = SimpleNamespace(uuid4=uuid4, uuid5=uuid.uuid5, UUID=uuid.UUID)
-    chance = SimpleNamespace(uniform=lambda low, high: low + (high - low) * pick((0.5, 0.0, 1.0)))
-    threads = SimpleNamespace(Lock=partial(Lock, world), Timer=partial(Timer, world))
-    log = SimpleNamespace(stderr=SimpleNamespace(write=world.log, flush=lambda: None))
-    # A stack would take longer to format than all the rest, and says nothing new here.
-    stacks = SimpleNamespace(format_exc=lambda: repr(sys.exc_info()[1]))
-    timed: dict[str, Any] = {"clock": backend.clock, "sleep": world.sleep}
-
-    def session() -> Aws:
-        return backend.aws
-
-    places = SCALED_DOWN | {
-        (aws_lambda, "aws_session"): session,
-        (dynamodb_helpers, "TaskStore"): partial(dynamodb_helpers.TaskStore, **timed),
-        (aws_lambda, "os"): environment,
-        (dynamodb_helpers, "os"): environment,
-        (dynamodb_helpers, "random"): chance,
-        (aws_lambda, "sys"): log,
-        (dynamodb_helpers, "uuid"): ids,
-        (lambda_function, "os"): environment,
-        (lambda_function, "time"): SimpleNamespace(time=backend.clock),
-        (lambda_function, "traceback"): stacks,
-        (lambda_function, "uuid"): ids,
-        (worker_lambda, "AgentRuntime"): partial(
-            agent_runtime.AgentRuntime,
-            monotonic=lambda: world.now,
-            sleep=world.sleep,
-            jitter=lambda: pick((0.5, 0.0, 1.0)),
-            background=partial(Background, world),
-        ),
-        (worker_lambda, "TaskRun"): partial(
-            worker_lambda.TaskRun, **timed, timer=partial(Timer, world)
-        ),
-        (worker_lambda, "aws_session"): session,
-        (worker_lambda, "os"): environment,
-        (worker_lambda, "random"): chance,
-        (worker_lambda, "threading"): threads,
-        (worker_lambda, "time"): SimpleNamespace(monotonic=lambda: world.now),
-        (worker_lambda, "traceback"): stacks,
-        (worker_lambda, "uuid"): ids,
-    }
-    caches = (
-        dynamodb_helpers.task_store,
-        lambda_function.lambda_client,
-        worker_lambda.agent_runtime,
-    )
-    before = {(module, name): getattr(module, name) for module, name in places}
-    for (module, name), value in places.items():
-        setattr(module, name, value)
-    for cache in caches:
-        cache.cache_clear()
-    try:
-        yield
-    finally:
-        for (module, name), value in before.items():
-            setattr(module, name, value)
-        for cache in caches:
-            cache.cache_clear()

@@ -65,6 +65,9 @@ class Sandbox:
         self.cause = ""  # of its death
         self.faults: Counter[str] = Counter()  # how many it met, by service
         self.troubled: set[str] = set()  # the services whose last call met one
+        self.unmended: set[str] = set()  # those that met one which no other attempt mends
+        self.is_overtaken = False  # by a call that took longer than all of its timeouts
+        self.told_taken: set[str] = set()  # the tasks of which Lambda said that it has the event
         self.on_end: Callable[[Any], None] = lambda _result: None
 
     def in_trouble(self, service: str) -> bool:

@@ -1,0 +1,349 @@
+"""The agent, and botocore's client of it: what it says, when, and how it may end.
+
+It streams or answers in one piece, falls silent, drips, breaks off, says nonsense. What the wire
+does to its answer is a row of the wire table, as for every other call.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from botocore.config import Config
+from urllib3.exceptions import ProtocolError
+from urllib3.exceptions import ReadTimeoutError as StreamReadTimeout
+
+from simulation.network import AGENT_FAULTS, Fault, Network, Slow, Weather
+from simulation.wire import ACCOUNT, URL
+from simulation.world import Background, Sandbox, World
+
+Json = Any
+
+AGENT_ARN = f"arn:aws:bedrock-agentcore:us-east-1:{ACCOUNT}:runtime/sim-0123456789"
+HTML = b"<html><body><h1>Bad Gateway</h1></body></html>"
+
+# How an agent's run may end, apart from an answer.
+AGENT_ENDINGS = (
+    "answers",
+    "long answer",
+    "too long answer",
+    "says error",
+    "fails without words",
+    "unreadable",
+    "empty",
+    "blank",
+    "cut",
+    "stalls",
+    "floods",
+    "worker dies in mid-stream",
+    "unexpected error in mid-stream",
+)
+AGENT_SECONDS = (1.0, 0.2, 20.0, 61.0, 400.0, 800.0)
+SIZES = {"long answer": 2_000, "too long answer": 5_000}
+FILLERS = ("é", "x", "\x7f")  # the last of which Lambda's runtime makes six bytes of
+FAILURES = {
+    "says error": {"error": "no vendors", "message": "It broke"},
+    "fails without words": {
+        "error": "",
+        "error_type": "TimeoutError",
+        "message": "An error occurred during streaming",
+    },
+    "blank": {"response": " "},
+}
+
+
+class Piece(NamedTuple):
+    """Bytes of the agent's answer, and the progress that a reader has heard once it has them."""
+
+    data: bytes = b""
+    said: tuple[str, ...] = ()
+    then: str = ""
+
+
+END, GOOD_END = Piece(then="end"), Piece(then="good end")
+CUT, STALL = Piece(then="cut"), Piece(then="stall")
+DEATH, SURPRISE = Piece(then="death"), Piece(then="surprise")
+BREAKS = {
+    "cut": CUT,
+    "stalls": STALL,
+    "worker dies in mid-stream": DEATH,
+    "unexpected error in mid-stream": SURPRISE,
+}
+
+
+@dataclass
+class AgentRun:
+    """One start of the agent, and how much of it was heard."""
+
+    task_id: str
+    text: str
+    answer: dict[str, Json] = field(default_factory=dict)
+    heard: list[str] = field(default_factory=list)
+    answered_to: Sandbox | None = None  # who has read the whole of a good answer
+    unread: str = ""  # something in what nobody can understand
+    unread_by: Sandbox | None = None  # who has read all of that
+
+
+class Body:
+    """botocore's StreamingBody, as far as the worker reaches into it."""
+
+    def __init__(self, run: AgentRun, world: World) -> None:
+        self.run = run
+        self.pieces: list[tuple[float, Piece]] = []
+        self.closed = False
+        self.patience = 60.0
+        self.said: list[tuple[str, ...]] = []  # with the bytes that were read
+        self.is_good = False  # whether the end of a good answer was read
+        self._world = world
+
+    @property
+    def _raw_stream(self) -> Body:
+        return self
+
+    def close(self) -> None:
+        """Ends the reading."""
+        self.closed = True
+
+    def read1(self, _most: int) -> bytes:
+        """Waits for what comes next, and returns it."""
+        world = self._world
+        due, piece = self.pieces[0] if self.pieces else (world.now, END)
+        if piece.then == "stall" or due - world.now > self.patience:
+            world.sleep(self.patience)
+            raise StreamReadTimeout(None, URL, "Read timed out.")  # type: ignore[arg-type]
+        world.sleep(due - world.now)
+        del self.pieces[:1]
+        match piece.then:
+            case "cut":
+                raise ProtocolError("Connection broken: IncompleteRead")
+            case "surprise":
+                raise RuntimeError("What nobody has thought of")
+            case "death":
+                world.die("in mid-stream")
+            case "end" | "good end":
+                self.closed = True
+                self.is_good = piece.then == "good end"
+        if piece.data:
+            self.said.append(piece.said)
+        return piece.data
+
+    def handed(self, item: Any) -> None:
+        """Takes note of what its reader really got, which may have given up by then."""
+        reader = self._world.actor().sandbox
+        if isinstance(item, bytes):
+            self.run.heard += self.said.pop(0)
+        elif item is None and self.is_good:
+            self.run.answered_to = reader
+        elif item is None:
+            self.run.unread_by = reader
+
+
+class Listening(Background):
+    """agent_runtime.Background, that tells an agent's run what was heard of it."""
+
+    def __init__(self, world: World, items: Iterator[Any]) -> None:
+        super().__init__(world, items)
+        self.body: Body | None = None
+
+    def next(self, seconds: float) -> Any:
+        """Waits for the next item."""
+        item = super().next(seconds)
+        if isinstance(item, dict):
+            self.body = item["response"]
+        elif self.body:
+            self.body.handed(item)
+        return item
+
+
+class Agent:
+    """One agent of AgentCore's, as one schedule has it."""
+
+    def __init__(
+        self,
+        world: World,
+        network: Network,
+        route: str,
+        *,
+        started: Callable[[AgentRun, str], None],
+        stopped: Callable[[str], None],
+    ) -> None:
+        self.world = world
+        self.network = network
+        self.weather = Weather(world, "agent", AGENT_FAULTS, (0, 200, 600), route)
+        self.is_odd = world.choices.below(2) == 1
+        self.started = started
+        self.stopped = stopped
+
+    def start(self, asked: Json, fault: Fault, *, streams: bool) -> Slow:
+        """Starts it; what it will do is planned here, and what the wire does to it."""
+        world, choices = self.world, self.world.choices
+        run = AgentRun(asked["task_id"], f"Found by run {next(world.ids)}.")
+        self.started(run, asked["prompt"])
+        seconds = choices.pick(AGENT_SECONDS) if self.is_odd else 1.0
+        ending = choices.pick(AGENT_ENDINGS) if self.is_odd else "answers"
+        if ending != "answers":
+            world.count(f"agent: {ending}")
+        if seconds > 60:
+            world.count("agent: slow")
+        size = SIZES.get(ending) or choices.pick((0, 400))
+        run.text += choices.pick(FILLERS) * (size // 2) + "x" * (size // 2)
+        run.answer = {
+            "response": run.text,
+            "vendors": [{"name": "Ann", "email": "ann@example.com"}],
+            "emails": [{"recipient": "Ann@example.com", "body": "Hello"}],
+        }
+        plan = self._stream(run, ending) if streams else self._document(run, ending)
+        kind = "text/event-stream; charset=utf-8" if streams else "application/json"
+        plan, kind = _spoiled(plan, kind, fault, run)
+        body = Body(run, world)
+        gap = seconds / len(plan) if streams else choices.pick((0.0, 0.01, 3.0))
+        if fault.row and fault.row["fault"] == "dripping body":
+            gap += choices.pick((1.0, 25.0, 61.0))
+        head = 0.05 if streams else seconds
+        due = world.now + head
+        for piece in plan:
+            due += gap
+            body.pieces.append((due, piece))
+        return Slow({"contentType": kind, "response": body}, head)
+
+    def _document(self, run: AgentRun, ending: str) -> list[Piece]:
+        text = json.dumps(run.answer, ensure_ascii=False).encode()
+        if ending in BREAKS:
+            return [Piece(text[:30]), BREAKS[ending]]
+        match ending:
+            case "says error" | "fails without words" | "blank":
+                return [Piece(json.dumps(FAILURES[ending]).encode()), END]
+            case "unreadable":
+                run.unread = run.text
+                return [Piece(text[:2] + b"\xff" + text[2:]), END]
+            case "empty":
+                return [END]
+            case "floods":
+                return [Piece(b"x" * 4_000)] * 30
+        middle = self.world.choices.below(len(text) // 8) * 8
+        return [Piece(text[:middle]), Piece(text[middle:]), GOOD_END]
+
+    def _stream(self, run: AgentRun, ending: str) -> list[Piece]:
+        choices = self.world.choices
+        steps = [f"Step {number} of it" for number in range(choices.pick((0, 1, 2, 4, 8)))]
+        frames: list[tuple[Json, tuple[str, ...]]] = [
+            ({"message": step}, (step,)) for step in steps
+        ]
+        if ending != "blank":
+            frames.append((run.text[:10], ()))
+        plan: list[Piece] = []
+        for frame, said in frames:
+            text = f"data: {json.dumps(frame)}\n\n".encode()
+            if choices.below(4) == 3:
+                middle = choices.below(len(text) - 2)
+                plan += [Piece(text[:middle]), Piece(text[middle:], said)]
+            else:
+                plan.append(Piece(text, said))
+        if ending == "empty":
+            return [Piece(b": nothing\n\n"), END]
+        return [*plan, *_end_of_stream(ending, run)]
+
+
+def _end_of_stream(ending: str, run: AgentRun) -> list[Piece]:
+    answer = f"data: {json.dumps(run.answer, ensure_ascii=False)}\n\n".encode()
+    match ending:
+        case "cut":
+            return [Piece(answer[:30]), CUT]
+        case "says error" | "fails without words" | "blank":
+            return [Piece(f"data: {json.dumps(FAILURES[ending])}\n\n".encode()), END]
+        case "unreadable":
+            run.unread = "what is this"
+            return [Piece(b'data: {"what is this": \xff\n\n'), Piece(answer), END]
+        case "floods":
+            return [Piece(b"data: " + b"x" * 4_000)] * 30
+    return [BREAKS[ending]] if ending in BREAKS else [Piece(answer), GOOD_END]
+
+
+def _spoiled(
+    plan: list[Piece], content_type: str, fault: Fault, run: AgentRun
+) -> tuple[list[Piece], str]:
+    """An answer after what the wire has done to it, as the table's rows have it."""
+    if not fault.row or ("raises" in fault.row and "while" not in fault.row):
+        return plan, content_type
+    name = fault.row["fault"]
+    if "while" in fault.row:
+        end = STALL if "waits" in fault.row else CUT
+        return (
+            [end] if name.endswith("after the head") else [*plan[: len(plan) // 2], end]
+        ), content_type
+    if name.endswith("in the head"):
+        return [END], ""
+    if fault.name != "garbled":
+        return plan, content_type
+    garbage = {"200 with HTML": HTML, "200 with nothing": b"", "200 with a list": b"[]"}
+    run.unread = ""
+    if name in garbage:
+        return [Piece(garbage[name]), END], "text/html" if name == "200 with HTML" else content_type
+    *before, last = [piece for piece in plan if piece.data] or [Piece()]
+    if name == "200 with half of it":
+        return [*before, last._replace(data=last.data[:-3]), END], content_type
+    middle = len(last.data) // 2
+    broken = last.data[:middle] + b"\xff" + last.data[middle:]
+    return [*before, last._replace(data=broken), END], content_type
+
+
+class AgentClient:
+    """botocore's AgentCore client."""
+
+    def __init__(self, agent: Agent, config: Config | None) -> None:
+        self.agent = agent
+        self.config = config
+
+    def invoke_agent_runtime(
+        self,
+        *,
+        agentRuntimeArn: str,  # noqa: N803
+        runtimeSessionId: str,  # noqa: N803
+        payload: bytes,
+    ) -> Any:
+        """Starts the agent and returns its answer as it comes."""
+        assert agentRuntimeArn == AGENT_ARN
+        assert len(runtimeSessionId) >= 33
+        agent, asked = self.agent, json.loads(payload)
+        streams = agent.world.choices.below(2) == 1
+        operation = "InvokeAgentRuntime, streamed" if streams else "InvokeAgentRuntime"
+
+        def send(fault: Fault) -> Any:
+            answer = agent.network.send(
+                fault, self.config, operation, lambda: agent.start(asked, fault, streams=streams)
+            )
+            if fault.name == "unexpected error":
+                raise RuntimeError("What nobody has thought of")
+            if answer is None:  # somebody else has answered, and the agent has never heard of it
+                answer = _nobodys_answer(agent.world, fault)
+            answer["response"].patience = self.config.read_timeout if self.config else 60.0
+            return answer
+
+        return agent.network.retried(agent.weather, self.config, operation, send)
+
+    def stop_runtime_session(
+        self,
+        *,
+        agentRuntimeArn: str,  # noqa: N803
+        runtimeSessionId: str,  # noqa: N803
+    ) -> Any:
+        """Asks for the end of a session."""
+        assert agentRuntimeArn == AGENT_ARN
+        agent = self.agent
+
+        def arrive() -> Any:
+            agent.stopped(runtimeSessionId)
+            return {}
+
+        return agent.network.call(
+            agent.weather, self.config, "StopRuntimeSession", arrive, lambda _fault, _answer: {}
+        )
+
+
+def _nobodys_answer(world: World, fault: Fault) -> Json:
+    body = Body(AgentRun("", ""), world)
+    plan, content_type = _spoiled([Piece(b"{}")], "application/json", fault, body.run)
+    body.pieces = [(world.now, piece) for piece in plan]
+    return {"contentType": content_type, "response": body}

@@ -1,0 +1,301 @@
+"""The way between a client and a service: what breaks on it, and when who learns of it.
+
+A client sends a call as often as botocore would with the Config it was made with, and each sending
+meets the weather: a fault of the wire table, one of the service's own, or the end of the sandbox
+that sends it. The request may be done all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from botocore.config import Config
+from botocore.exceptions import ClientError, ReadTimeoutError
+
+from simulation import wire
+from simulation.dynamodb import client_error
+from simulation.wire import URL, Row
+from simulation.world import TIMED_OUT, Actor, World
+
+LATENCIES = (0.004, 0.002, 0.006, 0.01, 0.02, 0.1, 0.4, 1.2)
+DEATHS = ("dies before", "dies in flight", "dies after")
+# "late": the request is on its way for longer than its client waits, and is done then.
+CALL_FAULTS = (*wire.KINDS, "late", *DEATHS)
+DYNAMODB_FAULTS = (*CALL_FAULTS, "conflict", "keys unprocessed")
+AGENT_FAULTS = (*(fault for fault in CALL_FAULTS if fault != "late"), "unexpected error")
+QUEUE_FAULTS = ("delivered twice", "delivered late", "throttled", "never delivered", "again later")
+OUTAGES = (2.0, 12.0, 60.0, 700.0, 3_000.0)
+OUTAGE_FAULTS = ("server error", "throttled", "refused", "stalled")
+# Of a name's addresses, botocore tries one after the other, each for as long as it may take.
+ADDRESSES = (1, 1, 1, 2, 6)
+DRIPPING = (0.5, 1.4, 2.2, 4.0)  # times the client's patience between two bytes
+
+
+class Fault(NamedTuple):
+    """What befalls one sending of a call; no name is none."""
+
+    name: str = ""
+    row: Row | None = None
+    is_done: bool = True  # at the other end
+
+    @property
+    def is_sent_again(self) -> bool:
+        """Whether botocore sends the call again after it."""
+        return self.name == "late" or (self.row is not None and wire.is_sent_again(self.row))
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether another attempt may well succeed, and a client ought to make one."""
+        return self.name == "late" or (self.row is not None and wire.is_passing(self.row))
+
+    @property
+    def error(self) -> Exception | None:
+        """What comes out at once, instead of an answer."""
+        if self.row and "raises" in self.row and "while" not in self.row:
+            return wire.error(self.row)
+        return None
+
+
+class Weather:
+    """How a service behaves in one schedule: which faults it knows, how often, and when it is down.
+
+    Each schedule knows a few kinds only. Were all of them always there, none would ever be alone.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        service: str,
+        kinds: tuple[str, ...],
+        rates: tuple[int, ...],
+        route: str = "",
+    ) -> None:
+        choices = world.choices
+        self.world = world
+        self.service = service
+        self.route = route
+        self.rate = choices.pick(rates)
+        mask = choices.below(1 << len(kinds)) & choices.below(1 << len(kinds)) if self.rate else 0
+        self.kinds = [kind for index, kind in enumerate(kinds) if mask >> index & 1]
+        self.down = (0.0, 0.0)
+        if self.rate and service != "queue" and choices.below(6) == 5:
+            start = choices.pick((0.0, 0.02, 5.0, 60.0, 580.0, 940.0))
+            self.down = (start, start + choices.pick(OUTAGES))
+        self.drags_down: Weather | None = None
+
+    def fault(self, operation: str = "") -> Fault:
+        """What befalls one sending, if anything."""
+        self.world.check_alive()
+        choices = self.world.choices
+        sandbox = self.world.current and self.world.current.sandbox
+        outage = ""
+        if self.down[0] <= self.world.now < self.down[1]:
+            name, outage = choices.pick(OUTAGE_FAULTS), "down, "
+        elif self.kinds and choices.chance(self.rate):
+            name = choices.pick(self.kinds)
+        else:
+            name = ""
+        fault = self._of_kind(name, operation)
+        if not fault.name:
+            if sandbox:
+                sandbox.troubled.discard(self.service)
+            return fault
+        self.world.count(f"{self.service}: {outage}{fault.name}")
+        if fault.row:
+            self.world.trace(
+                f"! {operation}: {fault.row['fault']}{'' if fault.is_done else ', not done'}"
+            )
+        if sandbox:
+            sandbox.faults[self.service] += 1
+            sandbox.troubled.add(self.service)
+            if not fault.is_passing:
+                sandbox.unmended.add(self.service)
+        if self.drags_down and not self.drags_down.down[1]:
+            self.drags_down.down = (self.world.now, self.world.now + choices.pick(OUTAGES))
+        return fault
+
+    def _of_kind(self, name: str, operation: str) -> Fault:
+        if name == "keys unprocessed":
+            return Fault()  # that is how a batch is answered, not how a call goes
+        if name not in wire.KINDS or not operation:
+            return Fault(name)
+        rows = wire.by_kind(self.service, operation, self.route).get(name)
+        if not rows:
+            return Fault()  # no such thing on this route
+        row = self.world.choices.pick(rows)
+        return Fault(name, row, self.world.choices.pick(wire.effects(row)))
+
+    def clear(self) -> None:
+        """Makes everything work from now on."""
+        self.kinds, self.down, self.drags_down = [], (0.0, 0.0), None
+
+
+class Slow(NamedTuple):
+    """An answer that takes its time."""
+
+    answer: Any
+    seconds: float
+
+
+class Trip(NamedTuple):
+    """One HTTP request on its way: what befalls it, and the seconds that it takes."""
+
+    fault: Fault
+    operation: str
+    going: float
+    coming: float
+    patience: float  # the client's
+
+
+class Network:
+    """Carries calls to services and their answers back."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def call(
+        self,
+        weather: Weather,
+        config: Config | None,
+        operation: str,
+        serve: Callable[[], Any],
+        spoil: Callable[[Fault, Any], Any],
+    ) -> Any:
+        """A call as botocore makes it, sent again after what its standard retries are for."""
+
+        def send(fault: Fault) -> Any:
+            answer = self.send(fault, config, operation, serve)
+            return spoil(fault, answer)
+
+        return self.retried(weather, config, operation, send)
+
+    def retried(
+        self,
+        weather: Weather,
+        config: Config | None,
+        operation: str,
+        send: Callable[[Fault], Any],
+    ) -> Any:
+        """Sends until it works, or botocore would give up."""
+        attempts = attempts_of(config)
+        for attempt in range(1, attempts + 1):
+            fault = weather.fault(operation)
+            is_last = attempt == attempts or not fault.is_sent_again
+            try:
+                answer = send(fault)
+                # An answer that is garbled is asked for again too, if botocore sees that it is.
+                if is_last or not fault.row:
+                    return answer
+            except Exception:
+                if is_last:
+                    raise
+            self.world.count("botocore sends again")
+            self.world.sleep(self.world.choices.pick((0.0, 0.5, 1.0)) * 2 ** (attempt - 1))
+        raise AssertionError("unreachable")
+
+    def send(
+        self, fault: Fault, config: Config | None, operation: str, serve: Callable[[], Any]
+    ) -> Any:
+        """One HTTP request; ``serve`` runs when it arrives, whatever became of its sender."""
+        world, choices = self.world, self.world.choices
+        connect, read = (config.connect_timeout, config.read_timeout) if config else (60.0, 60.0)
+        going, coming = choices.pick(LATENCIES), choices.pick(LATENCIES)
+        if fault.name == "dies before":
+            world.die("before a call")
+        if fault.name == "conflict":
+            world.sleep(going)
+            raise conflict(operation)
+        if fault.name == "late":
+            going = read + choices.pick((0.1, 1.0, 5.0, 20.0))
+        if fault.row and not fault.is_done:
+            world.sleep(self._wait(fault.row, connect, read) or going)
+            if fault.error:
+                raise fault.error
+            return None
+        return self._exchange(Trip(fault, operation, going, coming, read), serve)
+
+    def _wait(self, row: Row, connect: float, read: float) -> float:
+        """How long a client waits for what does not come."""
+        if row["fault"] == "nobody accepts":
+            addresses = self.world.choices.pick(ADDRESSES)
+            self._overlong(addresses > 1)
+            return connect * addresses
+        return {"connect": connect, "read": read}.get(row.get("waits", ""), 0.0)
+
+    def _overlong(self, is_so: bool) -> None:  # noqa: FBT001
+        """Takes note that a call takes longer than its timeouts say: they do not bound it."""
+        sandbox = self.world.actor().sandbox
+        if is_so and sandbox:
+            sandbox.is_overtaken = True
+
+    def _exchange(self, trip: Trip, serve: Callable[[], Any]) -> Any:
+        """A request that arrives."""
+        world, actor, fault = self.world, self.world.actor(), trip.fault
+        ticket, sandbox = actor.ticket, actor.sandbox
+        if fault.name == "dripping":
+            drips = world.choices.pick(DRIPPING) * min(trip.patience, 30.0)
+            self._overlong(drips > trip.patience)
+            trip = trip._replace(coming=drips, patience=float("inf"))
+        world.after(trip.going, self._arrive, trip, serve, actor, ticket)
+        if fault.name == "dies in flight" and sandbox:
+            world.after(trip.going / 2, world.doom, sandbox, f"during {trip.operation}")
+        elif _is_silent(fault):
+            world.after(trip.patience, world.resume, actor, ticket, TIMED_OUT)
+        answer = world.wait()
+        if fault.error:
+            raise fault.error
+        if answer is TIMED_OUT:
+            raise ReadTimeoutError(endpoint_url=URL)
+        if isinstance(answer, ClientError):
+            raise _garbled(answer) if fault.name == "garbled" else answer
+        return answer
+
+    def _arrive(self, trip: Trip, serve: Callable[[], Any], actor: Actor, ticket: int) -> None:
+        answer: Any
+        delay = trip.coming
+        self.world.choices.stream = f"{actor.stream}>"
+        try:
+            answer = serve()
+        except ClientError as error:
+            answer = error
+        if isinstance(answer, Slow):
+            delay, answer = delay + answer.seconds, answer.answer
+        if delay >= trip.patience:
+            delay, answer = trip.patience, TIMED_OUT
+        if trip.fault.name == "dies after" and actor.sandbox:
+            self.world.doom(actor.sandbox, f"after {trip.operation}")
+        elif not _is_silent(trip.fault):
+            self.world.after(delay, self.world.resume, actor, ticket, answer)
+
+
+def _is_silent(fault: Fault) -> bool:
+    """Whether the client hears nothing until it gives up."""
+    row = fault.row
+    return fault.name == "late" or bool(row and "waits" in row and "while" not in row)
+
+
+def _garbled(answer: ClientError) -> ClientError:
+    """A refusal whose body nobody can read, as the table has it: no code, and the status alone."""
+    status = answer.response["ResponseMetadata"]["HTTPStatusCode"]
+    return client_error(str(status), status, answer.operation_name)
+
+
+def attempts_of(config: Config | None) -> int:
+    """How often botocore sends a call, all in all."""
+    retries = (config.retries if config else None) or {}
+    if "total_max_attempts" in retries:
+        return int(retries["total_max_attempts"])
+    if "max_attempts" in retries:
+        return int(retries["max_attempts"]) + 1
+    return 5
+
+
+def conflict(operation: str) -> ClientError:
+    """Two transactions met."""
+    if operation == "TransactWriteItems":
+        reasons = [{"Code": "TransactionConflict"}, {"Code": "None"}]
+        return client_error(
+            "TransactionCanceledException", 400, operation, CancellationReasons=reasons
+        )
+    return client_error("TransactionConflictException", 400, operation)
