@@ -40,6 +40,7 @@ AGENT_ENDINGS = (
     "worker dies in mid-stream",
     "unexpected error in mid-stream",
 )
+ENDINGS = (*AGENT_ENDINGS, "long answer", "too long answer", "too long answer")
 AGENT_SECONDS = (1.0, 0.2, 20.0, 61.0, 400.0, 800.0)
 SIZES = {"long answer": 2_000, "too long answer": 5_000}
 FILLERS = ("é", "x", "\x7f")  # the last of which Lambda's runtime makes six bytes of
@@ -95,6 +96,7 @@ class Body:
         self.closed = False
         self.patience = 60.0
         self.said: list[tuple[str, ...]] = []  # with the bytes that were read
+        self.on_end: Callable[[], None] = lambda: None
         self.is_good = False  # whether the end of a good answer was read
         self._world = world
 
@@ -134,10 +136,12 @@ class Body:
         reader = self._world.actor().sandbox
         if isinstance(item, bytes):
             self.run.heard += self.said.pop(0)
-        elif item is None and self.is_good:
-            self.run.answered_to = reader
         elif item is None:
-            self.run.unread_by = reader
+            self.on_end()
+            if self.is_good:
+                self.run.answered_to = reader
+            else:
+                self.run.unread_by = reader
 
 
 class Listening(Background):
@@ -168,6 +172,7 @@ class Agent:
         *,
         started: Callable[[AgentRun, str], None],
         stopped: Callable[[str], None],
+        ended: Callable[[], None],
     ) -> None:
         self.world = world
         self.network = network
@@ -175,6 +180,7 @@ class Agent:
         self.is_odd = world.choices.below(2) == 1
         self.started = started
         self.stopped = stopped
+        self.ended = ended
 
     def start(self, asked: Json, fault: Fault, *, streams: bool) -> Slow:
         """Starts it; what it will do is planned here, and what the wire does to it."""
@@ -182,7 +188,7 @@ class Agent:
         run = AgentRun(asked["task_id"], f"Found by run {next(world.ids)}.")
         self.started(run, asked["prompt"])
         seconds = choices.pick(AGENT_SECONDS) if self.is_odd else 1.0
-        ending = choices.pick(AGENT_ENDINGS) if self.is_odd else "answers"
+        ending = choices.pick(ENDINGS) if self.is_odd else "answers"
         if ending != "answers":
             world.count(f"agent: {ending}")
         if seconds > 60:
@@ -198,6 +204,7 @@ class Agent:
         kind = "text/event-stream; charset=utf-8" if streams else "application/json"
         plan, kind = _spoiled(plan, kind, fault, run)
         body = Body(run, world)
+        body.on_end = self.ended
         gap = seconds / len(plan) if streams else choices.pick((0.0, 0.01, 3.0))
         if fault.row and fault.row["fault"] == "dripping body":
             gap += choices.pick((1.0, 25.0, 61.0))
@@ -274,6 +281,7 @@ def _spoiled(
             [end] if name.endswith("after the head") else [*plan[: len(plan) // 2], end]
         ), content_type
     if name.endswith("in the head"):
+        run.unread = ""
         return [END], ""
     if fault.name != "garbled":
         return plan, content_type

@@ -256,7 +256,14 @@ class Aws:
         self.lambda_weather = Weather(world, "lambda", CALL_FAULTS, (0, 200, 600), route)
         self.queue_weather = Weather(world, "queue", QUEUE_FAULTS, (0, 300, 800))
         self.network = Network(world)
-        self.agent = Agent(world, self.network, route, started=agent_started, stopped=stopped)
+        self.agent = Agent(
+            world,
+            self.network,
+            route,
+            started=agent_started,
+            stopped=stopped,
+            ended=self.dynamodb_weather.agent_ended,
+        )
         if self.lambda_weather.rate and choices.below(4) == 3:
             self.lambda_weather.drags_down = self.dynamodb_weather
         self.writer: Sandbox | None = None

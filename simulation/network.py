@@ -29,6 +29,7 @@ OUTAGES = (2.0, 12.0, 60.0, 700.0, 3_000.0)
 OUTAGE_FAULTS = ("server error", "throttled", "refused", "stalled")
 # Of a name's addresses, botocore tries one after the other, each for as long as it may take.
 ADDRESSES = (1, 1, 1, 2, 6)
+CONNECTING = (0.0, 0.95)  # times that patience, before a call whose answer does not come
 DRIPPING = (0.5, 1.4, 2.2, 4.0)  # times the client's patience between two bytes
 
 
@@ -83,6 +84,13 @@ class Weather:
             start = choices.pick((0.0, 0.02, 5.0, 60.0, 580.0, 940.0))
             self.down = (start, start + choices.pick(OUTAGES))
         self.drags_down: Weather | None = None
+        self.fails_at_the_end = bool(self.rate) and choices.below(8) == 7
+
+    def agent_ended(self) -> None:
+        """An agent has answered: in some worlds that is when a service falls silent."""
+        if self.fails_at_the_end:
+            self.fails_at_the_end = False
+            self.down = (self.world.now, self.world.now + self.world.choices.pick(OUTAGES))
 
     def fault(self, operation: str = "") -> Fault:
         """What befalls one sending, if anything."""
@@ -129,6 +137,7 @@ class Weather:
     def clear(self) -> None:
         """Makes everything work from now on."""
         self.kinds, self.down, self.drags_down = [], (0.0, 0.0), None
+        self.fails_at_the_end = False
 
 
 class Slow(NamedTuple):
@@ -145,7 +154,8 @@ class Trip(NamedTuple):
     operation: str
     going: float
     coming: float
-    patience: float  # the client's
+    connect: float  # the client's patience, for a connection
+    patience: float  # and for bytes
 
 
 class Network:
@@ -213,7 +223,7 @@ class Network:
             if fault.error:
                 raise fault.error
             return None
-        return self._exchange(Trip(fault, operation, going, coming, read), serve)
+        return self._exchange(Trip(fault, operation, going, coming, connect, read), serve)
 
     def _wait(self, row: Row, connect: float, read: float) -> float:
         """How long a client waits for what does not come."""
@@ -221,7 +231,10 @@ class Network:
             addresses = self.world.choices.pick(ADDRESSES)
             self._overlong(addresses > 1)
             return connect * addresses
-        return {"connect": connect, "read": read}.get(row.get("waits", ""), 0.0)
+        waits = row.get("waits", "")
+        if waits == "read":
+            return read + self.world.choices.pick(CONNECTING) * connect
+        return connect if waits == "connect" else 0.0
 
     def _overlong(self, is_so: bool) -> None:  # noqa: FBT001
         """Takes note that a call takes longer than its timeouts say: they do not bound it."""
@@ -241,7 +254,8 @@ class Network:
         if fault.name == "dies in flight" and sandbox:
             world.after(trip.going / 2, world.doom, sandbox, f"during {trip.operation}")
         elif _is_silent(fault):
-            world.after(trip.patience, world.resume, actor, ticket, TIMED_OUT)
+            connecting = world.choices.pick(CONNECTING) * trip.connect
+            world.after(trip.patience + connecting, world.resume, actor, ticket, TIMED_OUT)
         answer = world.wait()
         if fault.error:
             raise fault.error
