@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 from botocore.config import Config
@@ -41,9 +42,11 @@ AGENT_ENDINGS = (
     "unexpected error in mid-stream",
 )
 ENDINGS = (*AGENT_ENDINGS, "long answer", "too long answer", "too long answer")
-AGENT_SECONDS = (1.0, 0.2, 20.0, 61.0, 400.0, 800.0)
+LAST_ENDINGS = ("too long answer", "long answer", "too long answer", "unreadable")
+AGENT_SECONDS = (1.0, 0.2, 20.0, 61.0, 400.0, 800.0, 0.0, 0.0)  # 0: all that it is given
+LAST_MOMENTS = (1.0, 0.3, 3.0, 9.0)  # before its time is over
 SIZES = {"long answer": 2_000, "too long answer": 5_000}
-FILLERS = ("é", "x", "\x7f")  # the last of which Lambda's runtime makes six bytes of
+FILLERS = ("é", "x", "é", "\x7f")  # the last of which Lambda's runtime makes six bytes of
 FAILURES = {
     "says error": {"error": "no vendors", "message": "It broke"},
     "fails without words": {
@@ -178,17 +181,25 @@ class Agent:
         self.network = network
         self.weather = Weather(world, "agent", AGENT_FAULTS, (0, 200, 600), route)
         self.is_odd = world.choices.below(2) == 1
+        self.endings: tuple[str, ...] = ENDINGS
+        self.seconds: tuple[float, ...] = AGENT_SECONDS
         self.started = started
         self.stopped = stopped
         self.ended = ended
 
-    def start(self, asked: Json, fault: Fault, *, streams: bool) -> Slow:
+    def answer_at_last(self) -> None:
+        """Makes it an agent with a long answer, which comes when its time is nearly over."""
+        self.is_odd, self.endings, self.seconds = True, LAST_ENDINGS, (0.0, 20.0)
+
+    def start(self, asked: Json, fault: Fault, patience: float, *, streams: bool) -> Slow:
         """Starts it; what it will do is planned here, and what the wire does to it."""
         world, choices = self.world, self.world.choices
         run = AgentRun(asked["task_id"], f"Found by run {next(world.ids)}.")
         self.started(run, asked["prompt"])
-        seconds = choices.pick(AGENT_SECONDS) if self.is_odd else 1.0
-        ending = choices.pick(ENDINGS) if self.is_odd else "answers"
+        seconds = choices.pick(self.seconds) if self.is_odd else 1.0
+        if not seconds:
+            seconds = max(patience - choices.pick(LAST_MOMENTS), 0.5)
+        ending = choices.pick(self.endings) if self.is_odd else "answers"
         if ending != "answers":
             world.count(f"agent: {ending}")
         if seconds > 60:
@@ -318,15 +329,18 @@ class AgentClient:
         streams = agent.world.choices.below(2) == 1
         operation = "InvokeAgentRuntime, streamed" if streams else "InvokeAgentRuntime"
 
+        patience = self.config.read_timeout if self.config else 60.0
+
+        def arrive(fault: Fault) -> Slow:
+            return agent.start(asked, fault, patience, streams=streams)
+
         def send(fault: Fault) -> Any:
-            answer = agent.network.send(
-                fault, self.config, operation, lambda: agent.start(asked, fault, streams=streams)
-            )
+            answer = agent.network.send(fault, self.config, operation, partial(arrive, fault))
             if fault.name == "unexpected error":
                 raise RuntimeError("What nobody has thought of")
             if answer is None:  # somebody else has answered, and the agent has never heard of it
                 answer = _nobodys_answer(agent.world, fault)
-            answer["response"].patience = self.config.read_timeout if self.config else 60.0
+            answer["response"].patience = patience
             return answer
 
         return agent.network.retried(agent.weather, self.config, operation, send)

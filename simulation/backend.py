@@ -78,6 +78,11 @@ class Backend:
             maximum_event_age=tasks.MAXIMUM_EVENT_AGE_SECONDS,
             retries=tasks.MAXIMUM_RETRY_ATTEMPTS,
         )
+        if choices.below(8) == 7:
+            # An answer that is long and late, and a DynamoDB that has no time for it.
+            self.fitting_seconds = choices.pick((8.0, 8.0, 0.0))
+            self.aws.dynamodb_weather.fall_silent()
+            self.aws.agent.answer_at_last()
         self.environment = {
             "AWS_REGION": "us-east-1",
             "WORKER_LAMBDA_ARN": WORKER_ARN,

@@ -147,6 +147,31 @@ MUTATIONS: dict[str, Line | Constant] = {
     "agent called again after a read timeout": Constant(
         agent_runtime, "NOT_CONNECTED", (*agent_runtime.NOT_CONNECTED, ReadTimeoutError)
     ),
+    "proxy that breaks a call means no connection": Line(
+        agent_runtime,
+        "_proves_not_started",
+        "isinstance(cause, (NewConnectionError, NoConnectionInTime))",
+        "True",
+    ),
+    "code believed under any status": Line(
+        agent_runtime, "_proves_not_started", "_status(error) in NOT_STARTED_STATUSES", "True"
+    ),
+    "cut error answer called not started": Line(
+        agent_runtime, "_agent_error", "isinstance(error, BotoCoreError)", "True"
+    ),
+    "silence taken for the end of the agent's time": Line(
+        Agent, "_next", "if left <= SILENCE_SECONDS", "if True"
+    ),
+    "error without words is an answer": Line(
+        agent_answers.EventStream, "_object", 'if (error or "error_type" in frame)', "if error"
+    ),
+    "blank is an answer": Line(
+        agent_answers.EventStream, "finish", "if not answer:", "if answer is None:"
+    ),
+    "answer not logged before it is written": Line(
+        Run, "run", "self.time_left() < 2 * WRITE_SECONDS + LOG_SECONDS", "False"
+    ),
+    "garbage not logged": Line(Run, "_log_rest", "if outcome.raw:", "if False:"),
     "agent called again after a 5xx": Line(
         agent_runtime, "_proves_not_started", "return is_own and", "return True or"
     ),

@@ -80,17 +80,27 @@ class Weather:
         mask = choices.below(1 << len(kinds)) & choices.below(1 << len(kinds)) if self.rate else 0
         self.kinds = [kind for index, kind in enumerate(kinds) if mask >> index & 1]
         self.down = (0.0, 0.0)
+        self.outages: tuple[float, ...] = OUTAGES
+        self.outage_faults: tuple[str, ...] = OUTAGE_FAULTS
         if self.rate and service != "queue" and choices.below(6) == 5:
             start = choices.pick((0.0, 0.02, 5.0, 60.0, 580.0, 940.0))
             self.down = (start, start + choices.pick(OUTAGES))
         self.drags_down: Weather | None = None
         self.fails_at_the_end = bool(self.rate) and choices.below(8) == 7
 
+    def fall_silent(self) -> None:
+        """Makes it a service that takes all the time that its client gives it."""
+        self.outage_faults, self.outages = ("stalled",), (3_000.0,)
+        if self.world.choices.below(2):
+            self.fails_at_the_end = True
+        else:
+            self.kinds, self.rate = ["stalled"], 400
+
     def agent_ended(self) -> None:
         """An agent has answered: in some worlds that is when a service falls silent."""
         if self.fails_at_the_end:
             self.fails_at_the_end = False
-            self.down = (self.world.now, self.world.now + self.world.choices.pick(OUTAGES))
+            self.down = (self.world.now, self.world.now + self.world.choices.pick(self.outages))
 
     def fault(self, operation: str = "") -> Fault:
         """What befalls one sending, if anything."""
@@ -99,7 +109,7 @@ class Weather:
         sandbox = self.world.current and self.world.current.sandbox
         outage = ""
         if self.down[0] <= self.world.now < self.down[1]:
-            name, outage = choices.pick(OUTAGE_FAULTS), "down, "
+            name, outage = choices.pick(self.outage_faults), "down, "
         elif self.kinds and choices.chance(self.rate):
             name = choices.pick(self.kinds)
         else:

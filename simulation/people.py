@@ -14,7 +14,7 @@ Json = Any
 
 OWNERS = (None, "ann", "bob")
 KEYS = (None, "key-1", "key-2")
-DESCRIPTIONS = ("Find a painter", "Find a plumber", "Find a plumber" + 300 * "\x7f")
+DESCRIPTIONS = (*("Find a painter", "Find a plumber") * 3, "Find a gardener" + 300 * "\x7f")
 STARTS = (0.0, 0.001, 0.02, 1.0, 31.0, 130.0, 955.0)
 BEFORE_POSTING_AGAIN = (0.1, 2.0, 45.0)
 BETWEEN_POLLS = (2.0, 0.05, 0.5, 10.0, 60.0, 300.0)

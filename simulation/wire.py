@@ -172,13 +172,8 @@ def effects(row: Row) -> tuple[bool, ...]:
         return (False, True) if is_open else (False,)
     if " before the head" in fault or fault.startswith("a 503"):
         return (False, True)
-    if fault in (
-        "no HTTP",
-        "303 elsewhere",
-        "200 with HTML",
-        "200 with nothing",
-        "200 with a list",
-    ):
+    # "200 with a list" is not among them: what says 200 in the service's own language means it.
+    if fault in ("no HTTP", "303 elsewhere", "200 with HTML", "200 with nothing"):
         return (False, True)
     return (True,)
 
@@ -233,13 +228,13 @@ def _of_endpoint(name: str) -> Callable[[Row], Exception]:
     return lambda _row: make(endpoint_url=URL, error=INTERNALS)
 
 
+NOWHERE: Any = None  # a connection or a pool, which an error only names in its text
 CAUSES: dict[str, Callable[[], Exception]] = {
     "urllib3.exceptions.NewConnectionError": lambda: urllib3.exceptions.NewConnectionError(
-        None,  # type: ignore[arg-type]  a connection, for its text only
-        "Failed to establish a new connection",
+        NOWHERE, "Failed to establish a new connection"
     ),
     "urllib3.exceptions.ConnectTimeoutError": urllib3.exceptions.ConnectTimeoutError,
-    "http.client.RemoteDisconnected": http.client.RemoteDisconnected,
+    "http.client.RemoteDisconnected": lambda: http.client.RemoteDisconnected("No answer"),
     "builtins.ConnectionResetError": ConnectionResetError,
     "builtins.OSError": lambda: OSError("Tunnel connection failed: 502 Bad Gateway"),
 }
@@ -261,9 +256,7 @@ ERRORS: dict[str, Callable[[Row], Exception]] = {
         "Connection broken: IncompleteRead"
     ),
     "urllib3.exceptions.ReadTimeoutError": lambda _row: urllib3.exceptions.ReadTimeoutError(
-        None,  # type: ignore[arg-type]  a pool, for its text only
-        URL,
-        "Read timed out.",
+        NOWHERE, URL, "Read timed out."
     ),
     "json.decoder.JSONDecodeError": lambda _row: json.JSONDecodeError("Expecting value", "", 0),
     "builtins.UnicodeDecodeError": lambda _row: UnicodeDecodeError(

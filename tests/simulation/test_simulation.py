@@ -21,19 +21,19 @@ import tasks
 import worker_lambda
 from dynamodb_helpers import Claim, StoreError, TaskStore
 from local.aws import LocalStack
-from simulation import schedule
+from simulation import backend
 from simulation.__main__ import main, shrunk
-from simulation.aws import (
-    AGENT_ENDINGS,
+from simulation.agent import AGENT_ENDINGS
+from simulation.choices import Script, shrink
+from simulation.dynamodb import DynamoDB
+from simulation.mutations import MUTATIONS, mutated
+from simulation.network import (
     AGENT_FAULTS,
     CALL_FAULTS,
     DYNAMODB_FAULTS,
     OUTAGE_FAULTS,
     QUEUE_FAULTS,
 )
-from simulation.choices import Script, shrink
-from simulation.dynamodb import DynamoDB
-from simulation.mutations import MUTATIONS, mutated
 from simulation.schedule import run
 from tasks import Outcome
 
@@ -70,7 +70,7 @@ def every_fault() -> set[str]:
         "agent": (*AGENT_FAULTS, *AGENT_ENDINGS[1:], "slow"),
         "gateway": ("reply lost",),
         "client": ("two connections",),
-        "worker": ("misconfigured", "raised"),
+        "worker": ("misconfigured", "raised", "fitting takes long"),
         "operator": ("task deleted", "worker invoked by hand"),
     }
     outages = {
@@ -100,7 +100,7 @@ def test_thousands_of_schedules_with_every_fault_there_is_break_no_promise():
 
 def test_a_function_of_five_seconds_loses_no_answer(monkeypatch: pytest.MonkeyPatch):
     """It may be killed in its last write, which then hangs; the log has the answer by then."""
-    monkeypatch.setattr(schedule, "WORKER_SECONDS", (5.0,))
+    monkeypatch.setattr(backend, "WORKER_SECONDS", (5.0,))
     broken = {violation.invariant for seed in range(150) if (violation := run(seed).violation)}
     assert "an answer is in the store or in the log" not in broken
     assert "the agent runs once" not in broken
