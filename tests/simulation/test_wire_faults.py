@@ -4,7 +4,9 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
+from botocore.exceptions import ProxyConnectionError
 
+from simulation import wire
 from simulation.wire import Row, read
 from simulation.wire_record import FAULTS, NAMES, ROUTES, Fault, measured
 
@@ -68,3 +70,57 @@ def test_a_row_that_changed_is_told():
     rows = read()
     rows[0] = rows[0] | {"attempts": 7}
     assert [row["attempts"] for row in changed(rows).values()] == [7]
+
+
+# --- what the simulation makes of it --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("route", wire.ROUTES)
+@pytest.mark.parametrize("service", wire.MEASURED)
+def test_a_call_can_meet_every_kind_of_fault_that_there_is_on_its_route(service: str, route: str):
+    kinds = set(wire.by_kind(service, wire.MEASURED[service], route))
+    missing = {"dynamodb": {"agent failed"}, "lambda": {"agent failed"}, "agent": set()}[service]
+    if route in ("http", "proxy"):
+        missing |= {"no TLS"}
+    if route != "tunnel":
+        missing |= {"tunnel refused"}
+    assert kinds == set(wire.KINDS) - missing
+
+
+def test_an_operation_measured_on_one_route_meets_on_another_what_its_service_does():
+    (row,) = wire.by_kind("dynamodb", "GetItem", "tunnel")["refused"]
+    assert row["raises"] == "botocore.exceptions.ProxyConnectionError"
+
+
+def test_every_error_of_the_table_can_be_raised():
+    for row in read():
+        if "raises" in row:
+            assert str(wire.error(row)) or row["raises"].startswith("urllib3"), row
+
+
+def test_a_proxy_error_says_why_as_the_product_reads_it():
+    causes = {
+        type(error.kwargs["error"].original_error).__name__
+        for row in read()
+        if isinstance(error := wire.error(row) if "raises" in row else None, ProxyConnectionError)
+    }
+    assert causes == {
+        "NewConnectionError",
+        "ConnectTimeoutError",
+        "RemoteDisconnected",
+        "ConnectionResetError",
+        "OSError",
+    }
+
+
+def test_a_request_that_never_arrived_is_never_done():
+    rows = [row for row in read() if not row["requests"]]
+    assert rows
+    assert {wire.effects(row) for row in rows} == {(False,)}
+
+
+def test_a_refusal_of_the_services_own_is_not_done_and_a_failed_one_may_be():
+    rows = {row["fault"]: row for row in read() if row["operation"] == "InvokeAgentRuntime"}
+    assert wire.effects(rows["429 ThrottlingException in the header"]) == (False,)
+    assert wire.effects(rows["502 ThrottlingException in the body"]) == (False, True)
+    assert wire.effects(rows["424 RuntimeClientError in the header"]) == (True,)
