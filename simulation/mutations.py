@@ -166,7 +166,7 @@ MUTATIONS: dict[str, Line | Constant] = {
         agent_answers.EventStream, "_object", 'if (error or "error_type" in frame)', "if error"
     ),
     "blank is an answer": Line(
-        agent_answers.EventStream, "finish", "if not answer:", "if answer is None:"
+        agent_answers.Answer, "__bool__", "self.agent_response.strip()", "self.agent_response"
     ),
     "answer not logged before it is written": Line(
         Run, "run", "self.time_left() < 2 * WRITE_SECONDS + LOG_SECONDS", "False"
