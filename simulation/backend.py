@@ -15,6 +15,7 @@ import agent_runtime
 import aws_lambda
 import dynamodb_helpers
 import dynamodb_items
+import dynamodb_pages
 import lambda_function
 import tasks
 import worker_lambda
@@ -34,8 +35,9 @@ LONG_ANSWER = 1_500  # characters, here
 
 # So that small answers are long ones: to cut 4 MB again and again would take all the time there is.
 SCALED_DOWN = {
-    (dynamodb_helpers, "MAX_AGENT_EVENTS"): 5,
-    (dynamodb_helpers, "MAX_INLINE_ANSWER_BYTES"): 1_500,
+    (tasks, "MAX_AGENT_EVENTS"): 5,
+    (tasks, "MIN_ANSWER_BYTES"): 100,
+    (dynamodb_items, "MAX_INLINE_ANSWER_BYTES"): 1_500,
     (dynamodb_items, "CHUNK_CHARACTERS"): 1_000,
     (tasks, "MAX_ANSWER_BYTES"): 4_000,
     (tasks, "MAX_ANSWER_RESPONSE_BYTES"): 9_000,
@@ -158,12 +160,12 @@ def in_place_of_aws(backend: Backend) -> Iterator[None]:
 
     fit_answer = tasks.fit_answer
 
-    def fit(answer: Json) -> Any:
+    def fit(answer: Json, room: int = 0) -> Any:
         """Fits an answer, and takes the time that a long one takes of the processor."""
         if len(answer.get("agent_response", "")) > LONG_ANSWER and backend.fitting_seconds:
             world.count("worker: fitting takes long")
             world.sleep(backend.fitting_seconds)
-        return fit_answer(answer)
+        return fit_answer(answer, room)
 
     fitting = [module for module in PRODUCT if getattr(module, "fit_answer", None) is fit_answer]
     places = (
@@ -174,7 +176,7 @@ def in_place_of_aws(backend: Backend) -> Iterator[None]:
             (dynamodb_helpers, "TaskStore"): partial(dynamodb_helpers.TaskStore, **timed),
             (aws_lambda, "os"): environment,
             (dynamodb_helpers, "os"): environment,
-            (dynamodb_helpers, "random"): chance,
+            (dynamodb_pages, "random"): chance,
             (aws_lambda, "sys"): log,
             (dynamodb_helpers, "uuid"): ids,
             (lambda_function, "os"): environment,
@@ -189,13 +191,15 @@ def in_place_of_aws(backend: Backend) -> Iterator[None]:
                 background=partial(Listening, world),
             ),
             (worker_lambda, "TaskRun"): partial(
-                worker_lambda.TaskRun, **timed, timer=partial(Timer, world)
+                worker_lambda.TaskRun,
+                **timed,
+                monotonic=lambda: world.now,
+                timer=partial(Timer, world),
             ),
             (worker_lambda, "aws_session"): session,
             (worker_lambda, "os"): environment,
             (worker_lambda, "random"): chance,
             (worker_lambda, "threading"): threads,
-            (worker_lambda, "time"): SimpleNamespace(monotonic=lambda: world.now),
             (worker_lambda, "traceback"): stacks,
             (worker_lambda, "uuid"): ids,
         }
@@ -203,6 +207,7 @@ def in_place_of_aws(backend: Backend) -> Iterator[None]:
     caches = (
         dynamodb_helpers.task_store,
         lambda_function.lambda_client,
+        lambda_function.tasks,
         worker_lambda.agent_runtime,
     )
     before = {(module, name): getattr(module, name) for module, name in places}

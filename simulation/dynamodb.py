@@ -80,27 +80,36 @@ class DynamoDB:
         TransactItems: list[Item],  # noqa: N803
         ClientRequestToken: str = "",  # noqa: N803
     ) -> Item:
-        """Does one conditional update and some puts, all of them or none."""
+        """Does one conditional update or put, and some puts and deletes, all of them or none."""
         if ClientRequestToken in self._tokens:
             return {}
-        update = TransactItems[0]["Update"]
-        chunks = (put["Put"]["Item"] for put in TransactItems[1:])
-        self._must_fit("TransactWriteItems", update["ExpressionAttributeValues"], *chunks)
-        old, new = self._updated(update)
+        ((kind, first),) = TransactItems[0].items()
+        texts = first["ExpressionAttributeValues"] if kind == "Update" else first["Item"]
+        others = [item["Put"]["Item"] for item in TransactItems[1:] if "Put" in item]
+        self._must_fit("TransactWriteItems", texts, *others)
+        if kind == "Update":
+            old, new = self._updated(first)
+        else:
+            old, new = self.items.get(first["Item"]["id"]["S"]), first["Item"]
+            names, values = first["ExpressionAttributeNames"], first["ExpressionAttributeValues"]
+            if not _holds(first["ConditionExpression"], old, names, values):
+                new = None
         if new is None:
             refused: Item = {"Code": "ConditionalCheckFailed", "Message": REFUSED}
-            if old and update.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD":
+            if old and first.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD":
                 refused["Item"] = old
-            others = [{"Code": "None"} for _ in TransactItems[1:]]
             raise client_error(
                 "TransactionCanceledException",
                 400,
                 "TransactWriteItems",
-                CancellationReasons=[refused, *others],
+                CancellationReasons=[refused, *({"Code": "None"} for _ in TransactItems[1:])],
             )
         self._keep(new)
-        for put in TransactItems[1:]:
-            self._keep(put["Put"]["Item"])
+        for item in others:
+            self._keep(item)
+        for item in TransactItems[1:]:
+            if "Delete" in item:
+                self.items.pop(item["Delete"]["Key"]["id"]["S"], None)
         if ClientRequestToken:
             self._tokens.add(ClientRequestToken)
         return {}
@@ -162,19 +171,14 @@ class DynamoDB:
             return old, None
         new = dict(old or request["Key"])
         sets, removed = _update(request["UpdateExpression"])
-        for name, operation, operand, value in sets:
+        for name, operation, default, value in sets:
             target, given = names[name], values[value]
-            if operation == "set":
-                new[target] = given
-                continue
-            if not old or names[operand] not in old:
-                message = "The provided expression refers to an attribute that does not exist"
-                raise client_error("ValidationException", 400, "UpdateItem", message)
-            held = old[names[operand]]
+            held = (old or {}).get(target, values.get(default))
             if operation == "append":
-                new[target] = {"L": held["L"] + given["L"]}
-            else:
-                new[target] = {"N": str(int(held["N"]) + int(given["N"]))}
+                given = {"L": held["L"] + given["L"]}
+            elif operation == "add":
+                given = {"N": str(int(held["N"]) + int(given["N"]))}
+            new[target] = given
         for name in removed:
             new.pop(names[name], None)
         return old, new
@@ -271,19 +275,17 @@ def _holds(condition: str, item: Item | None, names: Names, values: Values) -> b
 
 @functools.cache
 def _update(expression: str) -> tuple[list[tuple[str, str, str, str]], list[str]]:
-    """What an update sets, as (name, how, operand, value), and what it removes."""
+    """What an update sets, as (name, how, what it starts from, value), and what it removes."""
     sets, _, removed = expression.partition(" REMOVE ")
-    pattern = r"(#\w+) = (?:list_append\((?P<append>#\w+), (:\w+)\)|(?P<add>#\w+) \+ (:\w+)|(:\w+))"
+    first = r"if_not_exists\(\1, (:\w+)\)"
+    how = rf"list_append\({first}, (?P<append>:\w+)\)|{first} \+ (?P<add>:\w+)|(?P<set>:\w+)"
     parsed, rest = [], sets.removeprefix("SET ")
     while rest:
-        match = re.match(pattern + r"(?:, )?", rest)
+        match = re.match(rf"(#\w+) = (?:{how})(?:, )?", rest)
         if not match:
             raise NotImplementedError(f"update {rest}")
         rest = rest[match.end() :]
-        if match["append"]:
-            parsed.append((match[1], "append", match["append"], match[3]))
-        elif match["add"]:
-            parsed.append((match[1], "add", match["add"], match[5]))
-        else:
-            parsed.append((match[1], "set", "", match[6]))
+        operation = next(name for name in ("append", "add", "set") if match[name])
+        default = match[2] or match[4] or ""
+        parsed.append((match[1], operation, default, match[operation]))
     return parsed, removed.split(", ") if removed else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urljoin
 
 from simulation.backend import Backend
 from simulation.gateway import Reply, http_event
@@ -117,7 +118,7 @@ class Person:
             reply = self.request("GET", path)
             if not reply or reply.status != 200 or "Link" not in reply.headers:
                 return
-            path = reply.headers["Link"].partition("<")[2].partition(">")[0]
+            path = urljoin(path, reply.headers["Link"].partition("<")[2].partition(">")[0])
 
 
 def client(backend: Backend) -> None:

@@ -20,6 +20,8 @@ import botocore.exceptions
 import urllib3.exceptions
 from botocore.exceptions import ClientError
 
+from dynamodb_items import UnreadableReply
+
 Row = dict[str, Any]
 
 TABLE = Path(__file__).with_name("wire_faults.json")
@@ -258,7 +260,7 @@ ERRORS: dict[str, Callable[[Row], Exception]] = {
     "urllib3.exceptions.ReadTimeoutError": lambda _row: urllib3.exceptions.ReadTimeoutError(
         NOWHERE, URL, "Read timed out."
     ),
-    "json.decoder.JSONDecodeError": lambda _row: json.JSONDecodeError("Expecting value", "", 0),
+    "dynamodb_items.UnreadableReply": lambda _row: UnreadableReply(),
     "builtins.UnicodeDecodeError": lambda _row: UnicodeDecodeError(
         "utf-8", b"\xff", 0, 1, "invalid start byte"
     ),
