@@ -9,12 +9,18 @@ the code that is deployed; only the clients of AWS, the clock and chance are rep
 that happens follows from one number, so a failing schedule can be run again, and shrunk.
 
     choices.py     where chance comes from, and how a failing schedule gets shorter
-    dynamodb.py    a DynamoDB in memory, as far as the store uses it
     world.py       virtual time, threads, sandboxes and their end
-    aws.py         botocore's clients, the network, Lambda's queue and the agent
+    dynamodb.py    a DynamoDB in memory, as far as the store uses it
     wire.py        what breaks below botocore, and what comes out: a table that wire_record.py measures
-    people.py      those who post, poll, list, and call the worker by hand
+    network.py     the way to a service: each call meets what the table has for it
+    agent.py       the agent, what it says and when, and botocore's client of it
+    aws.py         botocore's other clients, and Lambda's queue
+    gateway.py     a request as the API's event, and its reply
     invariants.py  what must be true after every step and at the end
-    schedule.py    one schedule: the real modules put into a world
+    backend.py     the real modules, put into a world
+    people.py      those who post, poll, list, and call the worker by hand
+    schedule.py    one schedule: people and a backend, from a seed
     mutations.py   deliberate faults in the code, each of which must be found
+
+Each file needs only those above it.
 """

@@ -72,7 +72,7 @@ MUTATIONS: dict[str, Line | Constant] = {
     "unconditional claim": Constant(dynamodb_helpers, "IS_CLAIMABLE", ALWAYS),
     "claim past the deadline": Constant(dynamodb_helpers, "IS_CLAIMABLE", "#status = :pending"),
     "claim without its token": Line(
-        Store, "claim_task", 'found.get("claim") != token or found', "found"
+        Store, "claim_task", 'task.get("claim") != token or task', "task"
     ),
     "claim token is the request id": Line(
         Run, "_claim", "uuid.uuid4().hex", "self.context.aws_request_id"
@@ -87,7 +87,7 @@ MUTATIONS: dict[str, Line | Constant] = {
         "update_request(attributes, events[::-1], ",
     ),
     "clock of the API ignored by the claim": Line(
-        Store, "claim_task", "max(timestamp(self.clock()), created_at)", "timestamp(self.clock())"
+        Store, "claim_task", "max(timestamp(now), created_at)", "timestamp(now)"
     ),
     "deleted task made again": Line(worker_lambda, "_created_if_by_hand", "task.created_at", '""'),
     "creation time of a task made by hand ignored": Line(
@@ -98,44 +98,59 @@ MUTATIONS: dict[str, Line | Constant] = {
         dynamodb_helpers, "IS_MINE", "#status = :processing AND #claim = :claim"
     ),
     "final write unconditional": Constant(dynamodb_helpers, "IS_MINE", ALWAYS),
-    "written progress not recognized": Line(Store, "_append", "not 0 < arrived <= carried", "True"),
+    "written progress not recognized": Line(
+        Store, "_append", "not 0 <= arrived <= carried", "True"
+    ),
     "written outcome not recognized": Line(
         Store, "_append", 'found["status"] == attributes.get("status")', "False"
     ),
     "outcome before the last progress": Line(
         Store,
         "_append",
-        "claim.unwritten[:carried] + last_events",
-        "last_events + claim.unwritten[:carried]",
+        "[*timeline.unwritten, *last_events]",
+        "[*last_events, *timeline.unwritten]",
     ),
     "failed progress forgotten": Line(
         Progress,
         "_write",
         "except Exception as error:",
-        "except Exception as error:\n            self.claim.unwritten.clear()",
+        "except Exception as error:\n            self.claim.timeline.unwritten.clear()",
     ),
     "last progress forgotten": Line(
         Progress, "close", "        self._note_lines()", "        self.lines.clear()"
     ),
-    "progress twice": Line(
-        Progress, "_note_lines", "self.claim.note(ts, message)", "self.claim.note(ts, message * 2)"
+    "progress twice": Line(Progress, "_note_lines", "note(ts, message)", "note(ts, message * 2)"),
+    "outcome tried once": Line(
+        Run, "_end", "self._persist(\n", "(lambda write, before: write())(\n"
     ),
-    "outcome tried once": Line(Run, "_end", "self._persist(write)", "write()"),
     "unwritten answer not logged": Line(
-        Run, "_end", 'self._log_in_parts("answer could not be written", kept)', "pass"
+        Run, "_end", 'self._log("answer could not be written", kept)', "pass"
     ),
-    "late answer not logged": Line(
-        Run, "_end", 'self._log_in_parts("answer came too late", kept)', "pass"
-    ),
+    "late answer not logged": Line(Run, "_end", 'self._log("answer came too late", kept)', "pass"),
     "no time kept for the outcome": Constant(worker_lambda, "RESERVE_SECONDS", 0.0),
-    "our own fault leaves the task": Line(Run, "run", "outcome = AgentLost(", "raise AgentLost("),
+    "our own fault leaves the task": Line(
+        Run, "run", 'said = AgentLost("The worker', 'raise AgentLost("The worker'
+    ),
     "answer's chunks beside the transaction": Line(
         Store,
-        "_write_with_chunks",
+        "_write",
         "for chunk in chunks]",
         "for chunk in chunks]\n"
-        "    self.client.put_item(TableName=self.table_name, Item=chunks[0])\n"
-        "    del puts[0]",
+        "    if chunks:\n"
+        "        self.client.put_item(TableName=self.table_name, Item=chunks[0])\n"
+        "        del puts[0]",
+    ),
+    "answer fitted at every try": Line(
+        Store,
+        "_ending",
+        "now = timestamp(self.clock())",
+        "import tasks; tasks.fit_answer(outcome.parts); now = timestamp(self.clock())",
+    ),
+    "answer too large for DynamoDB given up": Line(
+        Run, "_end", "shorter = outcome.shorter()", "shorter = None"
+    ),
+    "answer that DynamoDB refuses not told from others": Line(
+        Run, "_end", "is_refused_for_good(failure) and", "False and"
     ),
     # the agent's call
     "botocore's retries for the agent": Line(
@@ -169,9 +184,9 @@ MUTATIONS: dict[str, Line | Constant] = {
         agent_answers.Answer, "__bool__", "self.agent_response.strip()", "self.agent_response"
     ),
     "answer not logged before it is written": Line(
-        Run, "run", "self.time_left() < 2 * WRITE_SECONDS + LOG_SECONDS", "False"
+        Run, "_end", "self.time_left() < 2 * WRITE_SECONDS + LOG_SECONDS", "False"
     ),
-    "garbage not logged": Line(Run, "_log_rest", "if outcome.raw:", "if False:"),
+    "garbage not logged": Line(Run, "_log_rest", "if said.raw:", "if False:"),
     "agent called again after a 5xx": Line(
         agent_runtime, "_proves_not_started", "return is_own and", "return True or"
     ),
@@ -179,10 +194,10 @@ MUTATIONS: dict[str, Line | Constant] = {
         Agent, "_next", "min(max(left, 0.001), SILENCE_SECONDS)", "1_000_000"
     ),
     "lost agent called not started": Constant(
-        agent_answers.AgentLost, "consequence", agent_answers.NOT_STARTED
+        agent_answers.AgentLost, "consequence", agent_answers.UNSTARTED
     ),
     "failed agent called not started": Constant(
-        agent_answers.AgentFailed, "consequence", agent_answers.NOT_STARTED
+        agent_answers.AgentFailed, "consequence", agent_answers.UNSTARTED
     ),
     "session stopped before the outcome": Line(
         Run, "run", "progress.close()", "progress.close(); self._stop_session()"
@@ -190,9 +205,9 @@ MUTATIONS: dict[str, Line | Constant] = {
     # reads
     "repair is read, then written": Constant(dynamodb_helpers, "IS_AS_READ", ALWAYS),
     "one task not repaired": Line(Store, "get_task", "self._repaired(task)", "task"),
-    "lists not repaired": Line(Store, "list_tasks", "self._repaired(task) for", "task for"),
+    "lists not repaired": Line(Store, "list_tasks", "self._shown(task) for", "task for"),
     "read that is not consistent": Line(
-        Store, "get_task", "ConsistentRead=True", "ConsistentRead=False"
+        Store, "find_task", "ConsistentRead=True", "ConsistentRead=False"
     ),
     "pending for too long": Constant(dynamodb_helpers, "PENDING_SECONDS", 1_500),
     # the API
@@ -204,6 +219,29 @@ MUTATIONS: dict[str, Line | Constant] = {
         '    lines = [store.make_event(task["created_at"], "Worker invoked")]\n'
         '    update = store.update_request({"status": "pending"}, lines, "attribute_exists(#id)", {})\n'
         '    return task_store()._write(task["id"], update)\n',
+    ),
+    "repeated dispatch fails the task": Line(
+        lambda_function, "dispatch", "if not is_new:", "if False:"
+    ),
+    "cut error answer of Lambda's not caught": Line(
+        lambda_function,
+        "invoke_worker",
+        "except (BotoCoreError, ClientError, HTTPError) as error",
+        "except (BotoCoreError, ClientError) as error",
+    ),
+    "answer of Lambda's that breaks off is a refusal": Line(
+        lambda_function,
+        "invoke_worker",
+        "    with suppress(BotoCoreError, HTTPError):\n        response",
+        "    try:\n"
+        "        response['Payload'].read()\n"
+        "    except BotoCoreError as error:\n"
+        "        return error\n"
+        "    else:\n"
+        "        response",
+    ),
+    "DEL counted as one byte": Line(
+        lambda_function, "list_tasks", "size_as_json(part)", "len(json.dumps(part))"
     ),
     "failed dispatch unconditional": Constant(dynamodb_helpers, "IS_PENDING", ALWAYS),
     "failed dispatch told though not written": Line(
@@ -235,7 +273,7 @@ MUTATIONS: dict[str, Line | Constant] = {
     "key with another body": Line(
         lambda_function, "post_task", 'task.get("fingerprint") != fingerprint', "False"
     ),
-    "everybody's tasks": Line(Store, "get_task", 'or task["owner"] != owner', ""),
+    "everybody's tasks": Line(Store, "get_task", 'task["owner"] != owner', "False"),
     "internals shown": Line(lambda_function, "public_task", "return shown |", "return task |"),
     "AWS's words shown": Line(
         lambda_function, "_fail_dispatch", '["Error"]["Code"]', '["Error"]["Message"]'

@@ -1,5 +1,6 @@
 """The simulation is deterministic, finds what it must, and stands on a faithful DynamoDB."""
 
+import copy
 import os
 import random
 import re
@@ -22,7 +23,8 @@ import dynamodb_items
 import lambda_function
 import tasks
 import worker_lambda
-from dynamodb_helpers import Claim, StoreError, TaskStore
+from dynamodb_helpers import Claim, Report, StoreError, TaskStore
+from dynamodb_pages import StoreBusy
 from local.aws import LocalStack
 from simulation import backend
 from simulation.__main__ import main, shrunk
@@ -59,17 +61,15 @@ QUICKLY_FOUND = (
 # What schedules break while the rest of issue 9 is on its way; empty once it is there.
 BEING_MENDED = frozenset(
     {
-        "a response is not too large for Lambda",
+        # botocore's parser raises for an answer that is not UTF-8, and nobody expects that.
         "a worker raises only for DynamoDB",
         "a worker tries as long as it can",
         "a worker tries for a while to claim",
-        "an answer is in the store or in the log",
-        "an answer is not in the store only if DynamoDB failed",
         "no 500 for what a second attempt mends",
+        # DEL in an answer is counted as one byte.
+        "a response is not too large for Lambda",
+        # A page of HTML counts as an answer.
         "only an answer completes",
-        "only who made a task fails its dispatch",
-        "what Lambda says it took is not failed",
-        "what was told of is found",
     }
 )
 
@@ -117,8 +117,8 @@ def every_fault() -> set[str]:
 # --- the promises ---------------------------------------------------------------------------------
 
 
-def test_a_few_hundred_schedules_break_no_promise():
-    assert [text for seed in range(200) if (text := broken(seed))] == []
+def test_some_schedules_break_no_promise():
+    assert [text for seed in range(120) if (text := broken(seed))] == []
 
 
 @pytest.mark.e2e
@@ -134,7 +134,7 @@ def test_thousands_of_schedules_with_every_fault_there_is_break_no_promise():
 def test_a_function_of_five_seconds_loses_no_answer(monkeypatch: pytest.MonkeyPatch):
     """It may be killed in its last write, which then hangs; the log has the answer by then."""
     monkeypatch.setattr(backend, "WORKER_SECONDS", (5.0,))
-    found = {violation.invariant for seed in range(150) if (violation := run(seed).violation)}
+    found = {violation.invariant for seed in range(80) if (violation := run(seed).violation)}
     assert "the agent runs once" not in found
     assert "an answer is in the store or in the log" not in found - BEING_MENDED
 
@@ -244,7 +244,7 @@ def test_the_command_tells_the_schedule_that_breaks_a_promise(
     capsys: pytest.CaptureFixture[str],
 ):
     arguments = ["--seed", "0", "--count", "300", "--jobs", "1", "--shrink-seconds", "1"]
-    assert main([*arguments, "--mutation", "claim without its token"]) == 1
+    assert main([*arguments, "--mutation", "botocore's retries for the agent"]) == 1
     out = capsys.readouterr().out
     assert "the agent runs once" in out
     assert "--trace" in out
@@ -309,11 +309,12 @@ class Player:
             self.now += self.random.choice((0.001, 1.0, 1.0, 40.0, 500.0))
             step = self.random.choice(
                 (self.create, self.create, self.claim, self.claim, self.progress, self.progress,
-                 self.finish, self.finish, self.fail_pending, self.get, self.list)
+                 self.finish, self.finish, self.fail_pending, self.get, self.list,
+                 self.confirm, self.accept, self.report, self.cancel, self.delete)
             )  # fmt: skip
             try:
                 step()
-            except StoreError as error:
+            except (StoreError, StoreBusy) as error:
                 self.recorder.seen.append(type(error).__name__)
         self.recorder.scan(
             TableName=self.store.table_name,
@@ -340,16 +341,14 @@ class Player:
             raise StoreError("nothing is claimed")
         claim = self.random.choice(self.claims)
         if self.random.random() < 0.5:
-            claim = Claim(
-                claim.task, claim.token, claim.event_seq, claim.last_ts, list(claim.unwritten)
-            )
+            claim = copy.deepcopy(claim)
             self.claims.append(claim)
         return claim
 
     def progress(self) -> None:
         claim = self.a_claim()
         for number in range(self.random.randrange(3)):
-            claim.note(tasks.timestamp(self.now), f"Step {number}: “ü”")
+            claim.timeline.note(tasks.timestamp(self.now), f"Step {number}: “ü”")
         self.store.record_progress(claim)
 
     def finish(self) -> None:
@@ -365,6 +364,24 @@ class Player:
             self.store.end_task(claim, Outcome.of(answer, "agent_failed", "The agent failed."))
         else:
             self.store.end_task(claim, Outcome.of(answer))
+
+    def confirm(self) -> None:
+        self.store.confirm_claim(self.a_claim())
+
+    def accept(self) -> None:
+        self.store.accept_task(self.a_claim())
+
+    def report(self) -> None:
+        task = self.store.find_task(self.an_id())
+        ends = (None, None, Outcome.of({"agent_response": "Found."}))
+        report = Report(f"report-{self.random.randrange(3)}", ["Step"], self.random.choice(ends))
+        self.store.report(task, report)
+
+    def cancel(self) -> None:
+        self.store.cancel_task(self.an_id(), self.random.choice(("public", "jwt#ann")))
+
+    def delete(self) -> None:
+        self.store.delete_task(self.an_id(), self.random.choice(("public", "jwt#ann")))
 
     def fail_pending(self) -> None:
         self.store.fail_pending_task(self.an_id(), "Error invoking worker", "No.", "no")
@@ -419,7 +436,7 @@ def played_in_memory(seed: int, steps: int, again: Any) -> list[Any]:
 def test_the_memory_of_the_simulation_is_like_moto(dynamodb: Any, table_name: str, same_ids: Any):
     operations: Counter[str] = Counter()
     refused = 0
-    for seed in range(8):
+    for seed in range(5):
         expected = played_in_memory(seed, 60, same_ids)
         same_ids()
         for item in dynamodb.scan(TableName=table_name)["Items"]:
