@@ -214,11 +214,12 @@ MUTATIONS: dict[str, Line | Constant] = {
     "API writes the status after the invoke": Line(
         lambda_function,
         "dispatch",
-        "    return task\n",
-        "    import dynamodb_helpers as store\n"
-        '    lines = [store.make_event(task["created_at"], "Worker invoked")]\n'
-        '    update = store.update_request({"status": "pending"}, lines, "attribute_exists(#id)", {})\n'
-        '    return task_store()._write(task["id"], update)\n',
+        "    if error is None:\n",
+        "    if error is None:\n"
+        "        from dynamodb_items import update_request\n"
+        '        lines = [{"ts": task["created_at"], "message": "Invoked", "type": "info"}]\n'
+        '        update = update_request({"status": "pending"}, lines, "attribute_exists(#id)", {})\n'
+        '        tasks()._write(task["id"], update)\n',
     ),
     "repeated dispatch fails the task": Line(
         lambda_function, "dispatch", "if not is_new:", "if False:"
@@ -241,7 +242,10 @@ MUTATIONS: dict[str, Line | Constant] = {
         "        response",
     ),
     "DEL counted as one byte": Line(
-        lambda_function, "list_tasks", "size_as_json(part)", "len(json.dumps(part))"
+        lambda_function,
+        "list_tasks",
+        "size_as_json(part)",
+        'size_as_json(part.replace("\x7f", "d"))',
     ),
     "failed dispatch unconditional": Constant(dynamodb_helpers, "IS_PENDING", ALWAYS),
     "failed dispatch told though not written": Line(
