@@ -148,7 +148,9 @@ class AgentRuntime:
         if content_type.startswith("text/event-stream"):
             reader = EventStream(on_progress)
         else:
-            reader = WholeAnswer(is_text=content_type.startswith("text/"))
+            # A page is somebody's between us and the agent.
+            is_text = content_type.startswith("text/") and "html" not in content_type
+            reader = WholeAnswer(is_text=is_text)
         try:
             while data := self._next(call, end, on_silence):
                 reader.feed(data)

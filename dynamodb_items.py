@@ -12,6 +12,7 @@ import json
 import re
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -283,23 +284,30 @@ def read_answers_fast(client: Any) -> None:
     """Has a DynamoDB client's answers read as the JSON that they are.
 
     botocore holds every value against its model, which is most of a list's time, and changes
-    nothing but base64 in it. What is not JSON is left to botocore, whose checksum tells it to ask
-    again. It takes what is unreadable to the last for an empty answer: that raises UnreadableReply.
+    nothing but base64 in it. What is not JSON is asked for once more, as botocore does where a
+    checksum is wrong; what is unreadable to the last raises UnreadableReply.
     """
     client.meta.events.register("before-parse.dynamodb", _read)
+    client.meta.events.register("needs-retry.dynamodb", _ask_again)
     client.meta.events.register("after-call.dynamodb", _refuse_unread)
 
 
 def _read(
     response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any
 ) -> None:
-    if response_dict["status_code"] < 300:
-        try:
-            customized_response_dict.update({} | json.loads(response_dict["body"]))
-        except (ValueError, TypeError, RecursionError):
-            customized_response_dict[UNREAD] = True
-        else:
-            response_dict["body"] = b"{}"
+    answer: Any = None
+    with suppress(ValueError, RecursionError):
+        answer = json.loads(response_dict["body"])
+    is_good = response_dict["status_code"] < 300
+    if is_good:
+        customized_response_dict.update(answer if isinstance(answer, dict) else {UNREAD: True})
+    if is_good or not isinstance(answer, dict):
+        # botocore's own parser raises on what is no text, or no object.
+        response_dict["body"] = b"{}"
+
+
+def _ask_again(response: Any, attempts: int, **_: Any) -> int | None:
+    return 0 if response and UNREAD in response[1] and attempts == 1 else None
 
 
 def _refuse_unread(parsed: dict[str, Any], **_: Any) -> None:

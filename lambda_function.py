@@ -288,14 +288,11 @@ def post_report(request: Request, task_id: str) -> Response:
         # Final is final: this end came too late.
         log_in_parts("answer came too late", report.outcome.parts, task_id=task_id)
     elif report.outcome:
-        is_error = task["status"] == "error"
-        log(
-            "ERROR" if is_error else "INFO",
-            "the agent reported its outcome",
-            outcome=task["status"],
-            task_id=task_id,
-            **({"error_code": task.get("error_code")} if is_error else {}),
-        )
+        code = task.get("error_code", "")
+        outcome = CANCELLED if code == CANCELLED else task["status"]
+        fields = {"task_id": task_id} | ({"error_code": code} if code else {})
+        level = "ERROR" if outcome == "error" else "INFO"
+        log(level, "the agent reported its end", outcome=outcome, **fields)
     is_awaited = task["status"] == "processing" and "cancel_requested_at" not in task
     return make_response(200, {"status": task["status"], "continue": is_awaited})
 
@@ -331,8 +328,7 @@ def invoke_worker(worker_arn: str, event: dict[str, Any]) -> Exception | None:
         response = lambda_client().invoke(
             FunctionName=worker_arn, InvocationType="Event", Payload=json.dumps(event)
         )
-    except (BotoCoreError, ClientError, HTTPError) as error:
-        # urllib3's too: an error's body is read outside of botocore's own care.
+    except Exception as error:  # noqa: BLE001 - what a cut or garbled error's body raises too
         return error
     # Left unread, the connection could not be used again, and each POST would open a new one. The
     # event has been taken, whatever comes of this.

@@ -63,6 +63,7 @@ from dynamodb_helpers import (
 from dynamodb_items import is_refused_for_good
 from tasks import (
     ANSWER_TOO_LARGE,
+    CANCELLED,
     FINAL_STATUSES,
     MAY_HAVE_ACTED,
     NOT_CONFIGURED,
@@ -188,7 +189,8 @@ def stop_agent(task_id: str, context: Context) -> dict[str, Any]:
         if _error_code(error) != "ResourceNotFoundException" or not (is_over or reports):
             raise
     if reports:
-        store.report(task, Report(uuid.uuid4().hex, outcome=Outcome(error_code="cancelled")))
+        with suppress(TaskNotFound):
+            store.report(task, Report(uuid.uuid4().hex, outcome=Outcome(error_code=CANCELLED)))
     return _log_outcome("stopped", "The agent's session was stopped", task_id, context)
 
 
@@ -369,8 +371,9 @@ class TaskRun:
                 self._outcome("lost", f"not written: {outcome.message()}")
                 raise
             else:
-                status = outcome.attributes()["status"]
-                return self._outcome(status, outcome.message(), outcome.error_code)
+                end = "error" if outcome.error_code else "completed"
+                end = CANCELLED if outcome.error_code == CANCELLED else end
+                return self._outcome(end, outcome.message(), outcome.error_code)
 
     def _persist(
         self,
@@ -400,7 +403,7 @@ class TaskRun:
     def _stop_session(self) -> None:
         try:
             self.agent.stop(self.task.task_id)
-        except (BotoCoreError, ClientError) as error:
+        except Exception as error:  # noqa: BLE001 - it is asked for, not relied on
             log("WARNING", "session not stopped", task_id=self.task.task_id, detail=repr(error))
 
     def _outcome(self, outcome: str, message: str, error_code: str = "") -> dict[str, Any]:
