@@ -18,30 +18,18 @@ set -euo pipefail
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 SDK_CACHE="${VALRO_SDK_CACHE:-$ROOT/build/sdk}"
 LAMBDA_PYTHONS="3.11 3.12 3.13 3.14 3.15"
-ZIPS=(valro-api-lambda.zip valro-worker-lambda.zip)
-# Folders to remove at the end, whatever happens.
+# Removed at the end, whatever happens.
 WORK=""
 NEW_SDK=""
 
-usage() {
-  sed -n '3,/^$/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
-}
-
 say() {
-  printf '%s\n' "$*" >&2
+  printf '%s\n' "$@" >&2
 }
 
 # fail SENTENCE... says what is wrong and what to do, and ends the script.
 fail() {
-  printf 'deploy.sh: %s\n' "$1" >&2
-  shift
-  if (($# > 0)); then printf '  %s\n' "$@" >&2; fi
+  say "deploy.sh: $1" "${@:2}"
   exit 1
-}
-
-cleanup() {
-  if [[ -n $WORK ]]; then rm -rf "$WORK"; fi
-  if [[ -n $NEW_SDK ]]; then rm -rf "$NEW_SDK"; fi
 }
 
 # choose_python prints the Python to build with.
@@ -57,79 +45,49 @@ choose_python() {
 
 # require_lambda_python PYTHON ends the script unless Lambda has a runtime for this Python.
 require_lambda_python() {
-  local python="$1" version
-  if ! version="$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)"; then
-    fail "there is no '$python' that runs." \
-      "Install Python 3.11, or name another one: PYTHON=/path/to/python3 ./deploy.sh"
-  fi
-  if [[ " $LAMBDA_PYTHONS " != *" $version "* ]]; then
-    fail "'$python' is Python $version, for which Lambda has no runtime that would do." \
-      "The functions can run on Python ${LAMBDA_PYTHONS// /, }." \
-      "Name one of these: PYTHON=/path/to/python3.11 ./deploy.sh"
-  fi
-  say "Building with '$python', for Lambda's runtime python$version."
-}
-
-# python_with_pip PYTHON prints a Python that has pip: this one, or else a virtual environment of it.
-python_with_pip() {
-  local python="$1"
-  if "$python" -m pip --version >/dev/null 2>&1; then
-    printf '%s\n' "$python"
-  elif "$python" -m venv "$WORK/venv" >/dev/null 2>&1; then
-    printf '%s\n' "$WORK/venv/bin/python"
-  else
-    fail "'$python' has no pip." \
-      "On Debian and Ubuntu: apt install python3-pip. Elsewhere: $python -m ensurepip"
-  fi
+  local version
+  version="$("$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" \
+    || fail "there is no '$1' that runs." \
+      "  Install Python 3.11, or name another one: PYTHON=/path/to/python3 ./deploy.sh"
+  [[ " $LAMBDA_PYTHONS " == *" $version "* ]] \
+    || fail "'$1' is Python $version, for which Lambda has no runtime that would do." \
+      "  The functions can run on Python ${LAMBDA_PYTHONS// /, }." \
+      "  Name one of these: PYTHON=/path/to/python3.11 ./deploy.sh"
+  say "Building with '$1', for Lambda's runtime python$version."
 }
 
 # install_sdk PYTHON FOLDER installs what requirements.txt pins. The folder appears only when complete.
 install_sdk() {
-  local python="$1" folder="$2" installer
+  local installer="$1"
   say "Installing what requirements.txt pins (once; about 15 MB to fetch) ..."
-  installer="$(python_with_pip "$python")"
+  if ! "$installer" -m pip --version >/dev/null 2>&1; then
+    "$installer" -m venv "$WORK/venv" >/dev/null 2>&1 || fail "'$1' has no pip." \
+      "  On Debian and Ubuntu: apt install python3-pip. Elsewhere: $1 -m ensurepip"
+    installer="$WORK/venv/bin/python"
+  fi
   mkdir -p "$SDK_CACHE"
   NEW_SDK="$(mktemp -d "$SDK_CACHE/new.XXXXXX")"
   # A user's own pip settings stay, for the index that they name, except those that would
   # contradict --target.
-  if ! PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 "$installer" -m pip install \
+  PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 "$installer" -m pip install \
     --quiet --no-input --disable-pip-version-check \
     --require-hashes --no-deps --only-binary :all: --no-compile \
-    --target "$NEW_SDK" --requirement "$ROOT/requirements.txt" >"$WORK/pip.log" 2>&1; then
-    cat "$WORK/pip.log" >&2
-    fail "pip could not install requirements.txt; its own words are above." \
-      "If it could not reach the package index, check the network or the proxy, and try again."
-  fi
+    --target "$NEW_SDK" --requirement "$ROOT/requirements.txt" >"$WORK/pip.log" 2>&1 \
+    || fail "pip could not install requirements.txt:" "$(cat "$WORK/pip.log")" \
+      "  If it could not reach the package index, check the network or the proxy, and try again."
   # Another deploy.sh may have been faster: then the folder is there, and as good.
-  "$python" -c 'import os, sys; os.rename(*sys.argv[1:])' "$NEW_SDK" "$folder" 2>/dev/null \
-    || [[ -d $folder ]] || fail "could not make $folder." "Check its permissions."
-}
-
-# report PYTHON prints each zip's name, size and checksum.
-report() {
-  local python="$1" zip
-  for zip in "${ZIPS[@]}"; do
-    "$python" -c 'import hashlib, pathlib, sys
-data = pathlib.Path(sys.argv[1], sys.argv[2]).read_bytes()
-print(sys.argv[2], len(data), "bytes, sha256", hashlib.sha256(data).hexdigest())' "$ROOT" "$zip"
-  done
+  "$1" -c 'import os, sys; os.rename(*sys.argv[1:])' "$NEW_SDK" "$2" 2>/dev/null \
+    || [[ -d $2 ]] || fail "could not make $2." "  Check its permissions."
 }
 
 main() {
-  local python sdk
   case "${1:-}" in
     "") ;;
-    -h | --help)
-      usage
-      return 0
-      ;;
-    *)
-      say "deploy.sh: unknown argument '$1'."
-      usage >&2
-      return 2
-      ;;
+    -h | --help) exec sed -n '3,/^$/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
+    *) say "deploy.sh: unknown argument '$1'; see ./deploy.sh --help" && return 2 ;;
   esac
 
+  local python sdk
   python="$(choose_python)"
   require_lambda_python "$python"
   # From here on the interpreter itself, not a launcher that looks at the environment.
@@ -137,21 +95,15 @@ main() {
 
   umask 022
   mkdir -p "$ROOT/build"
-  trap cleanup EXIT
+  trap 'rm -rf "$WORK" "$NEW_SDK"' EXIT
   WORK="$(mktemp -d "$ROOT/build/deploy.XXXXXX")"
-
   sdk="$SDK_CACHE/$("$python" -c 'import hashlib, sys
 print(hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest()[:16])' "$ROOT/requirements.txt")"
   if [[ ! -d $sdk ]]; then install_sdk "$python" "$sdk"; fi
-  # -I: no PYTHON... variable and nothing that a user has installed is to show in the zips.
-  if ! "$python" -IB "$ROOT/build_zips.py" build \
-    --sources "$ROOT" --sdk "$sdk" --work "$WORK" --output "$ROOT"; then
-    fail "no zip was built; the lines above say why."
-  fi
-  report "$python"
+  # -Es: no PYTHON... variable and nothing that a user has installed is to show in the zips.
+  (cd "$ROOT" && "$python" -EsB -m bundle --sdk "$sdk" --work "$WORK") \
+    || fail "no zip was built; the lines above say why."
   say "Next: ./create-infrastructure.sh"
 }
 
-if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
-  main "$@"
-fi
+if [[ ${BASH_SOURCE[0]} == "$0" ]]; then main "$@"; fi

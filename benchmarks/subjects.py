@@ -23,7 +23,7 @@ from typing import Any
 
 from benchmarks.data import NATIVE_TABLE
 from benchmarks.servers import make_certificates
-from build_zips import roots_by_hash
+from bundle.certificates import roots_by_hash
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = Path(__file__).resolve().parent / "peers"
@@ -119,6 +119,7 @@ def build_zips(folder: Path) -> dict[str, Path]:
     copy.mkdir()
     for name in DEPLOYED:
         shutil.copy(ROOT / name, copy / name)
+    shutil.copytree(ROOT / "bundle", copy / "bundle")
     cache = os.environ.get("VALRO_SDK_CACHE", str(ROOT / "build/sdk"))
     environment = os.environ | {"PYTHON": sys.executable, "VALRO_SDK_CACHE": cache}
     subprocess.run([copy / "deploy.sh"], env=environment, check=True, stdout=subprocess.DEVNULL)

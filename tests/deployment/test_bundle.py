@@ -1,0 +1,195 @@
+"""What bundle/ puts into a zip: less than the SDK has, and nothing is trusted more or less."""
+
+import re
+import shutil
+import ssl
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import botocore
+import botocore.session
+import pytest
+
+from benchmarks.servers import make_certificates
+from bundle import BundleError, certificates, models, modules
+from bundle.__main__ import build_all
+
+PACKAGES = Path(botocore.__file__).parents[1]
+DATA = PACKAGES / "botocore/data"
+SERVICES = ("bedrock-agentcore", "dynamodb", "lambda")
+ROOTS = (PACKAGES / certificates.BUNDLE).read_text()
+PEMS = re.findall("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", ROOTS, re.DOTALL)
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """The SDK as deploy.sh installs it."""
+    folder = tmp_path / "installed"
+    folder.mkdir()
+    for name in ("botocore", "dateutil", "jmespath", "six.py", "urllib3"):
+        (folder / name).symlink_to(PACKAGES / name)
+    return folder
+
+
+# Modules
+
+
+def test_imports_inside_functions_and_relative_ones_are_found_and_nothing_else(tmp_path: Path):
+    for path, source in {
+        "handler.py": "def later():\n    import other\n    from package.deep import far\n",
+        "other.py": "import json\n",
+        "unused.py": "",
+        "sdk/package/__init__.py": "",
+        "sdk/package/near.py": "",
+        "sdk/package/unused.py": "",
+        "sdk/package/deep/__init__.py": "",
+        "sdk/package/deep/far.py": "from .. import near\nimport nobody_has_it\n",
+    }.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(source)
+    own, of_sdk = modules.imported_by("handler", tmp_path, tmp_path / "sdk")
+    found = ("__init__", "near", "deep/__init__", "deep/far")
+    assert set(own) == {"handler.py", "other.py"}
+    assert set(of_sdk) == {f"package/{name}.py" for name in found}
+
+
+def test_an_import_that_is_bundled_by_nobody_is_refused(tmp_path: Path):
+    (tmp_path / "handler.py").write_text("import boto3\n")
+    with pytest.raises(BundleError, match=r"handler\.py imports boto3, which is neither"):
+        modules.imported_by("handler", tmp_path, tmp_path / "sdk")
+
+
+def test_an_sdk_that_moved_what_is_replaced_fails_the_build_by_name(tmp_path: Path):
+    (tmp_path / "installed").mkdir()
+    with pytest.raises(BundleError, match=r"has no botocore/docs/__init__\.py"):
+        modules.copy_trimmed(tmp_path / "installed", tmp_path / "sdk")
+
+
+# Models
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_operations_are_known_by_the_names_that_botocore_gives_their_methods(service: str):
+    operations = botocore.session.get_session().get_service_model(service).operation_names
+    calling = " ".join(f"client.{botocore.xform_name(name)}()" for name in operations)
+    files = models.service_data(DATA, service, calling)
+    (model,) = (file for path, file in files.items() if path.endswith("/service-2.json"))
+    assert set(model["operations"]) == set(operations)
+
+
+def test_a_cut_model_keeps_what_its_operations_need_and_every_exception():
+    loader = botocore.session.get_session().get_component("data_loader")
+    model = loader.load_service_model("dynamodb", "service-2")
+    cut = models.cut_model(model, {"GetItem"})
+    assert list(cut["operations"]) == ["GetItem"]
+    assert "AttributeValue" in cut["shapes"]
+    assert "CreateTableInput" not in cut["shapes"]
+    exceptions = {name for name, shape in model["shapes"].items() if shape.get("exception")}
+    assert exceptions <= cut["shapes"].keys()
+
+
+def test_documentation_goes_and_a_member_of_that_name_stays():
+    members = {"documentation": {"shape": "Text"}}
+    assert models.undocumented(members | {"documentation": "A text."}) == {}
+    assert models.undocumented(members) == members
+
+
+def test_data_that_botocore_no_longer_has_where_it_was_fails_the_build_by_name(tmp_path: Path):
+    data = tmp_path / "data"
+    shutil.copytree(DATA, data, ignore=lambda _, names: {n for n in names if "." not in n})
+    for service in SERVICES:
+        shutil.copytree(DATA / service, data / service)
+    calling = "get_item invoke invoke_agent_runtime"
+    assert models.client_data(data, SERVICES, calling)
+    rule_set = "dynamodb/2012-08-10/endpoint-rule-set-1.json.gz"
+    for name in (*models.SHARED, models.ENDPOINTS, "lambda", rule_set):
+        (data / name).rename(tmp_path / "moved")
+        with pytest.raises(BundleError, match=re.escape(name.removesuffix(".gz"))):
+            models.client_data(data, SERVICES, calling)
+        (tmp_path / "moved").rename(data / name)
+
+
+# Certificates
+
+
+def test_every_root_stands_under_the_name_that_openssl_gives_it(tmp_path: Path):
+    for number, pem in enumerate(PEMS):
+        (tmp_path / f"{number}.pem").write_text(f"{pem}\n")
+    # It makes a link for each file, whose name is the hash.
+    subprocess.run(["openssl", "rehash", str(tmp_path)], check=True)
+    links = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_symlink()}
+    assert len(links) == len(PEMS) > 100
+    assert certificates.roots_by_hash(ROOTS) == links
+    again = certificates.roots_by_hash(ROOTS + PEMS[0]).keys() - links.keys()
+    assert [name.partition(".")[2] for name in again] == ["1"]
+
+
+# In the trimmed botocore: a GET of an HTTPS URL.
+GET = """
+import sys; sys.path.insert(0, sys.argv[1])
+from botocore import awsrequest, httpsession
+request = awsrequest.AWSRequest("GET", sys.argv[2]).prepare()
+print(httpsession.URLLib3Session().send(request).status_code)
+"""
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("is_known, outcome", [(True, "501"), (False, "SSLError")])
+def test_a_site_is_trusted_if_its_root_is_in_the_folder_and_refused_if_not(
+    installed: Path, tmp_path: Path, is_known: bool, outcome: str
+):
+    sdk, site = tmp_path / "sdk", tmp_path / "site"
+    modules.copy_trimmed(installed, sdk)
+    certificates.use_folder(sdk)
+    make_certificates(site)
+    if is_known:
+        for name, pem in certificates.roots_by_hash((site / "root.pem").read_text()).items():
+            (sdk / certificates.FOLDER / name).write_bytes(pem)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(site / "chain.pem", site / "key.pem")
+    # A handler without do_GET answers 501.
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        url = f"https://127.0.0.1:{server.server_port}/"
+        command = [sys.executable, "-ISB", "-c", GET, str(sdk), url]
+        result = subprocess.run(command, env={}, capture_output=True, text=True, timeout=60)
+    assert outcome in result.stdout + result.stderr
+
+
+def test_a_botocore_that_reads_its_roots_otherwise_fails_the_build_by_name(tmp_path: Path):
+    (tmp_path / "botocore").mkdir()
+    with pytest.raises(BundleError, match=r"has no botocore/cacert\.pem"):
+        certificates.use_folder(tmp_path)
+    shutil.copy(PACKAGES / certificates.BUNDLE, tmp_path / "botocore")
+    (tmp_path / certificates.PATCHED).write_text("conn.ca_certs = None\n")
+    with pytest.raises(BundleError, match=r"httpsession\.py no longer has the line"):
+        certificates.use_folder(tmp_path)
+
+
+# The check of a finished zip
+
+# An SDK that quietly does without a module could quietly do without its security.
+HIDDEN = "import importlib\ntry: importlib.import_module('botocore.stub')\nexcept ImportError: 0\n"
+
+
+@pytest.mark.e2e
+def test_whatever_botocore_reads_or_tries_to_import_and_the_zip_lacks_fails_the_build_by_name(
+    installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for source in Path(modules.__file__).parents[1].glob("*.py"):
+        shutil.copy(source, tmp_path)
+    docs = "botocore/docs/__init__.py"
+    for name, wrong, message in (
+        ("models.SHARED", models.SHARED[:2], "sdk-default-configuration"),
+        ("modules.LEFT_OUT", ("botocore/regions.py",), "botocore.regions is imported, but not in"),
+        ("modules.REPLACED", {**modules.REPLACED, docs: HIDDEN}, "not in the zip: botocore.stub"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"bundle.{name}", wrong)
+            with pytest.raises(BundleError, match=message):
+                build_all(tmp_path, installed, tmp_path / name)
+    assert not list(tmp_path.glob("*.zip"))
