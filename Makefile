@@ -13,6 +13,7 @@ SIMULATE_ARGS ?=
 SIDE_BY_SIDE = --numprocesses auto --maxprocesses 4 --dist
 
 BIN := .venv/bin
+RUNS := .venv/installed-to-run
 INSTALLED := .venv/installed
 SHELL_SCRIPTS = $(wildcard *.sh .ci/*)
 # What ends the word "yes" in make: ONCE=1 is yes; ONCE=, ONCE=0 and no ONCE are no.
@@ -39,13 +40,16 @@ help: ## Say what there is
 	@echo "make format       rewrite Python and shell files in the project's format"
 	@echo "make clean        remove what was built and installed"
 	@echo
+	@echo "What they need is installed into .venv the first time: for make run in half a minute, for the"
+	@echo "others in a minute."
+	@echo
 	@echo "make PYTHON=python3.12 run     use this Python (3.11 or newer) for .venv"
 	@echo "make test PYTEST_ARGS='-k api' pass arguments to pytest"
 	@echo "make simulate SIMULATE_ARGS='--seed 1 --count 100000'    or --seconds 60; --help says all"
 	@echo
 	@echo "./deploy.sh builds the zips, ./create-infrastructure.sh deploys them to AWS."
 
-run: $(INSTALLED) ## A task end to end on a local AWS
+run: $(RUNS) ## A task end to end on a local AWS
 	@$(BIN)/python -m local $(RUN_ARGS)
 
 test: $(INSTALLED) ## The whole suite
@@ -78,23 +82,13 @@ clean: ## Remove what was built and installed
 	rm -f valro-api-lambda.zip valro-worker-lambda.zip
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-install: $(INSTALLED) ## Only set up .venv
+install: $(INSTALLED) ## Only set up .venv, for all of these
 
-# The stamp is written last, so that an interrupted installation is taken up again.
-$(INSTALLED): requirements-dev.txt
-	@command -v "$(PYTHON)" >/dev/null || { \
-		echo "There is no '$(PYTHON)' here. Install Python 3.11 or newer," \
-			"or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
-	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-		echo "'$(PYTHON)' is $$("$(PYTHON)" --version 2>&1); Python 3.11 or newer is needed." \
-			"Install one and name it: make PYTHON=python3.12" >&2; exit 1; }
-	@echo "Setting up .venv with what requirements-dev.txt lists;" \
-		"the first time this takes about a minute."
-	@"$(PYTHON)" -m venv .venv || { \
-		echo "Python could not make a virtual environment." \
-			"On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt || { \
-		echo "pip could not install requirements-dev.txt: the lines above say why." \
-			"If it is the network, try again: what was fetched is kept." >&2; exit 1; }
+# A stamp is written last, so that an interrupted installation is taken up again.
+$(RUNS): requirements-run.txt
+	@.ci/set-up-venv "$(PYTHON)" requirements-run.txt
 	@touch $@
-	@echo ".venv is ready."
+
+$(INSTALLED): requirements-dev.txt $(RUNS)
+	@.ci/set-up-venv "$(PYTHON)" requirements-dev.txt
+	@touch $@

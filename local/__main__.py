@@ -189,7 +189,7 @@ def _require_tools() -> None:
         if importlib.util.find_spec(module) is None:
             raise LocalError(
                 f"{sys.executable} has no {module}. "
-                "Use `make run`, or `make install` and then .venv/bin/python -m local."
+                "Use `make run`; it makes a .venv, with which .venv/bin/python -m local works too."
             )
     if shutil.which("bash") is None:
         raise LocalError("There is no bash on the PATH. Install it: the scripts are written in it.")
