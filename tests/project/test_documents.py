@@ -66,13 +66,16 @@ def test_the_pipeline_uses_options_that_there_are():
 
 
 def test_what_is_asked_of_the_log_is_what_is_written_there():
-    logged = {"level", "message"}
+    logged, outcomes = {"level", "message"}, set()
     for module in ROOT.glob("*.py"):
-        calls = [
-            each for each in ast.walk(ast.parse(module.read_text())) if isinstance(each, ast.Call)
-        ]
-        logs = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "log"]
-        logged |= {str(keyword.arg) for call in logs for keyword in call.keywords}
+        outcomes |= set(re.findall(r"outcome(?:=|\()\"(\w+)\"", module.read_text()))
+        for node in ast.walk(ast.parse(module.read_text())):
+            if isinstance(node, ast.Call):
+                logged |= {str(keyword.arg) for keyword in node.keywords}
+            elif isinstance(node, ast.Dict):
+                logged |= {str(key.value) for key in node.keys if isinstance(key, ast.Constant)}
+    assert len(outcomes) > 4
+    assert [outcome for outcome in outcomes if f"`{outcome}`" not in OPERATORS] == []
     dashboard = json.loads((ROOT / "docs" / "dashboard.json").read_text())["widgets"]
     queries = [each["properties"].get("query", "") for each in dashboard]
     queries += re.findall(r"[`'](filter .+?)[`']", OPERATORS)
