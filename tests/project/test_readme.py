@@ -21,6 +21,9 @@ PAGES = {
 BLOCK = re.compile(r"(?:<!-- (?P<mark>[^\n]+) -->\n)?```(?P<kind>\w*)\n(?P<code>.*?)```", re.DOTALL)
 BLOCKS = [match for page in PAGES.values() for match in BLOCK.finditer(page)]
 AWS_V2 = os.environ.get("VALRO_AWS_V2", "")
+CLIS = ["v1", *(["v2"] if AWS_V2 else [])]
+# What the two say alike is pasted with one of them.
+with_one_cli = pytest.mark.parametrize("operator", CLIS[-1:], indirect=True)
 COMMAND = re.compile(r"^\$ ((?:.*\\\n)*.*)\n", re.MULTILINE)
 
 
@@ -65,7 +68,7 @@ class Operator:
         return run.stdout
 
 
-@pytest.fixture(params=["v1", *(["v2"] if AWS_V2 else [])], scope="module")
+@pytest.fixture(params=CLIS, scope="module")
 def operator(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Operator]:
@@ -104,6 +107,7 @@ def test_a_deployment_by_hand_runs_tasks_and_shows_what_becomes_of_them(operator
 
 
 @pytest.mark.e2e
+@with_one_cli
 @pytest.mark.parametrize("page", ["README.md", "docs/frontend.md"])
 def test_the_transcripts_come_true(operator: Operator, page: str):
     found = [
@@ -136,6 +140,7 @@ def pattern_of(text: str) -> str:
 
 
 @pytest.mark.e2e
+@with_one_cli
 def test_what_stands_around_a_stack_can_be_pasted_too(operator: Operator):
     operator.paste("let GitHub deploy")
     operator.paste("budget")
@@ -149,6 +154,7 @@ def test_what_stands_around_a_stack_can_be_pasted_too(operator: Operator):
 
 
 @pytest.mark.e2e
+@with_one_cli
 def test_a_table_of_before_the_index_is_upgraded_by_hand(operator: Operator):
     operator.run(
         "aws dynamodb create-table --table-name valro-old --billing-mode PAY_PER_REQUEST"
@@ -169,6 +175,7 @@ def test_a_table_of_before_the_index_is_upgraded_by_hand(operator: Operator):
 
 
 @pytest.mark.e2e
+@with_one_cli
 def test_what_was_made_by_hand_gives_way_to_the_script_and_the_tasks_stay(operator: Operator):
     before = operator.run('curl -s "$API_URL/tasks?limit=100" | jq -r ".[].id" | sort')
 
