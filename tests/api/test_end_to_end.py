@@ -426,7 +426,7 @@ def test_a_description_of_4000_characters_is_accepted(stack: Deployment):
     assert stack.task(stack.create(description))["description"] == description
 
 
-# By hand: the commands in the README
+# By hand: the commands in docs/operators.md
 
 
 @pytest.fixture(params=["v1", "v2"])
