@@ -7,31 +7,23 @@
 # refuses is rolled back, and the old stack serves on. stderr gets the talk, stdout the API's URL.
 # Run it again at any time, also after it was interrupted.
 #
-#   --dry-run            say what would change, and change nothing
-#   --verify             only ask the deployed API for an answer
-#   --no-verify          do not ask it after a change
-#   --aws-region REGION  or --region (default: AWS_REGION, AWS_DEFAULT_REGION, the CLI's own, us-east-1)
-#   --tags LIST          tags for everything in the stack, such as team=homes,stage=prod
-#   --help               print this
-#
 # Every option is an environment variable too: --worker-memory-size is WORKER_MEMORY_SIZE. What is
 # not given keeps its value; --worker-concurrency= empties it. Needs bash 4.4, the AWS CLI (2.16 or
 # 1.33, or later) with credentials, and Python 3.11. Exit status: 0 done; 1 something failed, and the
-# last lines say what to do; 2 wrong options. The other options are the template's parameters:
+# last lines say what to do; 2 wrong options.
 
 set -euo pipefail
+
+((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 404)) \
+  || { echo "error: bash 4.4 or later is needed (on a Mac: brew install bash)" >&2 && exit 1; }
 
 HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 readonly HERE TEMPLATE="$HERE/template.yaml"
 
-FLAGS=(dry-run verify no-verify)
-SETTINGS=(aws-region tags)
-declare -A PARAMETERS=() # option -> parameter of the template
-declare -A SWITCHES=()   # options that mean true when they stand alone
-declare -A GIVEN=()      # parameter -> the value that this run was given
-declare -A STACK=()      # what is deployed: StackStatus, StackId, parameters and outputs
-declare -A CHANGING=()   # the logical ids that a change set names
-CHANGE_SET='' FAILURES=''
+declare -A NAMES=()    # option -> its name, which for a parameter is the template's
+declare -A SWITCHES=() # options that mean true when they stand alone
+declare -A GIVEN=()    # name -> the value that this run was given
+declare -A STACK=()    # what is deployed: StackStatus, StackId, parameters and outputs
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -48,10 +40,22 @@ wrong_usage() {
 
 # ---- options ------------------------------------------------------------------------------------
 
-# One line for each parameter: option, name, whether it is a switch, description. Groups have no name.
+# One line for each option: option, name, whether it is a switch, text. Headings have only the first.
+list_options() {
+  cat <<'END'
+This script
+dry-run|DRY_RUN|1|say what would change, and change nothing
+no-verify|NO_VERIFY|1|do not ask the API for an answer at the end
+aws-region|AWS_REGION|0|or --region; empty is AWS_REGION, AWS_DEFAULT_REGION, the CLI's own or us-east-1
+tags|TAGS|0|tags for everything in the stack, such as team=homes,stage=prod
+END
+  list_parameters
+}
+
+# The same for the template's parameters.
 list_parameters() {
-  awk -v OFS='\t' '/^Rules:/ {exit} /^Parameters:/ {found = 1} !found {next}
-    /^  # ---- / {print substr($0, 10), "", "", ""}
+  awk -v OFS='|' '/^Rules:/ {exit} /^Parameters:/ {found = 1} !found {next}
+    /^  # ---- / {print substr($0, 10)}
     match($0, /^  [A-Z][A-Za-z]*: [{]/) {name = substr($0, 3, RLENGTH - 5); switch_ = /Default: "false"/}
     match($0, / Description: ".*"/) {
       option = name; gsub(/[A-Z]/, "-&", option)
@@ -59,80 +63,73 @@ list_parameters() {
 }
 
 usage() {
-  local option name switch text
+  local option name text
   sed -n '3,/^$/s/^# \{0,1\}//p' "$0"
-  while IFS=$'\t' read -r option name switch text; do
+  while IFS='|' read -r option name _ text; do
     if [[ -n "$name" ]]; then printf '  --%s: %s\n' "$option" "$text"; else printf '%s\n' "$option"; fi
-  done < <(list_parameters)
-}
-
-variable_of() {
-  local name="${1//-/_}"
-  printf '%s' "${name^^}"
+  done < <(list_options)
 }
 
 # An empty variable is one that is not given; an empty option is an empty value.
 read_environment() {
   local option name switch variable
-  while IFS=$'\t' read -r option name switch _; do
+  while IFS='|' read -r option name switch _; do
     [[ -n "$name" ]] || continue
-    PARAMETERS["$option"]="$name"
-    [[ "$switch" == 0 ]] || SWITCHES["$option"]=true
-    variable="$(variable_of "$option")"
+    NAMES["$option"]="$name"
+    [[ "$switch" != 1 ]] || SWITCHES["$option"]=true
+    variable="${option^^}" variable="${variable//-/_}"
     [[ -z "${!variable:-}" ]] || GIVEN["$name"]="${!variable}"
-  done < <(list_parameters)
-  for option in "${FLAGS[@]}"; do SWITCHES["$option"]=true; done
+  done < <(list_options)
 }
 
 parse_options() {
   local option value
   while (($#)); do
-    option="${1%%=*}" option="${option#--}"
+    option="${1%%=*}" option="${option#--}" value="${1#*=}"
     [[ "$option" != region ]] || option=aws-region
     if [[ "$1" == --help || "$1" == -h ]]; then
       usage
       exit 0
-    elif [[ "$1" != --?* ]]; then
-      wrong_usage "$1 is no option"
-    elif [[ "$1" == *=* ]]; then
-      value="${1#*=}"
-    elif [[ -n "${SWITCHES[$option]:-}" && "${2:---}" == --* ]]; then
+    fi
+    [[ "$1" == --?* && -n "${NAMES[$option]:-}" ]] || wrong_usage "there is no option $1"
+    if [[ "$1" != *=* && -n "${SWITCHES[$option]:-}" && "${2:---}" == --* ]]; then
       value=true
-    else
+    elif [[ "$1" != *=* ]]; then
       (($# > 1)) || wrong_usage "$1 needs a value"
       value="$2"
       shift
     fi
     [[ "$value" != *[[:cntrl:]]* ]] || wrong_usage "--$option has a line break or the like in it"
-    if [[ -n "${PARAMETERS[$option]:-}" ]]; then
-      GIVEN["${PARAMETERS[$option]}"]="$value"
-    elif [[ " ${FLAGS[*]} ${SETTINGS[*]} " == *" $option "* ]]; then
-      printf -v "$(variable_of "$option")" '%s' "$value"
-    else
-      wrong_usage "there is no option --$option"
-    fi
+    GIVEN["${NAMES[$option]}"]="$value"
     shift
   done
 }
 
-set_defaults() {
-  ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 404)) \
-    || die "this is bash $BASH_VERSION; 4.4 or later is needed (on a Mac: brew install bash)."
+is_on() { [[ "${GIVEN[$1]:-}" == true ]]; }
+
+begin() {
+  read_environment
+  parse_options "$@"
+  command -v curl >/dev/null || die 'curl is missing.'
   command -v aws >/dev/null || die 'the AWS CLI is missing: https://aws.amazon.com/cli/'
-  : "${DRY_RUN:=}" "${VERIFY:=}" "${NO_VERIFY:=}" "${TAGS:=}"
-  : "${AWS_REGION:=${AWS_DEFAULT_REGION:-$(aws configure get region || true)}}" "${AWS_REGION:=us-east-1}"
+  REGION="${GIVEN[AWS_REGION]:-${AWS_DEFAULT_REGION:-$(aws configure get region || true)}}"
+  : "${REGION:=us-east-1}"
   PREFIX="${GIVEN[NamePrefix]:-valro}"
   STACK_NAME="$PREFIX-backend"
   WORK="$(mktemp -d "${TMPDIR:-/tmp}/valro.XXXXXX")"
   trap 'rm -rf "$WORK"' EXIT
   trap 'say "error: interrupted. AWS ends by itself what it has begun. Run this again: it goes on."; exit 130' INT TERM HUP
+  look account '(nothing)' aws_cli sts get-caller-identity --query Account
+  ACCOUNT="$(<"$WORK/account")"
+  look_at_stack
+  TABLE="${GIVEN[DynamodbTableName]:-${STACK[DynamodbTableName]:-$PREFIX-tasks}}"
 }
 
 # ---- talking to AWS -----------------------------------------------------------------------------
 
 # Text, as rows of words between tabs.
 aws_cli() {
-  AWS_PAGER='' AWS_CLI_AUTO_PROMPT=off aws --region "$AWS_REGION" --output text "$@"
+  AWS_PAGER='' AWS_CLI_AUTO_PROMPT=off aws --region "$REGION" --output text "$@"
 }
 
 cloudformation() {
@@ -163,53 +160,52 @@ look_at_stack() {
   done <"$WORK/stack"
 }
 
-# follow EVENT: says what comes after this event, until the stack's operation is over, as OUTCOME.
-# Without an event it waits for an operation that somebody else has begun, if there is one. (AWS's own
-# waiters are silent for half a minute at a time.)
-follow() {
-  local seen="$1" number place id name status reason verb busy='' start="$SECONDS"
-  OUTCOME='' FAILURES=''
-  while [[ "$OUTCOME" != *_COMPLETE && "$OUTCOME" != *_FAILED ]]; do
-    read_events
-    for ((number = 0; number < ${#EVENTS[@]}; number++)); do
-      IFS=$'\t' read -r id name status reason <<<"${EVENTS[number]}"
-      [[ "$id" != "$seen" ]] || break
-      if [[ -z "$seen" && "$name" == "$STACK_NAME" ]]; then
-        OUTCOME="$status"
-        number=0
-        break
-      fi
-    done
-    for ((place = number - 1; place >= 0; place--)); do
-      IFS=$'\t' read -r id name status reason <<<"${EVENTS[place]}"
-      case "$name $status" in
-        "$STACK_NAME "*) OUTCOME="$status" ;;
-        *_IN_PROGRESS) busy="$name" ;;
-        *_FAILED) report_failure "$name" "$reason" ;;
-        *_SKIPPED) say "  $name: kept" ;;
-        *)
-          verb="${status%_COMPLETE}" verb="${verb,,}"
-          ((${#CHANGING[@]} > 0)) && [[ -z "${CHANGING[$name]:-}" ]] || say "  $name: ${verb%e}ed"
-          ;;
-      esac
-    done
-    ((number > 0)) || say "  … ${busy:-$STACK_NAME}, $((SECONDS - start)) s"
-    seen="${EVENTS[0]%%$'\t'*}"
-    sleep 0.3
-  done
+# wait_a_moment WHAT SINCE: AWS works, and nobody is to think that nothing does.
+wait_a_moment() {
+  say "  … $1, $((SECONDS - $2)) s"
+  sleep 0.5
 }
 
-# The newest events, newest first.
+# The newest events, newest first: id, resource, status, reason.
 read_events() {
   look events 'does not exist' cloudformation describe-stack-events --no-paginate --query \
-    'StackEvents[].[EventId, LogicalResourceId, ResourceStatus, ResourceStatusReason]'
+    'StackEvents[].[EventId, LogicalResourceId, ResourceStatus, ResourceStatusReason]' || true
   mapfile -t EVENTS <"$WORK/events"
 }
 
-# What was merely cancelled because something else failed explains nothing.
-report_failure() {
-  say "  $1: failed: $2"
-  [[ "$2" == *[Cc]ancelled* ]] || FAILURES+="$1: $2"$'\n'
+# act COMMAND...: has CloudFormation do something with the stack, and tells what comes of it until it
+# is over, as OUTCOME. (AWS's own waiters are silent for half a minute at a time.)
+act() {
+  local seen place name status reason busy="$STACK_NAME" start="$SECONDS"
+  OUTCOME='' FAILURES=''
+  read_events
+  seen="${EVENTS[0]:-none}"
+  cloudformation "$@" || die "is somebody else at work on $STACK_NAME? Run this again."
+  until [[ "$OUTCOME" == *_COMPLETE || "$OUTCOME" == *_FAILED ]]; do
+    read_events
+    for ((place = 0; place < ${#EVENTS[@]}; place++)); do
+      [[ "${EVENTS[place]}" != "$seen" ]] || break
+    done
+    ((place > 0)) || wait_a_moment "$busy" "$start"
+    while ((place-- > 0)); do
+      IFS=$'\t' read -r _ name status reason <<<"${EVENTS[place]}"
+      case "$name $status" in
+        "$STACK_NAME "*) OUTCOME="$status" ;;
+        *_IN_PROGRESS) busy="$name" ;;
+        *_FAILED)
+          say "  $name: failed: $reason"
+          # What was merely cancelled because something else failed explains nothing.
+          [[ "$reason" == *[Cc]ancelled* ]] || FAILURES+="$name: $reason"$'\n'
+          ;;
+        *)
+          if [[ ! -e "$WORK/changes" ]] || grep -q $'^change\t'"$name"$'\t' "$WORK/changes"; then
+            say "  $name: ${status,,}"
+          fi
+          ;;
+      esac
+    done
+    seen="${EVENTS[0]:-none}"
+  done
 }
 
 # ---- what is there ------------------------------------------------------------------------------
@@ -228,31 +224,24 @@ ask_for_agent_arn() {
 
 # Waits for a run that is under way or was interrupted, and removes what a failed first one left.
 settle_stack() {
-  if [[ "${STACK[StackStatus]:-}" == *_IN_PROGRESS && "${STACK[StackStatus]}" != REVIEW_IN_PROGRESS ]]; then
-    say "Another run is at work on $STACK_NAME (${STACK[StackStatus]}): waiting for its end."
-    follow ''
+  local start="$SECONDS"
+  [[ "${STACK[StackStatus]:-}" != REVIEW_IN_PROGRESS ]] || STACK=()
+  while [[ "${STACK[StackStatus]:-}" == *_IN_PROGRESS ]]; do
+    wait_a_moment "another run is at work on $STACK_NAME (${STACK[StackStatus]})" "$start"
     look_at_stack
-  fi
+  done
   case "${STACK[StackStatus]:-}" in
     ROLLBACK_* | IMPORT_ROLLBACK_COMPLETE | DELETE_FAILED)
       say "$STACK_NAME is what a failed run left (${STACK[StackStatus]}): removing it first"
-      [[ "$DRY_RUN" != true ]] || return 0
-      remove_stack
+      is_on DRY_RUN || remove_stack
       ;;
-    UPDATE_ROLLBACK_FAILED)
-      die "AWS could not take the last change back. Mend what its events name, then:" \
-        "aws cloudformation continue-update-rollback --stack-name $STACK_NAME"
-      ;;
-    REVIEW_IN_PROGRESS) STACK=([StackStatus]=REVIEW_IN_PROGRESS) ;;
     *) ;;
   esac
 }
 
 remove_stack() {
-  read_events
-  cloudformation delete-stack
-  follow "${EVENTS[0]%%$'\t'*}"
-  [[ "$OUTCOME" == DELETE_COMPLETE ]] || die "$STACK_NAME could not be removed: $FAILURES"
+  act delete-stack
+  [[ "$OUTCOME" == DELETE_COMPLETE ]] || die "$STACK_NAME could not be removed. Why:"$'\n'"$FAILURES"
   STACK=()
 }
 
@@ -261,29 +250,22 @@ remove_stack() {
 # Builds the zips if one is missing or older than what it is made of, and names them by their content.
 prepare_zips() {
   local zip name hash newer
-  for zip in valro-api-lambda.zip valro-worker-lambda.zip; do
-    newer="$(find "$HERE"/*.py "$HERE/bundle" "$HERE/requirements.txt" "$HERE/deploy.sh" \
-      -newer "$HERE/$zip" -not -type d -not -path '*/__pycache__/*' 2>/dev/null || true)"
-    if [[ ! -e "$HERE/$zip" || -n "$newer" ]]; then
-      say "$zip is missing or older than its sources: running deploy.sh"
-      "$HERE/deploy.sh" >&2 || die 'deploy.sh failed, so there is nothing to deploy.'
-    fi
-  done
   for name in Api Worker; do
     zip="$HERE/valro-${name,,}-lambda.zip"
+    newer="$(find "$HERE"/*.py "$HERE/bundle" "$HERE/requirements.txt" "$HERE/deploy.sh" \
+      -newer "$zip" -not -type d -not -path '*/__pycache__/*' 2>/dev/null || true)"
+    if [[ ! -e "$zip" || -n "$newer" ]]; then
+      say "${zip##*/} is missing or older than its sources: running deploy.sh"
+      "$HERE/deploy.sh" >&2 || die 'deploy.sh failed, so there is nothing to deploy.'
+    fi
     hash="$(sha256sum "$zip" 2>/dev/null || shasum -a 256 "$zip")"
     GIVEN["${name}CodeKey"]="$PREFIX/${hash%% *}.zip"
   done
   # The zip's comment is the runtime that its byte code is for.
   : "${GIVEN[LambdaRuntime]:="$(tail -c 10 "$zip")"}"
-  ACCOUNT="$(cut -d : -f 5 <<<"${STACK[StackId]:-}")"
-  if [[ -z "$ACCOUNT" ]]; then
-    look account '(nothing)' aws_cli sts get-caller-identity --query Account
-    ACCOUNT="$(<"$WORK/account")"
-  fi
   # One bucket for all stacks of an account and region, whose names make it hard to squat. The old
   # zips stay in it, since AWS needs them to take a change back; they cost cents a year.
-  : "${GIVEN[CodeBucket]:=${STACK[CodeBucket]:-valro-zips-$ACCOUNT-$AWS_REGION}}"
+  : "${GIVEN[CodeBucket]:=${STACK[CodeBucket]:-valro-zips-$ACCOUNT-$REGION}}"
 }
 
 upload_zips() {
@@ -291,8 +273,7 @@ upload_zips() {
   local -a owner=(--bucket "$bucket" --expected-bucket-owner "$ACCOUNT") place=()
   if ! error="$(aws_cli s3api head-bucket "${owner[@]}" 2>&1)"; then
     [[ "$error" == *'(404)'* ]] || die "the bucket $bucket cannot be used; is it another account's?" "$error"
-    [[ "$AWS_REGION" == us-east-1 ]] \
-      || place=(--create-bucket-configuration "LocationConstraint=$AWS_REGION")
+    [[ "$REGION" == us-east-1 ]] || place=(--create-bucket-configuration "LocationConstraint=$REGION")
     aws_cli s3api create-bucket --bucket "$bucket" ${place[@]+"${place[@]}"} >/dev/null
     aws_cli s3api put-public-access-block "${owner[@]}" --public-access-block-configuration \
       BlockPublicAcls=true,IgnorePublicAcls=true,BlockPublicPolicy=true,RestrictPublicBuckets=true
@@ -310,38 +291,23 @@ upload_zips() {
 
 # ---- a change -----------------------------------------------------------------------------------
 
-# The parameters as JSON: what was given, and for the rest what is deployed, or else the default.
-list_values() {
-  local name value separator='['
-  for name in "${PARAMETERS[@]}"; do
-    if [[ -v GIVEN["$name"] ]]; then
-      value="${GIVEN[$name]//\\/\\\\}"
-      printf '%s{"ParameterKey": "%s", "ParameterValue": "%s"}' "$separator" "$name" "${value//\"/\\\"}"
-    elif [[ -v STACK["$name"] ]]; then
-      printf '%s{"ParameterKey": "%s", "UsePreviousValue": true}' "$separator" "$name"
-    else
-      continue
-    fi
-    separator=', '
-  done
-  printf ']'
-}
-
 # make_change_set TYPE ARG...: makes a change set and says what is in it. 1 if nothing changes.
 make_change_set() {
-  local status=CREATE_PENDING reason=''
+  local status=CREATE_PENDING reason='' start="$SECONDS"
   if ! CHANGE_SET="$(cloudformation create-change-set --change-set-name "valro-$(date +%s)-$$" \
     --change-set-type "$@" --query Id 2>"$WORK/refused")"; then
     reason="$(<"$WORK/refused")"
     [[ "$reason" != *'(ValidationError)'* || "$reason" == *_IN_PROGRESS* ]] || wrong_usage "${reason#*operation: }"
     die "$reason"
   fi
-  while [[ "$status" == CREATE_PENDING || "$status" == CREATE_IN_PROGRESS ]]; do
+  while true; do
     look changes '(nothing)' cloudformation describe-change-set --change-set-name "$CHANGE_SET" \
       --include-property-values --query "[[['status', Status, StatusReason]], Changes[].ResourceChange.[
       [['change', LogicalResourceId, Action, Replacement]], Details[].Target.['detail',
       not_null(Path, Name, Attribute), not_null(BeforeValue, 'none'), not_null(AfterValue, 'none')]][][]][]"
     read -r _ status reason <"$WORK/changes"
+    [[ "$status" == CREATE_PENDING || "$status" == CREATE_IN_PROGRESS ]] || break
+    wait_a_moment 'AWS looks at what changes' "$start"
   done
   if [[ "$status" == FAILED ]]; then
     cloudformation delete-change-set --change-set-name "$CHANGE_SET"
@@ -354,42 +320,22 @@ make_change_set() {
 # One line for each thing that changes, and what about it. (AWS names a cause twice, as a value and as
 # where it comes from.)
 say_changes() {
-  local kind name action is line='' detail
+  local name
   for name in "${!GIVEN[@]}"; do
-    if [[ -v STACK["$name"] && "${STACK[$name]}" != "${GIVEN[$name]}" ]]; then
-      say "  $name ${STACK[$name]:-none} -> ${GIVEN[$name]:-none}"
-    fi
+    [[ ! -v STACK["$name"] || "${STACK[$name]}" == "${GIVEN[$name]}" ]] \
+      || say "  $name ${STACK[$name]:-none} -> ${GIVEN[$name]:-none}"
   done
-  CHANGING=()
-  while IFS=$'\t' read -r kind name action is; do
-    case "$kind" in
-      change)
-        [[ -z "$line" ]] || say "$line"
-        CHANGING["$name"]=true
-        line="  $action $name"
-        [[ "$is" != True ]] || line+=', which makes a new one'
-        ;;
-      detail)
-        detail="${name##*/}"
-        [[ "$action" == "$is" ]] || detail+=" ${action:0:60} -> ${is:0:60}"
-        [[ "$line:" == *" $detail"[,:]* ]] || line+=", $detail"
-        ;;
-      *) ;;
-    esac
-  done <"$WORK/changes"
-  say "$line"
+  awk -F '\t' '{sub(/.*\//, "", $2)}
+    $1 == "change" {delete said; printf "%s  %s %s%s", end, $3, $2, $4 == "True" ? ", made anew" : ""; end = "\n"}
+    $1 == "detail" && !said[$2]++ {printf ", %s", $2; if ($3 != $4) printf " %.60s -> %.60s", $3, $4}
+    END {print ""}' "$WORK/changes" >&2
 }
 
 execute_change_set() {
-  read_events
-  cloudformation execute-change-set --change-set-name "$CHANGE_SET" \
-    || die "somebody else has changed $STACK_NAME meanwhile. Run this again."
-  follow "${EVENTS[0]%%$'\t'*}"
-  case "$OUTCOME" in
-    CREATE_COMPLETE | UPDATE_COMPLETE | IMPORT_COMPLETE) look_at_stack ;;
-    UPDATE_ROLLBACK_COMPLETE) die "AWS took the change back, and what was there serves on. Why:"$'\n'"$FAILURES" ;;
-    *) die "$STACK_NAME is $OUTCOME. Why:"$'\n'"$FAILURES" ;;
-  esac
+  act execute-change-set --change-set-name "$CHANGE_SET"
+  [[ "$OUTCOME" == *_COMPLETE && "$OUTCOME" != *ROLLBACK* ]] \
+    || die "AWS took the change back ($OUTCOME); what was there before serves on. Why:"$'\n'"$FAILURES"
+  look_at_stack
 }
 
 # ---- a table that is there already --------------------------------------------------------------
@@ -397,21 +343,21 @@ execute_change_set() {
 # A table of ours that no stack has (made by hand, or kept when its stack went) is imported as it is,
 # since CloudFormation compares templates and not tables. The update that follows gives it the rest.
 import_table() {
-  local table="${GIVEN[DynamodbTableName]:-$PREFIX-tasks}" ttl
+  local ttl
   [[ -z "${STACK[StackId]:-}" ]] || return 0
-  look table ResourceNotFoundException aws_cli dynamodb describe-table --table-name "$table" \
+  look table ResourceNotFoundException aws_cli dynamodb describe-table --table-name "$TABLE" \
     --output json --query "Table.{KeySchema: KeySchema, AttributeDefinitions: AttributeDefinitions,
     BillingMode: BillingModeSummary.BillingMode || 'PROVISIONED', GlobalSecondaryIndexes:
     GlobalSecondaryIndexes[].{IndexName: IndexName, KeySchema: KeySchema, Projection: Projection},
     TableName: TableName}" || return 0
   [[ "$(tr -d ' \n' <"$WORK/table")" == *'"KeySchema":[{"AttributeName":"id","KeyType":"HASH"}]'* ]] \
-    || die "the table $table has other keys than id, so it is not Valro's. Choose another --dynamodb-table-name."
-  say "table $table: is there, and is taken in with its tasks"
-  if [[ "$DRY_RUN" == true ]]; then
+    || die "the table $TABLE has other keys than id, so it is not Valro's. Choose another --dynamodb-table-name."
+  say "table $TABLE: is there, and is taken in with its tasks"
+  if is_on DRY_RUN; then
     say 'Everything else would be made beside it. This was a dry run: nothing was changed.'
     exit 0
   fi
-  look ttl '(nothing)' aws_cli dynamodb describe-time-to-live --table-name "$table" --output json --query \
+  look ttl '(nothing)' aws_cli dynamodb describe-time-to-live --table-name "$TABLE" --output json --query \
     "TimeToLiveDescription.{AttributeName: AttributeName, Enabled: TimeToLiveStatus == 'ENABLED'}"
   [[ "$(<"$WORK/ttl")" != *true* ]] || ttl="\"TimeToLiveSpecification\": $(<"$WORK/ttl"),"
   cat >"$WORK/import.json" <<END
@@ -420,17 +366,17 @@ import_table() {
   $(grep -v ': null,$' "$WORK/table" | tail -n +2)}}}
 END
   make_change_set IMPORT --template-body "file://$WORK/import.json" --resources-to-import \
-    "ResourceType=AWS::DynamoDB::Table,LogicalResourceId=Table,ResourceIdentifier={TableName=$table}"
+    "ResourceType=AWS::DynamoDB::Table,LogicalResourceId=Table,ResourceIdentifier={TableName=$TABLE}"
   execute_change_set
 }
 
 # Tasks of before the index have no owner, and would be missing in the list.
 give_tasks_an_owner() {
-  local table="${GIVEN[DynamodbTableName]:-$PREFIX-tasks}" failed=0
+  local failed=0
   [[ "${STACK[StackStatus]:-}" == IMPORT_COMPLETE ]] || return 0
-  while look owners '(nothing)' aws_cli dynamodb scan --table-name "$table" --output json --max-items 100 \
+  while look owners '(nothing)' aws_cli dynamodb scan --table-name "$TABLE" --output json --max-items 100 \
     --filter-expression 'attribute_not_exists(#o) AND attribute_exists(created_at)' \
-    --expression-attribute-names '{"#o": "owner"}' --query "Items[].{Update: {TableName: '$table',
+    --expression-attribute-names '{"#o": "owner"}' --query "Items[].{Update: {TableName: '$TABLE',
     Key: {id: id}, UpdateExpression: 'SET #o = :public', ExpressionAttributeNames: {\"#o\": 'owner'},
     ConditionExpression: 'attribute_exists(id) AND attribute_not_exists(#o)',
     ExpressionAttributeValues: {\":public\": {S: 'public'}}}}" && [[ "$(<"$WORK/owners")" == *Update* ]]; do
@@ -445,71 +391,55 @@ give_tasks_an_owner() {
 
 # Asks the API a few times, since a new one takes some seconds to be known everywhere.
 verify_api() {
-  [[ -n "${STACK[ApiUrl]:-}" ]] || die "there is no stack $STACK_NAME in $AWS_REGION that has an API."
-  python3 -I - "${STACK[ApiUrl]}/tasks?limit=1" >&2 <<'END' || die "aws logs tail /aws/lambda/${STACK[ApiFunctionName]:-$PREFIX-backend} --since 10m may say why."
-import http.client, sys, time, urllib.parse
-url = urllib.parse.urlsplit(sys.argv[1])
-kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
-# Names under localhost are this machine, but not every resolver knows that.
-host = "127.0.0.1" if url.hostname.endswith(".localhost") else url.hostname
-for pause in 1, 2, 3, 4, 5, 0:
-    try:
-        connection = kind(host, url.port, timeout=35)
-        connection.request("GET", f"{url.path}?{url.query}", headers={"Host": url.netloc})
-        answer = connection.getresponse()
-        status, said = answer.status, answer.read(300).decode(errors="replace")
-    except (OSError, http.client.HTTPException) as error:
-        status, said = 0, str(error)
-    if status == 401 or (status == 200 and said.startswith("[")):
-        sys.exit(print("The API answers" + (", and asks for a token." if status == 401 else ".")))
-    time.sleep(pause)
-sys.exit(f"error: {sys.argv[1]} got {status or 'no answer'}: {said}")
-END
-}
-
-finish() {
-  say "${STACK[Callers]:-}"
-  say "Try it: curl -X POST ${STACK[ApiUrl]}/tasks -H 'content-type: application/json' \\"
-  say "  -d '{\"description\": \"Find me a landscaper in Charlotte under \$300\"}'"
-  printf '%s\n' "${STACK[ApiUrl]}"
+  local pause status='' url="${STACK[ApiUrl]}/tasks?limit=1"
+  for pause in 1 1 2 2 2 0; do
+    status="$(no_proxy="localhost,${no_proxy:-}" curl --silent --show-error --max-time 35 \
+      --output "$WORK/answer" --write-out '%{http_code}' "$url")" || true
+    if [[ "$status" == 401 || ("$status" == 200 && "$(<"$WORK/answer")" == '['*) ]]; then
+      say "The API answers${STACK[JwtIssuer]:+, and asks for a token}."
+      return
+    fi
+    say "  … the API ($status)"
+    sleep "$pause"
+  done
+  die "$url got $status: $(head -c 300 "$WORK/answer")"$'\n'"aws logs tail /aws/lambda/$STACK_NAME may say why."
 }
 
 main() {
-  local key value
-  local -a tags=()
-  read_environment
-  parse_options "$@"
-  set_defaults
-  look_at_stack
-  if [[ "$VERIFY" == true ]]; then
-    verify_api
-    printf '%s\n' "${STACK[ApiUrl]}"
-    return
-  fi
-  ask_for_agent_arn
+  local name value tag type=UPDATE
+  local -a values=() tags=() pairs
+  begin "$@"
   settle_stack
+  ask_for_agent_arn
   prepare_zips
   import_table
   give_tasks_an_owner
-  while IFS='=' read -r key value; do
-    [[ -z "$key" ]] || tags+=("Key=$key,Value=$value")
-  done <<<"${TAGS//,/$'\n'}"
-  list_values >"$WORK/values.json"
-  if ! make_change_set "$([[ -n "${STACK[StackId]:-}" ]] && printf UPDATE || printf CREATE)" \
-    --template-body "file://$TEMPLATE" --parameters "file://$WORK/values.json" \
+  # What was given, or else what is deployed; the template has the rest.
+  while IFS='|' read -r _ name _; do
+    [[ -v GIVEN["$name"] || -v STACK["$name"] ]] || continue
+    value="${GIVEN[$name]-${STACK[$name]:-}}" value="${value//\\/\\\\}"
+    values+=("ParameterKey=$name,ParameterValue=\"${value//\"/\\\"}\"")
+  done < <(list_parameters)
+  IFS=',' read -r -a pairs <<<"${GIVEN[TAGS]:-}"
+  for tag in "${pairs[@]}"; do tags+=("Key=${tag%%=*},Value=\"${tag#*=}\""); done
+  [[ -n "${STACK[StackId]:-}" ]] || type=CREATE
+  if ! make_change_set "$type" --template-body "file://$TEMPLATE" --parameters "${values[@]}" \
     --capabilities CAPABILITY_NAMED_IAM CAPABILITY_AUTO_EXPAND ${tags[@]+--tags "${tags[@]}"}; then
     say 'Nothing had to be changed.'
-  elif [[ "$DRY_RUN" == true ]]; then
+  elif is_on DRY_RUN; then
     cloudformation delete-change-set --change-set-name "$CHANGE_SET"
-    [[ -n "${STACK[StackId]:-}" ]] || cloudformation delete-stack
+    [[ "$type" == UPDATE ]] || cloudformation delete-stack
     say 'This was a dry run: nothing was changed.'
     return
   else
     upload_zips
     execute_change_set
-    [[ "$NO_VERIFY" == true ]] || verify_api
   fi
-  finish
+  is_on NO_VERIFY || verify_api
+  say "${STACK[Callers]}"
+  say "Try it: curl -X POST ${STACK[ApiUrl]}/tasks -H 'content-type: application/json' \\"
+  say "  -d '{\"description\": \"Find me a landscaper in Charlotte under \$300\"}'"
+  printf '%s\n' "${STACK[ApiUrl]}"
 }
 
 if [[ "${BASH_SOURCE[0]}" == "$0" ]]; then
