@@ -87,12 +87,13 @@ class Stack:
         self.folder = folder
         self._fast_port = fast_port
 
-    def client(self, service: str) -> Any:
+    def client(self, service: str, account: str = "test") -> Any:
+        """Returns a client of this AWS; an access key of twelve digits is another account."""
         return boto3.client(
             service,
             region_name=REGION,
             endpoint_url=self.ministack.endpoint,
-            aws_access_key_id="test",
+            aws_access_key_id=account,
             aws_secret_access_key="test",
         )
 

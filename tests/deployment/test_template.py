@@ -60,9 +60,7 @@ def resolved(value: Any) -> Any:
 
 
 def test_cfn_lint_finds_nothing():
-    everything = ManualArgs(include_checks=["I"])
-
-    assert [str(each) for each in lint(TEMPLATE.read_text(), config=everything)] == []
+    assert [str(each) for each in lint(TEMPLATE.read_text(), config=ManualArgs())] == []
     assert TEMPLATE.stat().st_size < MOST_BYTES
 
 
@@ -138,11 +136,7 @@ def test_the_metric_filters_count_outcomes_that_the_functions_log(template: dict
     assert {each for each in outcomes if f'"{each}"' not in code} == set()
 
 
-def test_every_parameter_is_explained_and_stands_in_one_group(template: dict[str, Any]):
-    groups = template["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
-    listed = [name for group in groups for name in group["Parameters"]]
-
-    assert sorted(listed) == sorted(template["Parameters"])
+def test_every_parameter_is_explained_and_bounded(template: dict[str, Any]):
     for name, parameter in template["Parameters"].items():
         assert parameter["Description"], name
         is_free = {"AllowedPattern", "AllowedValues", "MinValue"}.isdisjoint(parameter)

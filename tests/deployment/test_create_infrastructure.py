@@ -1,0 +1,510 @@
+"""What create-infrastructure.sh does, run for real against the local AWS."""
+
+import itertools
+import os
+import re
+import signal
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from local.aws import LocalStack
+from tests.deployment.operators import (
+    ARN,
+    FAST_AWS,
+    Stack,
+    copy_project,
+    fast_aws_server,
+    write_zip,
+)
+
+OTHER_ARN = ARN.replace("my_agent", "your_agent")
+OTHER_ACCOUNT = "111111111111"
+# What AWS refuses: a function URL for a function that does not exist, and a wait that nobody ends.
+NO_SUCH_FUNCTION = """
+  Broken:
+    Type: AWS::Lambda::Url
+    Properties: {AuthType: NONE, TargetFunctionArn: no-such-function}
+"""
+WAIT_IN_VAIN = """
+  Handle: {Type: AWS::CloudFormation::WaitConditionHandle}
+  Wait: {Type: AWS::CloudFormation::WaitCondition, Properties: {Handle: !Ref Handle, Timeout: "5"}}
+"""
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def make_stack(
+    ministack: LocalStack, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], Stack]]:
+    """Gives a stack of this prefix, not deployed yet, with a copy of the project of its own."""
+    with fast_aws_server() as port:
+        yield lambda prefix: Stack(
+            ministack, port, copy_project(tmp_path_factory.mktemp(prefix) / "it's a copy"), prefix
+        )
+
+
+@pytest.fixture(scope="module")
+def deployed(make_stack: Callable[[str], Stack]) -> Stack:
+    """A stack that is deployed. Tests change it, and none counts on what another has changed."""
+    stack = make_stack("deployed")
+    stack.deploy()
+    return stack
+
+
+def edit_template(stack: Stack, old: str, new: str) -> None:
+    path = stack.folder / "template.yaml"
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+
+
+def says_what_the_api_says(url: str) -> bool:
+    host = url.split("//")[1]
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{host.split(':')[1]}/tasks", headers={"Host": host}
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return bool(answer.read() == b"[]")
+
+
+# ---- wrong options
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--no-such-option"],
+        ["--agent-runtime-arn"],
+        ["surplus"],
+        ["--worker-memory-size", "64"],
+        ["--worker-timeout", "901"],
+        ["--log-retention-days", "31"],
+        ["--cors-origins", "example.com"],
+        ["--jwt-issuer", "https://login.example.com/"],
+        ["--agent-runtime-arn", f'{ARN}", "x'],
+        ["--agent-runtime-arn", f"{ARN}\n"],
+    ],
+)
+def test_wrong_options_are_a_sentence_and_make_nothing(
+    make_stack: Callable[[str], Stack], arguments: list[str]
+):
+    stack = make_stack("wrong")
+
+    run = stack.run(*arguments)
+
+    assert run.code == 2
+    assert re.match("error: .*\nSee create-infrastructure.sh --help.\n", run.said, re.DOTALL)
+    assert run.url == ""
+    assert (stack.status(), stack.api()) == ("", {})
+
+
+def test_without_an_agent_and_a_terminal_nothing_is_made(make_stack: Callable[[str], Stack]):
+    stack = make_stack("agentless")
+
+    run = stack.run(AGENT_RUNTIME_ARN="")
+
+    assert run.code == 2
+    assert "--agent-runtime-arn" in run.said
+    assert stack.status() == ""
+
+
+@pytest.mark.parametrize("script", ["create-infrastructure.sh", "destroy-infrastructure.sh"])
+def test_help_is_the_usage_and_every_option(deployed: Stack, script: str):
+    run = deployed.run("--help", script=script)
+
+    assert run.code == 0
+    assert run.url.startswith(f"Usage: ./{script}")
+    options = set(re.findall(r"^  --([a-z-]+): \w", run.url, re.MULTILINE))
+    assert {"dry-run", "aws-region", "name-prefix", "dynamodb-table-name"} <= options
+    if script.startswith("create"):
+        template = (deployed.folder / "template.yaml").read_text().split("\nRules:")[0]
+        parameters = re.findall(r"^  ([A-Z]\w+): {", template, re.MULTILINE)
+        assert {re.sub("(?<!^)([A-Z])", r"-\1", name).lower() for name in parameters} < options
+
+
+# ---- a deployment
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_deploys_changes_and_finds_nothing_to_change_with_both_clis(
+    make_stack: Callable[[str], Stack], version: int, monkeypatch: pytest.MonkeyPatch
+):
+    path = FAST_AWS / "aws"
+    if version == 2:
+        path = Path(os.environ.get("VALRO_AWS_V2") or pytest.skip("VALRO_AWS_V2 names no AWS CLI"))
+    stack = make_stack(f"cli{version}")
+    tags = ("--tags", "team=homes and gardens,stage=test")
+
+    first = stack.run(*tags, "--worker-memory-size", "512", cli=path.parent, TASK_TTL_DAYS="90")
+
+    assert first.code == 0, first.said
+    assert says_what_the_api_says(first.url.strip())
+    assert "The API answers.\nwarning: this API is public" in first.said
+    assert "  Add WorkerFunction\n" in first.said
+    assert "  WorkerFunction: create_complete\n" in first.said
+    assert stack.function("worker")["MemorySize"] == 512
+    assert stack.function("worker")["Environment"]["Variables"]["TASK_TTL_DAYS"] == "90"
+    again = stack.run(cli=path.parent)
+    assert (again.code, again.url) == (0, first.url)
+    assert again.said.startswith("Nothing had to be changed.\nThe API answers.\n")
+    change = stack.run("--worker-memory-size=256", "--tracing", cli=path.parent)
+    assert (change.code, change.url) == (0, first.url)
+    assert "  WorkerMemorySize 512 -> 256\n" in change.said
+    assert re.search(r"  Modify WorkerFunction, .*MemorySize", change.said)
+    worker = stack.function("worker")
+    assert (worker["MemorySize"], worker["TracingConfig"]["Mode"]) == (256, "Active")
+    assert worker["Environment"]["Variables"]["TASK_TTL_DAYS"] == "90"
+    (made,) = stack.client("cloudformation").describe_stacks(StackName=f"cli{version}-backend")[
+        "Stacks"
+    ]
+    assert {tag["Key"]: tag["Value"] for tag in made["Tags"]} == {
+        "team": "homes and gardens",
+        "stage": "test",
+    }
+
+
+def test_new_code_is_deployed(deployed: Stack):
+    write_zip(deployed.folder / "valro-api-lambda.zip", "lambda_function", '[{"id": "new"}]')
+
+    run = deployed.deploy()
+
+    assert "uploading valro-api-lambda.zip" in run.said
+    assert "uploading valro-worker-lambda.zip" not in run.said
+    answer = deployed.client("lambda").invoke(FunctionName="deployed-backend")
+    assert b"new" in answer["Payload"].read()
+
+
+def test_a_zip_that_is_missing_or_older_than_its_sources_is_built_first(
+    make_stack: Callable[[str], Stack],
+):
+    stack = make_stack("stale")
+    zips = [stack.folder / f"valro-{name}-lambda.zip" for name in ("api", "worker")]
+    kept = [path.rename(path.with_suffix(".kept")) for path in zips]
+    build = (
+        '#!/bin/sh\ncd "$(dirname "$0")"; for zip in api worker; do cp -p valro-$zip-lambda.kept '
+    )
+    build += "valro-$zip-lambda.zip; touch valro-$zip-lambda.zip; done\n"
+    (stack.folder / "deploy.sh").write_text(build)
+    (stack.folder / "deploy.sh").chmod(0o755)
+
+    assert "api-lambda.zip is missing or older than its sources" in stack.deploy("--dry-run").said
+    assert "running deploy.sh" not in stack.deploy("--dry-run").said
+    (stack.folder / "worker_lambda.py").write_text("")
+    later = time.time() + 5
+    os.utime(stack.folder / "worker_lambda.py", (later, later))
+    assert "running deploy.sh" in stack.deploy("--dry-run").said
+    (stack.folder / "deploy.sh").write_text("#!/bin/sh\nexit 1\n")
+    failed = stack.run()
+    assert failed.code == 1
+    assert "deploy.sh failed" in failed.said
+    assert kept
+
+
+def test_a_dry_run_says_what_would_change_and_changes_nothing(deployed: Stack):
+    run = deployed.deploy("--dry-run", "--worker-timeout", "300")
+
+    assert "  WorkerTimeout 600 -> 300\n" in run.said
+    assert "  Modify WorkerFunction, Timeout\n" in run.said
+    assert "This was a dry run: nothing was changed." in run.said
+    assert run.url == ""
+    assert deployed.function("worker")["Timeout"] == 600
+
+
+def test_a_dry_run_where_nothing_is_leaves_nothing(make_stack: Callable[[str], Stack]):
+    stack = make_stack("dry")
+
+    assert "  Add Table\n" in stack.deploy("--dry-run").said
+    assert (stack.status(), stack.api()) == ("", {})
+
+
+def test_on_a_terminal_it_asks_for_the_agent_with_the_deployed_one_as_the_default(
+    make_stack: Callable[[str], Stack],
+):
+    stack = make_stack("asked")
+    script = "create-infrastructure.sh"
+
+    def agent() -> str:
+        return str(stack.function("worker")["Environment"]["Variables"]["AGENT_RUNTIME_ARN"])
+
+    first = stack.run_on_a_terminal(ARN, script, AGENT_RUNTIME_ARN="")
+    assert first.code == 0, first.said
+    assert "AgentCore Runtime ARN: " in first.said
+    assert agent() == ARN
+    second = stack.run_on_a_terminal("", script, AGENT_RUNTIME_ARN="")
+    assert f"AgentCore Runtime ARN [{ARN}]: " in second.said
+    assert "Nothing had to be changed." in second.said
+    third = stack.run_on_a_terminal(OTHER_ARN, script, AGENT_RUNTIME_ARN="")
+    assert third.code == 0
+    assert agent() == OTHER_ARN
+    # Without a terminal, what is deployed is what is meant.
+    assert "Nothing had to be changed." in stack.deploy(AGENT_RUNTIME_ARN="").said
+
+
+def test_an_api_that_does_not_answer_is_an_error(make_stack: Callable[[str], Stack]):
+    stack = make_stack("mute")
+    write_zip(stack.folder / "valro-api-lambda.zip", "lambda_function", "<html>")
+
+    run = stack.run()
+
+    assert run.code == 1
+    assert "got 200: <html>\naws logs tail /aws/lambda/mute-backend may say why." in run.said
+    assert run.url == ""
+
+
+# ---- what AWS refuses, and what is interrupted
+
+
+@pytest.mark.parametrize(
+    "old, new, why",
+    [
+        ("\nOutputs:", f"{NO_SUCH_FUNCTION}\nOutputs:", "Broken: .*no-such-function"),
+        ("S3Key: !Ref WorkerCodeKey", "S3Key: gone.zip", "WorkerFunction: .*gone.zip"),
+    ],
+    ids=["a function that does not exist", "a zip that is not there"],
+)
+def test_a_change_that_aws_refuses_is_taken_back_and_explained(
+    deployed: Stack, old: str, new: str, why: str
+):
+    before = deployed.function("worker")
+    edit_template(deployed, old, new)
+    try:
+        run = deployed.run("--worker-memory-size", "333")
+    finally:
+        edit_template(deployed, new, old)
+
+    assert run.code == 1
+    assert run.url == ""
+    assert re.search(f"what was there before serves on. Why:\n{why}", run.said)
+    assert deployed.status() == "UPDATE_ROLLBACK_COMPLETE"
+    after = deployed.function("worker")
+    assert (after["MemorySize"], after["CodeSha256"]) == (
+        before["MemorySize"],
+        before["CodeSha256"],
+    )
+    assert "Nothing had to be changed." in deployed.deploy().said
+
+
+def test_a_first_deployment_that_failed_is_removed_before_the_next(
+    make_stack: Callable[[str], Stack],
+):
+    stack = make_stack("failing")
+    edit_template(stack, "\nOutputs:", f"{NO_SUCH_FUNCTION}\nOutputs:")
+    first = stack.run()
+    assert first.code == 1
+    assert re.search(r"Why:\nBroken: .*no-such-function", first.said)
+    assert stack.status() == "ROLLBACK_COMPLETE"
+    edit_template(stack, NO_SUCH_FUNCTION, "")
+
+    second = stack.run()
+
+    assert second.code == 0, second.said
+    assert "is what a failed run left (ROLLBACK_COMPLETE): removing it first" in second.said
+    assert says_what_the_api_says(second.url.strip())
+
+
+def test_an_interrupted_run_goes_on_and_the_next_one_waits_and_is_never_silent(
+    make_stack: Callable[[str], Stack],
+):
+    stack = make_stack("slow")
+    edit_template(stack, "\nOutputs:", f"{WAIT_IN_VAIN}\nOutputs:")
+    run = subprocess.Popen(
+        stack.command("create-infrastructure.sh"),
+        env=stack.environment(),
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with run:
+        assert run.stderr is not None
+        for line in run.stderr:
+            if "… " in line:
+                break
+        run.send_signal(signal.SIGTERM)
+        assert (
+            "interrupted. AWS ends by itself what it has begun. Run this again" in run.stderr.read()
+        )
+    assert run.returncode == 130
+    edit_template(stack, WAIT_IN_VAIN, "")
+
+    moments = [time.monotonic()]
+    said = []
+    second = subprocess.Popen(
+        stack.command("create-infrastructure.sh", "--no-verify"),
+        env=stack.environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with second:
+        assert second.stderr is not None
+        for line in second.stderr:
+            moments.append(time.monotonic())
+            said.append(line)
+
+    assert second.returncode == 0, said
+    assert "another run is at work on slow-backend (CREATE_IN_PROGRESS)" in "".join(said)
+    assert "is what a failed run left (ROLLBACK_COMPLETE): removing it first" in "".join(said)
+    assert max(b - a for a, b in itertools.pairwise(moments)) < 2, said
+    assert not list((stack.ministack.folder / "scripts").glob("valro.*"))
+
+
+# ---- the bucket
+
+
+def test_the_bucket_is_private_and_encrypted_and_keeps_old_zips(deployed: Stack):
+    s3 = deployed.client("s3")
+    bucket = "valro-zips-000000000000-us-east-1"
+
+    assert set(
+        s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"].values()
+    ) == {True}
+    (rule,) = s3.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]["Rules"]
+    assert rule["ApplyServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
+    before = s3.list_objects_v2(Bucket=bucket, Prefix="deployed/")["Contents"]
+    write_zip(deployed.folder / "valro-worker-lambda.zip", "worker_lambda", str(time.time()))
+    deployed.deploy()
+    after = s3.list_objects_v2(Bucket=bucket, Prefix="deployed/")["Contents"]
+    assert {each["Key"] for each in before} < {each["Key"] for each in after}
+
+
+def test_another_accounts_bucket_is_an_error_and_nothing_goes_there(
+    make_stack: Callable[[str], Stack],
+):
+    stack = make_stack("squatted")
+    squatter = stack.client("s3", account=OTHER_ACCOUNT)
+    squatter.create_bucket(Bucket="squatted-zips")
+
+    run = stack.run("--code-bucket", "squatted-zips")
+
+    assert run.code == 1
+    assert "the bucket squatted-zips cannot be used; is it another account's?" in run.said
+    assert "Contents" not in squatter.list_objects_v2(Bucket="squatted-zips")
+    assert stack.api() == {}
+
+
+# ---- a table that is there already
+
+
+def items(stack: Stack, table: str) -> dict[str, dict[str, Any]]:
+    found = stack.client("dynamodb").scan(TableName=table)["Items"]
+    return {item["id"]["S"]: item for item in found}
+
+
+def test_a_table_made_by_hand_is_taken_in_with_its_tasks_which_get_an_owner(
+    make_stack: Callable[[str], Stack],
+):
+    stack = make_stack("byhand")
+    dynamodb = stack.client("dynamodb")
+    dynamodb.create_table(
+        TableName="byhand-tasks",
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    old = {"id": {"S": "test-123"}, "created_at": {"S": "2025-10-31T00:00:00Z"}}
+    dynamodb.put_item(TableName="byhand-tasks", Item=old)
+    owned = {"id": {"S": "mine"}, "created_at": {"S": "2025-10-31"}, "owner": {"S": "jwt#ann"}}
+    dynamodb.put_item(TableName="byhand-tasks", Item=owned)
+    dynamodb.put_item(TableName="byhand-tasks", Item={"id": {"S": "test-123#chunk"}})
+    dry = stack.deploy("--dry-run")
+    assert "table byhand-tasks: is there, and is taken in with its tasks" in dry.said
+    assert (stack.status(), items(stack, "byhand-tasks")["test-123"]) == ("", old)
+
+    run = stack.deploy()
+
+    assert "table byhand-tasks: is there, and is taken in with its tasks" in run.said
+    assert items(stack, "byhand-tasks") == {
+        "test-123": {**old, "owner": {"S": "public"}},
+        "mine": owned,
+        "test-123#chunk": {"id": {"S": "test-123#chunk"}},
+    }
+    (index,) = dynamodb.describe_table(TableName="byhand-tasks")["Table"]["GlobalSecondaryIndexes"]
+    assert index["IndexName"] == "owner-created_at-index"
+    assert "Nothing had to be changed." in stack.deploy().said
+
+
+def test_a_table_that_outlived_its_stack_is_taken_in_with_its_tasks(
+    make_stack: Callable[[str], Stack],
+):
+    stack = make_stack("outlived")
+    stack.deploy("--dynamodb-table-name", "our-tasks")
+    task = {"id": {"S": "a"}, "created_at": {"S": "2026-01-01"}, "owner": {"S": "public"}}
+    stack.client("dynamodb").put_item(TableName="our-tasks", Item=task)
+    stack.destroy()
+
+    stack.deploy("--dynamodb-table-name", "our-tasks")
+
+    assert items(stack, "our-tasks") == {"a": task}
+    assert stack.status() == "UPDATE_COMPLETE"
+
+
+def test_a_table_with_other_keys_is_left_alone(make_stack: Callable[[str], Stack]):
+    stack = make_stack("foreign")
+    stack.client("dynamodb").create_table(
+        TableName="foreign-tasks",
+        AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+
+    run = stack.run()
+
+    assert run.code == 1
+    assert "the table foreign-tasks has other keys than id" in run.said
+    assert stack.status() == ""
+
+
+# ---- destroy-infrastructure.sh
+
+
+def test_destroying_keeps_the_table_unless_told_to_delete_the_data(
+    make_stack: Callable[[str], Stack],
+):
+    stack = make_stack("doomed")
+    stack.deploy("--code-bucket", "doomed-zips")
+    stack.client("dynamodb").put_item(TableName="doomed-tasks", Item={"id": {"S": "a"}})
+    script = "destroy-infrastructure.sh"
+
+    unasked = stack.run(script=script)
+    assert (unasked.code, "give --yes" in unasked.said) == (2, True)
+    refused = stack.run_on_a_terminal("n", script)
+    assert (refused.code, "Nothing was removed." in refused.said) == (1, True)
+    assert "The table doomed-tasks is kept." in stack.destroy("--dry-run").said
+    assert stack.status() == "CREATE_COMPLETE"
+
+    agreed = stack.run_on_a_terminal("yes", script)
+    assert agreed.code == 0, agreed.said
+    assert (stack.status(), stack.api()) == ("", {})
+    assert list(items(stack, "doomed-tasks")) == ["a"]
+    with pytest.raises(ClientError, match="404"):
+        stack.client("s3").head_bucket(Bucket="doomed-zips")
+
+    everything = stack.destroy("--delete-data")
+    assert "the table doomed-tasks, WITH ALL ITS TASKS (about 1 items)" in everything.said
+    assert "doomed-tasks" not in stack.client("dynamodb").list_tables()["TableNames"]
+    assert "There is nothing to remove." in stack.destroy("--delete-data").said
+
+
+def test_destroying_one_stack_leaves_the_zips_of_the_others(
+    make_stack: Callable[[str], Stack], deployed: Stack
+):
+    stack = make_stack("shared")
+    stack.deploy()
+
+    stack.destroy("--delete-data")
+
+    keys = stack.client("s3").list_objects_v2(Bucket="valro-zips-000000000000-us-east-1")[
+        "Contents"
+    ]
+    assert {each["Key"].split("/")[0] for each in keys} >= {"deployed"}
+    assert not [each for each in keys if each["Key"].startswith("shared/")]
+    assert deployed.function("worker")

@@ -1,0 +1,146 @@
+"""What MiniStack's CloudFormation leaves out, one test for each gap.
+
+A test that fails here is good news: MiniStack has mended that gap. Then its line goes from
+local/ministack_gaps.py, and so does the test.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local import ministack_gaps
+from local.aws import Api, LocalStack
+from tests.conftest import eventually
+from tests.deployment.operators import Stack, copy_project, fast_aws_server
+
+TABLE = {
+    "TableName": "gaps-by-hand",
+    "AttributeDefinitions": [{"AttributeName": "id", "AttributeType": "S"}],
+    "KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}],
+    "BillingMode": "PAY_PER_REQUEST",
+}
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def stack(ministack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack that asks for everything that MiniStack leaves out."""
+    with fast_aws_server() as port:
+        folder: Path = copy_project(tmp_path_factory.mktemp("gaps") / "project")
+        stack = Stack(ministack, port, folder, "gaps")
+        stack.deploy("--worker-concurrency", "5")
+        yield stack
+
+
+@pytest.fixture
+def make(ministack: LocalStack, stack: Stack) -> Callable[..., str]:
+    """Makes a stack of one resource, and gives its state in the end."""
+
+    def create(name: str, kind: str, properties: dict[str, Any]) -> str:
+        cloudformation = stack.client("cloudformation")
+        resource = {"Type": kind, "Properties": properties}
+        cloudformation.create_stack(
+            StackName=name, TemplateBody=json.dumps({"Resources": {"It": resource}})
+        )
+
+        def state() -> str:
+            (made,) = cloudformation.describe_stacks(StackName=name)["Stacks"]
+            return str(made["StackStatus"])
+
+        return eventually(state, lambda state: not state.endswith("_IN_PROGRESS"))
+
+    return create
+
+
+def test_cors_is_refused_until_it_is_mended(stack: Stack):
+    api = Api(stack.ministack.port, stack.api()["ApiId"])
+
+    def preflight() -> int:
+        asked = {"Origin": "https://app.example.com", "Access-Control-Request-Method": "POST"}
+        return api.request("OPTIONS", "/tasks", headers=asked).status
+
+    assert stack.api()["CorsConfiguration"] == {}
+    assert preflight() == 403
+
+    ministack_gaps.mend(stack.ministack.endpoint, api.api_id)
+
+    assert preflight() in {200, 204}
+    assert stack.api()["CorsConfiguration"]["MaxAge"] == 3600
+
+
+def test_point_in_time_recovery_stays_off(stack: Stack):
+    backups = stack.client("dynamodb").describe_continuous_backups(TableName="gaps-tasks")
+    recovery = backups["ContinuousBackupsDescription"]["PointInTimeRecoveryDescription"]
+
+    assert recovery["PointInTimeRecoveryStatus"] == "DISABLED"
+
+
+def test_time_to_live_stays_off(stack: Stack):
+    answer = stack.client("dynamodb").describe_time_to_live(TableName="gaps-tasks")
+
+    assert answer["TimeToLiveDescription"] == {"TimeToLiveStatus": "DISABLED"}
+
+
+def test_no_concurrency_is_reserved(stack: Stack):
+    answer = stack.client("lambda").get_function_concurrency(FunctionName="gaps-worker")
+
+    assert "ReservedConcurrentExecutions" not in answer
+
+
+def test_the_stage_has_no_limits(stack: Stack):
+    gateway = stack.client("apigatewayv2")
+    stage = gateway.get_stage(ApiId=stack.api()["ApiId"], StageName="$default")
+
+    assert (stage["DefaultRouteSettings"], stage["RouteSettings"]) == ({}, {"POST /tasks": {}})
+
+
+def test_a_table_that_is_there_is_overwritten(stack: Stack, make: Callable[..., str]):
+    dynamodb = stack.client("dynamodb")
+    dynamodb.create_table(**TABLE)
+    dynamodb.put_item(TableName="gaps-by-hand", Item={"id": {"S": "a"}})
+
+    assert make("gaps-table", "AWS::DynamoDB::Table", TABLE) == "CREATE_COMPLETE"
+    assert dynamodb.scan(TableName="gaps-by-hand")["Items"] == []
+
+
+def test_a_new_function_needs_no_code(stack: Stack, make: Callable[..., str]):
+    function = {
+        "Runtime": "python3.11",
+        "Handler": "x.y",
+        "Role": stack.function("worker")["Role"],
+        "Code": {"S3Bucket": "valro-zips-000000000000-us-east-1", "S3Key": "no-such-key.zip"},
+    }
+
+    assert make("gaps-function", "AWS::Lambda::Function", function) == "CREATE_COMPLETE"
+
+
+def test_a_permission_needs_no_function(stack: Stack, make: Callable[..., str]):
+    permission = {
+        "FunctionName": "no-such-function",
+        "Action": "lambda:InvokeFunction",
+        "Principal": "apigateway.amazonaws.com",
+    }
+
+    assert make("gaps-permission", "AWS::Lambda::Permission", permission) == "CREATE_COMPLETE"
+
+
+def test_a_change_set_names_resources_that_are_not_there(stack: Stack):
+    said = stack.deploy("--dry-run", "--worker-memory-size", "256").said
+
+    assert "Modify ReportRoute" in said
+
+
+def test_an_update_reports_resources_that_it_left_alone(stack: Stack):
+    stack.deploy("--log-retention-days", "7")
+
+    events = stack.client("cloudformation").describe_stack_events(StackName="gaps-backend")
+    updated = {
+        event["LogicalResourceId"]
+        for event in events["StackEvents"]
+        if event["ResourceStatus"] == "UPDATE_COMPLETE"
+    }
+    assert "Table" in updated
