@@ -8,9 +8,9 @@
 # Run it again at any time, also after it was interrupted.
 #
 # Every option is an environment variable too: --worker-memory-size is WORKER_MEMORY_SIZE. What is
-# not given keeps its value; --worker-concurrency= empties it. Needs bash 4.4, the AWS CLI (2.16 or
-# 1.33, or later) with credentials, and Python 3.11. Exit status: 0 done; 1 something failed, and the
-# last lines say what to do; 2 wrong options.
+# not given keeps its value; --worker-concurrency= empties it. Needs bash 4.4, curl, Python 3.11 and
+# the AWS CLI (2.16 or 1.33, or later) with credentials. Exit status: 0 done; 1 something failed, and
+# the last lines say what to do; 2 wrong options.
 
 set -euo pipefail
 
@@ -56,17 +56,19 @@ END
 list_parameters() {
   awk -v OFS='|' '/^Rules:/ {exit} /^Parameters:/ {found = 1} !found {next}
     /^  # ---- / {print substr($0, 10)}
-    match($0, /^  [A-Z][A-Za-z]*: [{]/) {name = substr($0, 3, RLENGTH - 5); switch_ = /Default: "false"/}
+    match($0, /^  [A-Z][A-Za-z]*: [{]/) {name = substr($0, 3, RLENGTH - 5); first = ""; switch_ = /"false"/}
+    match($0, / Default: "?[^",}]+/) {first = substr($0, RSTART + 10, RLENGTH - 10); sub(/"/, "", first)}
     match($0, / Description: ".*"/) {
       option = name; gsub(/[A-Z]/, "-&", option)
-      print tolower(substr(option, 2)), name, switch_, substr($0, RSTART + 15, RLENGTH - 16)}' "$TEMPLATE"
+      print tolower(substr(option, 2)), name, switch_, substr($0, RSTART + 15, RLENGTH - 16) \
+        (first == "" ? "" : " (default: " first ")")}' "$TEMPLATE"
 }
 
 usage() {
   local option name text
   sed -n '3,/^$/s/^# \{0,1\}//p' "$0"
   while IFS='|' read -r option name _ text; do
-    if [[ -n "$name" ]]; then printf '  --%s: %s\n' "$option" "$text"; else printf '%s\n' "$option"; fi
+    if [[ -n "$name" ]]; then printf '  --%s: %s\n' "$option" "$text"; else printf '\n%s\n' "$option"; fi
   done < <(list_options)
 }
 
@@ -117,8 +119,9 @@ begin() {
   PREFIX="${GIVEN[NamePrefix]:-valro}"
   STACK_NAME="$PREFIX-backend"
   WORK="$(mktemp -d "${TMPDIR:-/tmp}/valro.XXXXXX")"
-  trap 'rm -rf "$WORK"' EXIT
-  trap 'say "error: interrupted. AWS ends by itself what it has begun. Run this again: it goes on."; exit 130' INT TERM HUP
+  # The AWS CLI's own statuses are not ours.
+  trap 'status=$?; rm -rf "$WORK"; ((status < 3 || status == 130)) || exit 1' EXIT
+  trap 'say "error: interrupted. AWS ends what it has begun. Run this again: it goes on."; exit 130' INT TERM HUP
   look account '(nothing)' aws_cli sts get-caller-identity --query Account
   ACCOUNT="$(<"$WORK/account")"
   look_at_stack
@@ -212,13 +215,10 @@ act() {
 
 # The ARN is asked for where somebody can answer, with the deployed one as the default.
 ask_for_agent_arn() {
-  local deployed="${STACK[AgentRuntimeArn]:-}" answer=''
-  [[ -z "${GIVEN[AgentRuntimeArn]:-}" ]] || return 0
-  if [[ -t 0 ]]; then
-    read -r -p "AgentCore Runtime ARN${deployed:+ [$deployed]}: " answer
-    [[ -z "$answer" ]] || GIVEN[AgentRuntimeArn]="$answer"
-  fi
-  [[ -n "$answer$deployed" ]] \
+  local deployed="${STACK[AgentRuntimeArn]:-}" arn="${GIVEN[AgentRuntimeArn]:-}"
+  if [[ -z "$arn" && -t 0 ]]; then read -r -p "AgentCore Runtime ARN${deployed:+ [$deployed]}: " arn; fi
+  GIVEN[AgentRuntimeArn]="${arn:-$deployed}"
+  [[ -n "${GIVEN[AgentRuntimeArn]}" ]] \
     || wrong_usage 'which agent? Give --agent-runtime-arn or set AGENT_RUNTIME_ARN. Nothing was created.'
 }
 
@@ -230,13 +230,10 @@ settle_stack() {
     wait_a_moment "another run is at work on $STACK_NAME (${STACK[StackStatus]})" "$start"
     look_at_stack
   done
-  case "${STACK[StackStatus]:-}" in
-    ROLLBACK_* | IMPORT_ROLLBACK_COMPLETE | DELETE_FAILED)
-      say "$STACK_NAME is what a failed run left (${STACK[StackStatus]}): removing it first"
-      is_on DRY_RUN || remove_stack
-      ;;
-    *) ;;
-  esac
+  if [[ "${STACK[StackStatus]:-}" =~ ^(ROLLBACK_.*|IMPORT_ROLLBACK_COMPLETE|DELETE_FAILED)$ ]]; then
+    say "$STACK_NAME is what a failed run left (${STACK[StackStatus]}): removing it first"
+    is_on DRY_RUN || remove_stack
+  fi
 }
 
 remove_stack() {
@@ -297,7 +294,8 @@ make_change_set() {
   if ! CHANGE_SET="$(cloudformation create-change-set --change-set-name "valro-$(date +%s)-$$" \
     --change-set-type "$@" --query Id 2>"$WORK/refused")"; then
     reason="$(<"$WORK/refused")"
-    [[ "$reason" != *'(ValidationError)'* || "$reason" == *_IN_PROGRESS* ]] || wrong_usage "${reason#*operation: }"
+    [[ "$reason" != *'(ValidationError)'* || "$reason" == *_IN_PROGRESS* ]] \
+      || wrong_usage "${reason#*operation: }"
     die "$reason"
   fi
   while true; do
@@ -326,7 +324,7 @@ say_changes() {
       || say "  $name ${STACK[$name]:-none} -> ${GIVEN[$name]:-none}"
   done
   awk -F '\t' '{sub(/.*\//, "", $2)}
-    $1 == "change" {delete said; printf "%s  %s %s%s", end, $3, $2, $4 == "True" ? ", made anew" : ""; end = "\n"}
+    $1 == "change" {delete said; printf end "  %s %s", $3, $2; end = "\n"; if ($4 == "True") printf ", anew"}
     $1 == "detail" && !said[$2]++ {printf ", %s", $2; if ($3 != $4) printf " %.60s -> %.60s", $3, $4}
     END {print ""}' "$WORK/changes" >&2
 }
@@ -351,7 +349,7 @@ import_table() {
     GlobalSecondaryIndexes[].{IndexName: IndexName, KeySchema: KeySchema, Projection: Projection},
     TableName: TableName}" || return 0
   [[ "$(tr -d ' \n' <"$WORK/table")" == *'"KeySchema":[{"AttributeName":"id","KeyType":"HASH"}]'* ]] \
-    || die "the table $TABLE has other keys than id, so it is not Valro's. Choose another --dynamodb-table-name."
+    || die "the table $TABLE has other keys than id: it is not Valro's. Give another --dynamodb-table-name."
   say "table $TABLE: is there, and is taken in with its tasks"
   if is_on DRY_RUN; then
     say 'Everything else would be made beside it. This was a dry run: nothing was changed.'
@@ -392,8 +390,8 @@ give_tasks_an_owner() {
 # Asks the API a few times, since a new one takes some seconds to be known everywhere.
 verify_api() {
   local pause status='' url="${STACK[ApiUrl]}/tasks?limit=1"
-  for pause in 1 1 2 2 2 0; do
-    status="$(no_proxy="localhost,${no_proxy:-}" curl --silent --show-error --max-time 35 \
+  for pause in 1 1 1 1 1 1 1 0; do
+    status="$(no_proxy="localhost,${no_proxy:-${NO_PROXY:-}}" curl --silent --show-error --max-time 35 \
       --output "$WORK/answer" --write-out '%{http_code}' "$url")" || true
     if [[ "$status" == 401 || ("$status" == 200 && "$(<"$WORK/answer")" == '['*) ]]; then
       say "The API answers${STACK[JwtIssuer]:+, and asks for a token}."
@@ -402,7 +400,8 @@ verify_api() {
     say "  … the API ($status)"
     sleep "$pause"
   done
-  die "$url got $status: $(head -c 300 "$WORK/answer")"$'\n'"aws logs tail /aws/lambda/$STACK_NAME may say why."
+  die "$url got $status: $(head -c 300 "$WORK/answer" || true)"$'\n'"aws logs tail /aws/lambda/$STACK_NAME" \
+    "may say why."
 }
 
 main() {
@@ -436,12 +435,11 @@ main() {
     execute_change_set
   fi
   is_on NO_VERIFY || verify_api
-  say "${STACK[Callers]}"
+  [[ -n "${STACK[JwtIssuer]:-}" ]] || say 'warning: this API is public: anybody who knows its URL can' \
+    'start agents and read every task. --jwt-issuer and --jwt-audience make it ask for a token.'
   say "Try it: curl -X POST ${STACK[ApiUrl]}/tasks -H 'content-type: application/json' \\"
   say "  -d '{\"description\": \"Find me a landscaper in Charlotte under \$300\"}'"
   printf '%s\n' "${STACK[ApiUrl]}"
 }
 
-if [[ "${BASH_SOURCE[0]}" == "$0" ]]; then
-  main "$@"
-fi
+[[ "${BASH_SOURCE[0]}" != "$0" ]] || main "$@"

@@ -34,19 +34,21 @@ ask_first() {
 }
 
 look_at_zips() {
-  look zips '(NoSuchBucket)' aws_cli s3api list-objects-v2 "${BUCKET[@]}" --prefix "$PREFIX/" --max-items 1000 \
-    --output json --query '{Objects: Contents[].{Key: Key}}' && [[ "$(<"$WORK/zips")" == *Key* ]]
+  look zips '(NoSuchBucket)' aws_cli s3api list-objects-v2 "${BUCKET[@]}" --prefix "$PREFIX/" \
+    --max-items 1000 --output json --query '{Objects: Contents[].{Key: Key}}' && [[ "$(<"$WORK/zips")" == *Key* ]]
 }
 
 look_at_table() {
-  look table ResourceNotFoundException aws_cli dynamodb describe-table --table-name "$TABLE" --query Table.ItemCount
+  look table ResourceNotFoundException aws_cli dynamodb describe-table --table-name "$TABLE" \
+    --query Table.ItemCount
 }
 
 # The bucket goes with the last stack that has zips in it.
 remove_zips() {
   local error
   aws_cli s3api delete-objects "${BUCKET[@]}" --delete "file://$WORK/zips" >/dev/null
-  error="$(aws_cli s3api delete-bucket "${BUCKET[@]}" 2>&1)" || [[ "$error" == *BucketNotEmpty* ]] || die "$error"
+  error="$(aws_cli s3api delete-bucket "${BUCKET[@]}" 2>&1)" \
+    || [[ "$error" == *BucketNotEmpty* ]] || die "$error"
   say "zips in ${BUCKET[1]}: deleted"
 }
 
@@ -79,6 +81,4 @@ destroy() {
   ! is_on DELETE_DATA || remove_table
 }
 
-if [[ "${BASH_SOURCE[0]}" == "$0" ]]; then
-  destroy "$@"
-fi
+[[ "${BASH_SOURCE[0]}" != "$0" ]] || destroy "$@"

@@ -23,8 +23,12 @@ from local.aws import AGENT_RUNTIME_ARN, Api, LocalStack
 from tests.deployment.operators import ROOT, Stack, building_in_turn, fast_aws_server
 
 NOT_ENFORCED = {"Logs": None, "Agent": "bedrock-agentcore:StopRuntimeSession"}
-# Granted for what the handlers are about to do: cancelling, deleting, reports.
-NOT_USED_YET = {"Tasks without dynamodb:DeleteItem", "Tasks without dynamodb:GetItem"}
+# Granted, but asked for by no probe below yet. Who adds a probe takes its line away here: one that
+# deletes a task kept in chunks, and one that stops a cancelled task's session.
+NOT_PROBED = {
+    "api": ["Tasks without dynamodb:DeleteItem"],
+    "worker": ["Tasks without dynamodb:GetItem"],
+}
 DESCRIPTION = "Find me a landscaper in Charlotte under $300"
 
 pytestmark = pytest.mark.e2e
@@ -196,6 +200,6 @@ def test_nothing_can_be_taken_from_a_policy(
             survivors.append(name)
     backend.put_policy(key, policies[key])
 
-    assert set(survivors) <= NOT_USED_YET
+    assert survivors == NOT_PROBED[key]
     assert tried == count
     assert failed(backend, key) == ""
