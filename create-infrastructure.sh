@@ -108,6 +108,7 @@ parse_options() {
 }
 
 is_on() { [[ "${GIVEN[$1]:-}" == true ]]; }
+is_deployed() { [[ "${STACK[$1]-}" == "${GIVEN[$1]}" ]]; }
 
 begin() {
   read_environment
@@ -122,9 +123,12 @@ begin() {
   # The AWS CLI's own statuses are not ours.
   trap 'status=$?; rm -rf "$WORK"; ((status < 3 || status == 130)) || exit 1' EXIT
   trap 'say "error: interrupted. AWS ends what it has begun. Run this again: it goes on."; exit 130' INT TERM HUP
-  look account '(nothing)' aws_cli sts get-caller-identity --query Account
-  ACCOUNT="$(<"$WORK/account")"
   look_at_stack
+  ACCOUNT="$(cut -d : -f 5 <<<"${STACK[StackId]:-}")"
+  if [[ -z "$ACCOUNT" ]]; then
+    look account '(nothing)' aws_cli sts get-caller-identity --query Account
+    ACCOUNT="$(<"$WORK/account")"
+  fi
   TABLE="${GIVEN[DynamodbTableName]:-${STACK[DynamodbTableName]:-$PREFIX-tasks}}"
 }
 
@@ -320,7 +324,7 @@ make_change_set() {
 say_changes() {
   local name
   for name in "${!GIVEN[@]}"; do
-    [[ ! -v STACK["$name"] || "${STACK[$name]}" == "${GIVEN[$name]}" ]] \
+    [[ ! -v STACK["$name"] ]] || is_deployed "$name" \
       || say "  $name ${STACK[$name]:-none} -> ${GIVEN[$name]:-none}"
   done
   awk -F '\t' '{sub(/.*\//, "", $2)}
@@ -431,7 +435,7 @@ main() {
     say 'This was a dry run: nothing was changed.'
     return
   else
-    upload_zips
+    if ! is_deployed CodeBucket || ! is_deployed ApiCodeKey || ! is_deployed WorkerCodeKey; then upload_zips; fi
     execute_change_set
   fi
   is_on NO_VERIFY || verify_api
