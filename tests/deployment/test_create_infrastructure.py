@@ -328,9 +328,7 @@ def test_an_interrupted_run_goes_on_and_the_next_one_waits_and_is_never_silent(
             if "… " in line:
                 break
         run.send_signal(signal.SIGTERM)
-        assert (
-            "interrupted. AWS ends what it has begun. Run this again" in run.stderr.read()
-        )
+        assert "interrupted. AWS ends what it has begun. Run this again" in run.stderr.read()
     assert run.returncode == 130
     edit_template(stack, WAIT_IN_VAIN, "")
 
