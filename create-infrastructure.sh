@@ -206,6 +206,7 @@ act() {
           ;;
         *)
           if [[ ! -e "$WORK/changes" ]] || grep -q $'^change\t'"$name"$'\t' "$WORK/changes"; then
+            status="${status/E_COMPLETE/ed}"
             say "  $name: ${status,,}"
           fi
           ;;
