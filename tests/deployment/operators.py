@@ -122,6 +122,17 @@ class Stack:
         )
         return Run(done.returncode, done.stdout, done.stderr)
 
+    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+        """Starts create-infrastructure.sh and does not wait; what it says can be read as it comes."""
+        return subprocess.Popen(
+            self.command("create-infrastructure.sh", *arguments),
+            env=self.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
     def run_on_a_terminal(self, answer: str, script: str, **variables: str) -> Run:
         """Runs a script on a terminal and answers its question; both outputs are on the screen."""
         process, terminal = pty.fork()
