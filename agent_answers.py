@@ -8,14 +8,27 @@ from __future__ import annotations
 
 import ast
 import json
-import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
 
+from agent_values import (
+    ANSWER_KEYS,
+    QUOTED,
+    InvalidAnswer,
+    Json,
+    answer_in,
+    from_text,
+    is_python_repr,
+    is_result,
+    mended,
+    named_response,
+    parse,
+    result_text,
+    text_of,
+)
 from tasks import (
     AGENT_FAILED,
     AGENT_LOST,
@@ -25,22 +38,17 @@ from tasks import (
     NOT_STARTED,
 )
 
-Json = Any
-
 MAX_BYTES = 32 * 1024 * 1024  # of one frame, or of all text together; a worker has 1024 MB
-MAX_VALUES = 1_500_000  # of one JSON text: some take 300 bytes of memory, and two of text
-MAX_REPR_CHARACTERS = 100_000  # longer ones are not parsed to see what they are
-MAX_DEPTH = 500  # of nesting; Python's own JSON stops at about 1,000
 MAX_VENDORS_OF_ONE_ADDRESS = 10  # each of which gets all e-mails to it
 
-TEXT_KEYS = ("response", "result", "output", "message", "structured_output")
-ANSWER_KEYS = frozenset(
-    "structured_output response result output vendors quotes emails emails_sent".split()
-)
 # Keys of Strands' events that say nothing to a person, or that say again what another one has said.
 STRANDS_KEYS = frozenset(
     "init_event_loop start start_event_loop delta current_tool_use force_stop tool_cancel_event "
     "event_loop_throttled_delay node_id from_node_ids".split()
+)
+# The model's own events, which Strands wraps in {"event": …}.
+CONVERSE_KEYS = frozenset(
+    "messageStart messageStop contentBlockStart contentBlockDelta contentBlockStop metadata".split()
 )
 ACCEPTED = {"accepted": True}
 
@@ -48,16 +56,10 @@ UNSTARTED = "The agent was not started, so no vendor was contacted."
 NO_ANSWER = "The agent ended without an answer."
 UNREADABLE = "The agent's answer cannot be read."
 
-STARTS_AS_JSON = re.compile(r"\s*[\[{]")
-STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)  # linear, also where it never ends
 BOM = b"\xef\xbb\xbf"
 LINE_END = re.compile(rb"\r\n|\n|\r(?!\Z)")  # a last CR may be half of a CRLF
-# Inside the repr of a dict: <strands.agent.agent.Agent object at 0x7f…>, UUID('…'), AgentResult(…
-PYTHON_OBJECT = re.compile(r"[:\[(=,] ?(?:<[^<>]+ at 0x[0-9a-f]+>|[A-Za-z_][\w.]*\()")
 # What Strands' text events begin with, as the SDK sends them: {'data': "I'll look", 'delta': …
-TEXT_EVENT = re.compile(
-    r"""\{'data': ('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"), 'delta': """, re.DOTALL
-)
+TEXT_EVENT = re.compile(r"\{'data': " + QUOTED + ", '", re.DOTALL)
 
 
 @dataclass
@@ -142,10 +144,6 @@ class AnswerTooLong(AgentLost):
 
     def __init__(self, partial: Answer | None = None, raw: str = "") -> None:
         super().__init__("The agent's answer is too long.", partial=partial, raw=raw)
-
-
-class InvalidAnswer(Exception):
-    """Text that is not an answer; the message says why, in a few words."""
 
 
 @dataclass
@@ -282,20 +280,25 @@ class EventStream:
         """Reads a frame, or a text: of the answer, or of a frame that somebody made a string of."""
         if not isinstance(frame, str):
             return self._object(frame, turn)
+        if echo := TEXT_EVENT.match(frame):
+            frame = {"data": ast.literal_eval(echo[1]), "delta": None}
+            return self._object(frame, turn)
         inner = from_text(frame)
         if inner is not None and self._object(inner, turn):
             return True
+        if is_python_repr(frame) or (inner and turn.is_tool):
+            return False
         if turn.is_tool:
-            self._progress("" if inner else frame)
-        elif echo := TEXT_EVENT.match(frame):
-            self.echo.append(ast.literal_eval(echo[1]))
-        elif not is_python_repr(frame):
+            self._progress(frame)
+        else:
             self.pieces.append(frame)
         self._grow(len(frame))
         return True
 
     def _object(self, frame: Json, turn: Turn) -> bool:  # noqa: C901, PLR0912 - a case a shape
         """Takes a frame; False if it means nothing."""
+        if isinstance(frame, dict) and len(frame) == 1 and CONVERSE_KEYS & frame.keys():
+            frame = {"event": frame}
         match frame:
             case {"error": error} if (error or "error_type" in frame) and not turn.is_tool:
                 self.answer |= _answered(frame)
@@ -303,15 +306,21 @@ class EventStream:
             case {"tool_stream_event": {"tool_use": {"toolUseId": str(use)}, "data": data}}:
                 tool = self.turns[f"tool {use}"]
                 tool.is_tool = True
-                return self._read(data, tool)
+                if not self._read(data, tool):
+                    self._not_understood(json.dumps(data).encode() + b"\n")
             case {"type": "multiagent_node_stream", "node_id": str(node), "event": dict(event)}:
                 return self._object(event, self.turns[f"node {node}"])
             case [{"id": _, "name": _, "reason": _, "response": _}, *_]:
                 self.question = question(frame)
+            case {"result": str(text)} if text.startswith("[{'id': ") and "'reason': " in text:
+                return self._read(text, turn)
             case {"type": "multiagent_result", "result": str(text)}:
                 self.turn = self.turn or text
             case {"interrupts": [_, *_] as asked} | {"tool_interrupt_event": {"interrupts": asked}}:
                 self.question = question(asked)
+            case {"result": dict(result)} | dict(result) if is_result(result):
+                if not turn.is_tool:
+                    self._result(result)
             case dict() if ANSWER_KEYS & frame.keys():
                 if not turn.is_tool:
                     self.answer |= frame
@@ -326,20 +335,33 @@ class EventStream:
                 self._end_turn(turn)
             case {"message": {"role": "assistant", "content": content}}:
                 self._whole_turn(content, turn)
-            case {"role": "assistant", "content": content}:
+            case {"role": "assistant", "content": content} | ([{"text": str()}, *_] as content):
                 self._whole_turn(content, turn)
             case {"data": str(text), "delta": _}:
-                self.echo.append(text)
-                self._grow(len(text))
+                if not turn.is_tool:
+                    self.echo.append(text)
+                    self._grow(len(text))
             case {"data": str(text)}:
                 return self._read(text, turn)
             case {"message": str(message)}:
                 self._progress(message)
-            case {"event": dict()} | {"message": dict()}:
+            case {"event": dict()} | {"message": dict()} | {"role": "user", "content": _}:
                 pass
             case _:
                 return not frame or (isinstance(frame, dict) and bool(STRANDS_KEYS & frame.keys()))
         return True
+
+    def _result(self, result: dict[str, Json]) -> None:
+        """Reads the result of an agent, a swarm or a graph: of its text there may be more before."""
+        match result:
+            case {"interrupts": [_, *_] as asked}:
+                self.question = question(asked)
+            case {"stop_reason": "interrupt"}:
+                self.question = question([])
+            case {"structured_output": dict(answer)}:
+                self.answer["structured_output"] = answer
+            case _:
+                self.turn = self.turn or result_text(result)
 
     def _write(self, text: str, turn: Turn) -> None:
         turn.pieces.append(text)
@@ -411,11 +433,9 @@ class WholeAnswer:
         try:
             value = parse(self.body)
         except InvalidAnswer as error:
-            value = _mended(self.raw()) if self.is_text else None
+            value = mended(self.raw()) if self.is_text else None
             if self.body.strip() and not self.is_text:
                 raise AgentFailed(UNREADABLE, str(error), raw=self.raw()) from error
-        if isinstance(value, str) and is_python_repr(value):
-            raise AgentFailed(UNREADABLE, "a Python object", raw=self.raw())
         return read_answer(value)
 
     def accepted(self) -> bool:
@@ -437,7 +457,11 @@ def read_answer(value: Json) -> Answer:
     if isinstance(value, dict) and isinstance(value.get("message"), str):
         value = {"response": value["message"]} | value  # of a whole answer, not progress
     stream = EventStream(lambda _: None)
-    return stream.finish(None if stream.take(value) else value)
+    if stream.take(value):
+        return stream.finish()
+    if isinstance(value, str) and is_python_repr(value):
+        raise AgentFailed(UNREADABLE, "a Python object", raw=value)
+    return stream.finish(value)
 
 
 def make_answer(value: dict[str, Json], text: str) -> Answer:
@@ -448,9 +472,10 @@ def make_answer(value: dict[str, Json], text: str) -> Answer:
     if not value and (value := answer_in(text) or {}):
         text = ""
     value = answer_in(value) or value
-    named = _named(value)
+    named = named_response(value)
     if named is not None:
-        text = text_of(named)
+        said = text_of(named)
+        text = said if said.strip() else text
     elif value and not text and not ANSWER_KEYS & value.keys():
         text = json.dumps(value, ensure_ascii=False)
     vendors = [_as_object(vendor, "name") for vendor in _as_list(value.get("vendors"))]
@@ -465,57 +490,6 @@ def make_answer(value: dict[str, Json], text: str) -> Answer:
     )
 
 
-def answer_in(value: Json) -> dict[str, Json] | None:
-    """The answer object that a value is, holds or is the text of; None if there is none."""
-    if isinstance(value, str):
-        value = from_text(value)
-    if not isinstance(value, dict) or not ANSWER_KEYS & value.keys():
-        return None
-    inner = answer_in(_named(value))
-    return {key: value[key] for key in value if key not in TEXT_KEYS} | inner if inner else value
-
-
-def from_text(text: str) -> Json:
-    """The object or list that a text is, as JSON or as Python writes it; None if it is neither."""
-    if not STARTS_AS_JSON.match(text):
-        return None
-    with suppress(InvalidAnswer):
-        return parse(text.encode())
-    if text.startswith(("{'", "[{'")) and len(text) <= MAX_REPR_CHARACTERS:
-        # TypeError: of what Python can write and JSON cannot. Warning: of no repr at all.
-        with suppress(ValueError, TypeError, SyntaxError, MemoryError, RecursionError, Warning):
-            return _clean(json.loads(json.dumps(ast.literal_eval(text))), MAX_DEPTH)
-    return None
-
-
-def parse(text: bytes | bytearray) -> Json:
-    """Reads JSON that a browser can read too; raises InvalidAnswer.
-
-    Halves of surrogate pairs become U+FFFD, NaN and infinities null. Nesting over 500 is refused,
-    and more values than there is memory for.
-    """
-    if text.count(b",") > MAX_VALUES and STRING.sub(b"", text).count(b",") > MAX_VALUES:
-        raise InvalidAnswer(f"more than {MAX_VALUES:,} values")
-    try:
-        return _clean(json.loads(text.decode("utf-8-sig")), MAX_DEPTH)
-    except (ValueError, RecursionError) as error:
-        raise InvalidAnswer(f"not JSON: {error}") from error
-
-
-def text_of(value: Json) -> str:
-    """The text in a response: itself, a Strands message's or its content blocks', else as JSON."""
-    if isinstance(value, str):
-        return value
-    blocks = value.get("content") if isinstance(value, dict) else value
-    if isinstance(blocks, str):
-        return blocks
-    if isinstance(blocks, list) and all(isinstance(block, dict) for block in blocks):
-        texts = [block["text"] for block in blocks if isinstance(block.get("text"), str)]
-        if texts or "role" in value:
-            return "".join(texts)
-    return json.dumps(value, ensure_ascii=False)
-
-
 def error_text(answer: dict[str, Json]) -> str:
     """What an agent says of its failure, without the ARNs and accounts of AWS's own messages."""
     error = answer["error"]
@@ -527,42 +501,16 @@ def error_text(answer: dict[str, Json]) -> str:
 
 def question(interrupts: list[Json]) -> str:
     """What an agent said that stopped to ask the person who runs it (an interrupt of Strands)."""
-    reasons = [asked.get("reason") for asked in interrupts if isinstance(asked, dict)]
+    objects = [from_text(asked) if isinstance(asked, str) else asked for asked in interrupts]
+    reasons = [asked.get("reason") for asked in objects if isinstance(asked, dict)]
     texts = [text_of(value) for reason in reasons for value in _values(reason)]
-    return _public(f"The agent stopped to ask what nobody can answer here: {' '.join(texts)}")
-
-
-def is_python_repr(text: str) -> bool:
-    """Whether a text is the SDK's repr of a dict that holds objects: never for a person to see."""
-    return text.startswith("{'") and text.endswith("}") and bool(PYTHON_OBJECT.search(text))
+    said = f": {' '.join(texts)}" if texts else ""
+    return _public(f"The agent stopped to ask what nobody can answer here{said}")
 
 
 def _answered(failure: dict[str, Json]) -> dict[str, Json]:
     """What a failure says beside its error: whom the agent had contacted by then, for one."""
     return {key: value for key, value in failure.items() if key in ANSWER_KEYS}
-
-
-def _clean(value: Json, depth: int) -> Json:
-    if isinstance(value, str):
-        return _mended(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, (dict, list)) and not depth:
-        raise ValueError("it is nested too deeply")
-    if isinstance(value, list):
-        for index, element in enumerate(value):
-            value[index] = _clean(element, depth - 1)
-    elif isinstance(value, dict):
-        for key in list(value):
-            element = _clean(value.pop(key), depth - 1)
-            value[_mended(key)] = element
-    return value
-
-
-def _mended(text: str) -> str:
-    if text.isascii():
-        return text
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _as_list(value: Json) -> list[Json]:
@@ -604,11 +552,6 @@ def _count(value: Json, otherwise: int) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return otherwise
     return int(value) if 0 <= value < 1_000_000_000 else otherwise
-
-
-def _named(answer: dict[str, Json]) -> Json:
-    """What an answer object gives as its response."""
-    return next((answer[key] for key in TEXT_KEYS if answer.get(key) is not None), None)
 
 
 def _values(reason: Json) -> list[Json]:

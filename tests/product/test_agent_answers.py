@@ -19,8 +19,8 @@ from agent_answers import (
     Answer,
     EventStream,
     WholeAnswer,
-    is_python_repr,
 )
+from agent_values import from_text, is_python_repr
 from tests.product.agent_server import ARN, line
 
 NO_VENDOR = "The agent was not started, so no vendor was contacted."
@@ -622,3 +622,77 @@ def test_every_error_says_whether_vendors_may_have_been_contacted():
     assert str(AgentNotStarted("No.")) == f"No. {NO_VENDOR}"
     for kind in (AgentError, AgentFailed, AgentLost):
         assert str(kind("No.")) == f"No. {MAYBE}"
+
+
+# --- texts and values -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"response": "Hello", "stop_reason": "end_turn"},
+        {"response": "Hello", "content": "internal"},
+        {"message": "Hello", "stop_reason": "end_turn"},
+        {"result": "Hello", "status": "done", "results": [1]},
+        {"response": "Hello", "message": {"content": [{"text": "Bye"}]}},
+    ],
+)
+def test_an_answer_may_have_fields_that_strands_has_too(value: Any):
+    assert read_json(value).agent_response == "Hello"
+
+
+OBJECT = '{"vendors": [{"name": "Ann"}], "response": "She is free."}'
+
+
+@pytest.mark.parametrize(
+    "text, response",
+    [
+        (OBJECT, "She is free."),
+        (f"```json\n{OBJECT}\n```", "She is free."),
+        (f"```\n{OBJECT}```\n", "She is free."),
+        (f"I found Ann. {OBJECT}", "I found Ann.\n\nShe is free."),
+        (f"I found Ann:\n```JSON\n{OBJECT}\n```", "I found Ann:\n\nShe is free."),
+        ('I found Ann:\n{"vendors": [{"name": "Ann"}]}', "I found Ann:"),
+    ],
+)
+def test_an_answer_object_at_the_end_of_a_text_is_the_answer(text: str, response: str):
+    for answer in (read_json(text), read_frames(text)[0], read_frames(*text)[0]):
+        assert answer.agent_response == response
+        assert answer.vendors == [{"name": "Ann", "emails": []}]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{OBJECT} That is all.",
+        'Ask for {"size": 5}',
+        'Type {"response": 5',
+        '{"a": 1} and {"response": 5}',
+        "```\ncode\n```",
+        "```",
+        "}",
+    ],
+)
+def test_other_text_with_objects_stays_as_it_is(text: str):
+    assert read_json(text) == read_frames(text)[0] == Answer(text)
+
+
+@pytest.mark.parametrize(
+    "text, frame",
+    [
+        (str({"result": 5}), {"result": 5}),
+        ("{'a': UUID('5f'), 'b': [<x.Y object at 0x7f>]}", {"a": {}, "b": [None]}),
+        ("{'a': A(x=1, y=B(z='<b> at 0x7f'))}", {"a": {"x": 1, "y": {"z": "<b> at 0x7f"}}}),
+        (
+            "{'a': {A(x=1), A(x=2)}, 'b': <Status.DONE: 'done'>}",
+            {"a": [{"x": 1}, {"x": 2}], "b": None},
+        ),
+        ("{'a': (1, 2.5, float('nan'))}", {"a": [1, 2.5, {}]}),
+        ("{'a': lambda: 1}", None),
+        ("{'a': __import__('os').getcwd()}", {"a": {}}),
+        ("{'a': x}", None),
+    ],
+)
+def test_a_python_repr_is_read_and_never_run(text: str, frame: Any):
+    """Objects become what they were made with, as far as that has names."""
+    assert from_text(text) == frame

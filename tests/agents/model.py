@@ -1,0 +1,115 @@
+"""A model without a network: it says its script, turn by turn, as Converse streams it."""
+
+import json
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from strands.models.model import Model
+
+
+@dataclass
+class Call:
+    """The model calls a tool."""
+
+    name: str
+    input: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Thought:
+    """The model thinks, which is nobody's business."""
+
+    text: str
+
+
+@dataclass
+class Cited:
+    """The model says something and where it has it from."""
+
+    text: str
+    title: str
+
+
+@dataclass
+class Stop:
+    """The turn ends for another reason than the usual ones."""
+
+    reason: str
+
+
+Block = str | Call | Thought | Cited | Stop | Exception
+Turn = list[Block] | Block
+
+
+class ScriptedModel(Model):
+    """Says one turn of its script at each call; an exception in it is raised where it stands."""
+
+    def __init__(self, *turns: Turn, name: str = "t") -> None:
+        self.turns = [turn if isinstance(turn, list) else [turn] for turn in turns]
+        self.name = name
+        self.called = 0
+
+    def update_config(self, **model_config: Any) -> None:
+        """Has no configuration."""
+
+    def get_config(self) -> dict[str, Any]:
+        """Has no configuration."""
+        return {"model_id": "scripted"}
+
+    async def structured_output(  # type: ignore[override]  # the base says async generator, too
+        self, output_model: Any, prompt: Any, system_prompt: str | None = None, **kwargs: Any
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Answers Agent.structured_output(), the older way, with its next Call's input."""
+        self.called += 1
+        (call,) = self.turns[self.called - 1]
+        assert isinstance(call, Call)
+        yield {"output": output_model(**call.input)}
+
+    async def stream(self, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        """Yields the next turn's events."""
+        self.called += 1
+        turn = self.turns[self.called - 1]
+        reason = "tool_use" if any(isinstance(block, Call) for block in turn) else "end_turn"
+        yield {"messageStart": {"role": "assistant"}}
+        for index, block in enumerate(turn):
+            if isinstance(block, Exception):
+                raise block
+            if isinstance(block, Stop):
+                reason = block.reason
+                continue
+            for event in self._events(block, index):
+                yield event
+        yield {"messageStop": {"stopReason": reason}}
+        usage = {"inputTokens": 11, "outputTokens": 7, "totalTokens": 18}
+        yield {"metadata": {"usage": usage, "metrics": {"latencyMs": 5}}}
+
+    def _events(self, block: Block, index: int) -> list[dict[str, Any]]:
+        start: dict[str, Any] = {}
+        deltas: list[dict[str, Any]] = []
+        match block:
+            case str(text):
+                deltas = [{"text": piece} for piece in re.findall(r"\s*\S+\s*", text) or [text]]
+            case Call(name, value):
+                use = f"{self.name}{self.called}-{index}"
+                start = {"toolUse": {"name": name, "toolUseId": use}}
+                deltas = [{"toolUse": {"input": piece}} for piece in _halves(value)]
+            case Thought(text):
+                deltas = [{"reasoningContent": {"text": text}}]
+                deltas += [{"reasoningContent": {"signature": "c2lnbmVk"}}]
+            case Cited(text, title):
+                deltas = [{"text": text}]
+                place = {"documentChar": {"documentIndex": 0, "start": 1, "end": 2}}
+                deltas += [{"citation": {"title": title, "location": place, "sourceContent": []}}]
+        at = {"contentBlockIndex": index}
+        return [
+            {"contentBlockStart": {"start": start, **at}},
+            *({"contentBlockDelta": {"delta": delta, **at}} for delta in deltas),
+            {"contentBlockStop": at},
+        ]
+
+
+def _halves(value: dict[str, Any]) -> list[str]:
+    text = json.dumps(value)
+    return [text[: len(text) // 2], text[len(text) // 2 :]]

@@ -1,0 +1,89 @@
+"""The recordings, and what agent_answers makes of them: the timeline and answer a person sees."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from agent_answers import AgentError, Answer, EventStream, WholeAnswer
+
+FOLDER = Path(__file__).parent / "recorded"
+TABLE = Path(__file__).parent / "what_people_see.md"
+HEAD = """# What people see of each agent
+
+One block an agent: what it is and how it hands out what it says, the lines of the timeline (-),
+then the task's answer or error. Written by `python -m tests.agents.record`, judged by eye: nothing
+raw, no repr, no metrics, nothing twice, no answer lost. A line that begins with "log:" is no part
+of it: the operator's log has that many bytes which nobody understood.
+"""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What the SDK's server answered."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+    def to_bytes(self) -> bytes:
+        """As a file holds it."""
+        return f"{self.status} {self.content_type}\n\n".encode() + self.body
+
+    @classmethod
+    def read(cls, name: str) -> "Recording":
+        """The recording of an agent."""
+        head, _, body = file_of(name).read_bytes().partition(b"\n\n")
+        status, content_type = head.decode().split(" ", 1)
+        return cls(int(status), content_type, body)
+
+
+def file_of(name: str) -> Path:
+    """Where an agent's recording is."""
+    return FOLDER / (re.sub(r"\W+", "_", name).strip("_") + ".txt")
+
+
+@dataclass
+class Seen:
+    """What a person sees of a run, and what only the log has."""
+
+    timeline: list[str]
+    answer: Answer | None
+    error: str = ""
+    raw: str = ""
+
+    def __str__(self) -> str:
+        """One block of the table."""
+        lines = [f"- {line}" for line in self.timeline]
+        lines += [f"error: {self.error}"] if self.error else []
+        if answer := self.answer:
+            lines += [answer.agent_response] if answer.agent_response else []
+            lines += [f"vendor: {vendor}" for vendor in answer.vendors]
+            lines += [f"quote: {quote}" for quote in answer.quotes]
+            lines += [f"e-mails: {answer.emails_sent}"] if answer.emails_sent else []
+        lines += [f"log: {len(self.raw)} bytes"] if self.raw else []
+        return "\n".join(lines) + "\n"
+
+
+def replay(recording: Recording, cuts: Iterable[int] = ()) -> Seen:
+    """Reads a recording as agent_runtime does, in pieces that are cut at these places."""
+    if recording.status != 200:  # AgentCore makes a 424 of it, which agent_runtime says this of
+        return Seen([], None, "The agent failed. The agent may already have contacted vendors.")
+    timeline: list[str] = []
+    stream = recording.content_type.startswith("text/event-stream")
+    reader: EventStream | WholeAnswer = EventStream(timeline.append) if stream else WholeAnswer()
+    try:
+        places = sorted({0, *cuts, len(recording.body)})
+        for start, end in pairwise(places):
+            reader.feed(recording.body[start:end])
+        answer = reader.finish()
+    except AgentError as error:
+        return Seen(timeline, error.partial, str(error), error.raw)
+    return Seen(timeline, answer, raw=answer.raw)
+
+
+def table(names: Iterable[str]) -> str:
+    """The whole table."""
+    blocks = [f"## `{name}`\n\n```text\n{replay(Recording.read(name))}```\n" for name in names]
+    return HEAD + "\n" + "\n".join(blocks)

@@ -1,0 +1,68 @@
+"""What people see of real Strands agents, replayed from what the SDK's server sent of them."""
+
+import random
+import re
+
+import pytest
+
+from tests.agents.replay import FOLDER, TABLE, Recording, file_of, replay, table
+
+BLOCK = re.compile(r"^## `(.+?)`\n\n```text\n(.*?)```\n(?=\n## |\Z)", re.MULTILINE | re.DOTALL)
+BLOCKS = dict(BLOCK.findall(TABLE.read_text(encoding="utf-8")))
+# What Python and Strands say to each other and no person may read.
+NOT_FOR_PEOPLE = re.compile(
+    r" at 0x|[A-Z]\w+\(|UUID|toolUse|contentBlock|inputTokens|latencyMs|tracking_id|stop_reason"
+    r"|'role'|\"role\"|```|'reason'"
+)
+
+every_agent = pytest.mark.parametrize("name", BLOCKS)
+
+
+def test_every_recording_has_its_block():
+    assert {file_of(name) for name in BLOCKS} == set(FOLDER.iterdir())
+    assert table(BLOCKS) == TABLE.read_text(encoding="utf-8")
+
+
+@every_agent
+def test_people_see_what_was_judged_by_eye(name: str):
+    assert str(replay(Recording.read(name))) == BLOCKS[name]
+
+
+@every_agent
+def test_the_same_is_seen_however_the_bytes_arrive(name: str):
+    recording = Recording.read(name)
+    places = random.Random(name)
+    for count in (1, 5, 50):
+        cuts = [places.randrange(len(recording.body) + 1) for _ in range(count)]
+        assert str(replay(recording, cuts)) == BLOCKS[name], cuts
+
+
+@every_agent
+def test_nothing_that_python_or_strands_writes_reaches_a_person(name: str):
+    seen = replay(Recording.read(name))
+    answer = seen.answer.agent_response if seen.answer else ""
+    for text in (*seen.timeline, seen.error, answer):
+        assert not NOT_FOR_PEOPLE.search(text), text
+
+
+@every_agent
+def test_what_is_not_seen_is_in_the_log(name: str):
+    """An error that no text of the agent explains leaves what the agent sent."""
+    seen = replay(Recording.read(name))
+    if "cannot be read" in seen.error:
+        assert seen.raw
+
+
+def test_an_agent_s_words_stay_the_same_whatever_way_it_hands_them_out():
+    """The ways in which an answer is returned or yielded differ, the answer does not."""
+    for agent, answer in {
+        "tools": "I've e-mailed Green Fern and Dogwood Care. Both can come on Friday.",
+        "structured": "Green Fern asks $240.",
+        "JSON as text": "Green Fern asks $240.",
+    }.items():
+        for name in BLOCKS:
+            if name.startswith(f"{agent}: "):
+                seen = replay(Recording.read(name))
+                assert seen.answer is not None, name
+                assert seen.answer.agent_response.strip().endswith(answer), name
+                assert seen.error == "", name
