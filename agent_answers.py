@@ -61,6 +61,10 @@ LINE_END = re.compile(rb"\r\n|\n|\r(?!\Z)")  # a last CR may be half of a CRLF
 # What Strands' text events begin with, as the SDK sends them: {'data': "I'll look", 'delta': …
 TEXT_EVENT = re.compile(r"\{'data': " + QUOTED + ", '", re.DOTALL)
 
+# In the reprs of Strands' own events for each piece of a text, a thought or a tool's input. They
+# repeat what the model's events say, hold all of the agent's state, and take long to parse.
+REPEATED = ", 'delta': {"
+
 
 @dataclass
 class Answer:
@@ -153,11 +157,17 @@ class Turn:
     is_tool: bool = False  # what it says is progress, and never the answer
     pieces: list[str] = field(default_factory=list)
     streams: bool = False  # its text came in pieces, so the whole turn says it again
-    calls: dict[str, str] = field(default_factory=dict)  # the tools that it uses, by id
+    calls: set[str] = field(default_factory=set)  # the ids of the tools that it uses
+    uses: Counter[str] = field(default_factory=Counter)  # how many of them have a name
 
     def text(self) -> str:
         """What is written of it so far."""
         return "".join(self.pieces)
+
+    def forget_calls(self) -> None:
+        """Begins to count its tools anew: a model's next message."""
+        self.calls.clear()
+        self.uses.clear()
 
 
 class EventStream:
@@ -283,6 +293,8 @@ class EventStream:
         if echo := TEXT_EVENT.match(frame):
             frame = {"data": ast.literal_eval(echo[1]), "delta": None}
             return self._object(frame, turn)
+        if REPEATED in frame and not frame.startswith("{'result'") and is_python_repr(frame):
+            return True
         inner = from_text(frame)
         if inner is not None and self._object(inner, turn):
             return True
@@ -330,7 +342,7 @@ class EventStream:
             case {"event": {"contentBlockStart": {"start": {"toolUse": dict(use)}}}}:
                 self._tool_use(use, turn)
             case {"event": {"messageStart": _}}:
-                turn.calls.clear()
+                turn.forget_calls()
             case {"event": {"messageStop": _}}:
                 self._end_turn(turn)
             case {"message": {"role": "assistant", "content": content}}:
@@ -373,9 +385,10 @@ class EventStream:
         call = str(use.get("toolUseId") or name)
         if call not in turn.calls:
             self._end_turn(turn)
-            turn.calls[call] = name
-            number = list(turn.calls.values()).count(name)
-            self._progress(f"Using {name}" + (f" ({number})" if number > 1 else ""))
+            turn.calls.add(call)
+            turn.uses[name] += 1
+            number = f" ({turn.uses[name]})" if turn.uses[name] > 1 else ""
+            self._progress(f"Using {name}{number}")
 
     def _whole_turn(self, content: Json, turn: Turn) -> None:
         """Reads a turn of which some may have come in pieces before."""
@@ -387,7 +400,7 @@ class EventStream:
                     self._tool_use(use, turn)
         self._end_turn(turn)
         turn.streams = False
-        turn.calls.clear()
+        turn.forget_calls()
 
     def _end_turn(self, turn: Turn) -> None:
         """Keeps what a turn said as the response, or says it if a tool's agent wrote it."""

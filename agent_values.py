@@ -14,8 +14,8 @@ from typing import Any
 
 Json = Any
 
-MAX_VALUES = 1_500_000  # of one JSON text: some take 300 bytes of memory, and two of text
-MAX_REPR_CHARACTERS = 500_000  # longer ones are not parsed to see what they are
+MAX_VALUES = 1_800_000  # of one JSON text: some take 300 bytes of memory, and two of text
+MAX_REPR_CHARACTERS = 200_000  # longer ones are not parsed to see what they are
 MAX_DEPTH = 500  # of nesting; Python's own JSON stops at about 1,000
 
 TEXT_KEYS = ("response", "result", "output", "message", "structured_output")
@@ -25,12 +25,16 @@ ANSWER_KEYS = frozenset(
 
 STARTS_AS_JSON = re.compile(r"\s*[\[{]")
 OBJECT_START = re.compile(r"(?:```\w*+\s*+)?(?=\{\s*\")")
-STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)  # linear, also where it never ends
+# Up to what begins a value, or to the end: all linear, also where a string never ends.
+TO_VALUE = re.compile(rb'(?:[^",\[{]|"(?:[^"\\]|\\.)*+"?)*+(?:[,\[{]|\Z)', re.DOTALL)
 # Inside the repr of a dict: <strands.agent.agent.Agent object at 0x7f…>, UUID('…'), AgentResult(…
 PYTHON_OBJECT = re.compile(r"[:\[(=,] ?(?:<[^<>]+ at 0x[0-9a-f]+>|[A-Za-z_][\w.]*\()")
 LONE_OBJECT = re.compile(r"<[\w.]+ object at 0x[0-9a-f]+>")
 QUOTED = r"""('(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+")"""
-QUOTED_OR_OBJECT = re.compile(QUOTED + r"|<[^<>]*>", re.DOTALL)
+# Linear too: a string that never ends goes to the end of the text.
+QUOTED_OR_OBJECT = re.compile(
+    QUOTED.replace("+'", "+'?").replace('+"', '+"?') + "|<[^<>]*>", re.DOTALL
+)
 
 
 class InvalidAnswer(Exception):
@@ -91,7 +95,7 @@ def parse(text: bytes | bytearray) -> Json:
     Halves of surrogate pairs become U+FFFD, NaN and infinities null. Nesting over 500 is refused,
     and more values than there is memory for.
     """
-    if text.count(b",") > MAX_VALUES and STRING.sub(b"", text).count(b",") > MAX_VALUES:
+    if _begin_values(text) > MAX_VALUES and _has_too_many_values(text):
         raise InvalidAnswer(f"more than {MAX_VALUES:,} values")
     try:
         return _clean(json.loads(text.decode("utf-8-sig")), MAX_DEPTH)
@@ -153,6 +157,15 @@ def mended(text: str) -> str:
     if text.isascii():
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _begin_values(text: bytes | bytearray) -> int:
+    return text.count(b",") + text.count(b"[") + text.count(b"{")
+
+
+def _has_too_many_values(text: bytes | bytearray) -> bool:
+    """Whether there are too many commas and brackets outside of strings."""
+    return any(count > MAX_VALUES for count, _ in enumerate(TO_VALUE.finditer(text)))
 
 
 def _clean(value: Json, depth: int) -> Json:
