@@ -114,9 +114,11 @@ class Exchange(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: ReportApi
     body = b""
+    is_counted = False
 
     def do_POST(self) -> None:
         self.body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.is_counted = True
         with self.server.lock:
             self.server.at_once += 1
             self.server.most_at_once = max(self.server.most_at_once, self.server.at_once)
@@ -124,10 +126,15 @@ class Exchange(BaseHTTPRequestHandler):
         try:
             fault(self)
         finally:
-            with self.server.lock:
-                self.server.at_once -= 1
+            self.leave()
 
     do_GET = do_POST  # noqa: N815  what a redirect would make of it
+
+    def leave(self) -> None:
+        """Counts the request as over: before its client can see that it is, and send another."""
+        with self.server.lock:
+            self.server.at_once -= self.is_counted
+            self.is_counted = False
 
     def usual(self) -> None:
         status, answer = self.received()
@@ -144,11 +151,13 @@ class Exchange(BaseHTTPRequestHandler):
             self.send_header(name.replace("_", "-"), value)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
+        self.leave()
         self.end_headers()
         self.wfile.write(body)
 
     def reset(self) -> None:
         """Drops the connection with a reset instead of an answer."""
+        self.leave()
         self.close_connection = True
         linger = struct.pack("ii", 1, 0)
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
@@ -175,6 +184,7 @@ def lost_after(exchange: Exchange) -> None:
 def cut(exchange: Exchange) -> None:
     """The report arrives, and its answer breaks off."""
     exchange.received()
+    exchange.leave()
     exchange.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
     exchange.close_connection = True
 
