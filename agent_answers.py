@@ -6,7 +6,6 @@ whatever pieces it comes; ``AgentError`` is what they raise, and what the call r
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from collections import Counter, defaultdict
@@ -290,9 +289,9 @@ class EventStream:
         """Reads a frame, or a text: of the answer, or of a frame that somebody made a string of."""
         if not isinstance(frame, str):
             return self._object(frame, turn)
-        if echo := TEXT_EVENT.match(frame):
-            frame = {"data": ast.literal_eval(echo[1]), "delta": None}
-            return self._object(frame, turn)
+        echo = TEXT_EVENT.match(frame)
+        if echo and (event := from_text(f"{echo[0]}delta': None}}")):
+            return self._object(event, turn)
         if REPEATED in frame and not frame.startswith("{'result'") and is_python_repr(frame):
             return True
         inner = from_text(frame)

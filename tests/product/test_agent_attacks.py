@@ -178,6 +178,15 @@ def test_every_shape_of_an_event_stream_is_read(wire: bytes):
         assert stream.finish() == Answer("Hello")
 
 
+@pytest.mark.parametrize("escaped", ["\\x", "\\N{no}", "\\d", "\\u12", "\n", "\\ud800", "\\"])
+def test_what_looks_like_a_text_event_of_strands_breaks_nothing(escaped: str):
+    stream = EventStream(lambda _: None)
+    stream.feed(line(f"{{'data': 'a{escaped}b', 'delta': {{}}}}") + line("x"))
+    answer = stream.finish()
+    assert answer.agent_response.endswith("x")
+    answer.agent_response.encode()
+
+
 def test_one_price_that_is_no_number_costs_nothing_else():
     body = b'{"response": "x", "quotes": [{"price": NaN}, {"price": -Infinity}, {"price": 5}]}'
     for stream in (False, True):
