@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from agent_values import (
     ANSWER_KEYS,
     QUOTED,
-    InvalidAnswer,
     Json,
     answer_in,
     from_text,
@@ -24,10 +23,11 @@ from agent_values import (
     is_result,
     mended,
     named_response,
-    parse,
     result_text,
     text_of,
 )
+from agent_values import InvalidAnswer as InvalidAnswer  # noqa: PLC0414 - handed on to the API
+from agent_values import parse as parse  # noqa: PLC0414 - likewise
 from tasks import (
     AGENT_FAILED,
     AGENT_LOST,

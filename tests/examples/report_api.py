@@ -6,6 +6,7 @@ It answers as docs/agents.md says. ``faults`` says what goes wrong with the next
 import hashlib
 import hmac
 import json
+import re
 import socket
 import struct
 import threading
@@ -97,14 +98,14 @@ def read_report(body: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     match report:
-        case {"answer": answer} if not isinstance(answer, dict):
+        case {"answer": answer} if not isinstance(answer, dict | str):
             return None
         case {"error": error} if not isinstance(error, str):
             return None
-        case {"report_id": str(), "messages": list() as messages} if all(
-            isinstance(message, str) for message in messages
-        ):
-            return dict(report)
+        case {"report_id": str(name)} if re.fullmatch(r"[\x21-\x7e]{1,100}", name):
+            messages = report.get("messages", [])
+            is_text = isinstance(messages, list) and all(isinstance(one, str) for one in messages)
+            return dict(report) if is_text else None
     return None
 
 
