@@ -487,7 +487,7 @@ def make_answer(value: dict[str, Json], text: str) -> Answer:
     named = named_response(value)
     if named is not None:
         said = text_of(named)
-        text = said if said.strip() else text
+        text = said if said.strip() or not text else text
     elif value and not text and not ANSWER_KEYS & value.keys():
         text = json.dumps(value, ensure_ascii=False)
     vendors = [_as_object(vendor, "name") for vendor in _as_list(value.get("vendors"))]

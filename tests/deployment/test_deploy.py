@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SDK_CACHE = ROOT / "build/sdk"
 STORE = {"dynamodb_helpers", "dynamodb_items", "dynamodb_pages", "tasks"}
-SHARED = STORE | {"agent_answers", "aws_lambda"}
+SHARED = STORE | {"agent_answers", "agent_values", "aws_lambda"}
 API = {"lambda_function", "http_events"} | SHARED
 WORKER = {"worker_lambda", "agent_runtime"} | SHARED
 ZIPS = ("valro-api-lambda.zip", "valro-worker-lambda.zip")
