@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from agent_values import (
     ANSWER_KEYS,
     QUOTED,
+    InvalidAnswer,
     Json,
     answer_in,
     from_text,
@@ -23,11 +24,10 @@ from agent_values import (
     is_result,
     mended,
     named_response,
+    parse,
     result_text,
     text_of,
 )
-from agent_values import InvalidAnswer as InvalidAnswer  # noqa: PLC0414 - handed on to the API
-from agent_values import parse as parse  # noqa: PLC0414 - likewise
 from tasks import (
     AGENT_FAILED,
     AGENT_LOST,

@@ -385,7 +385,8 @@ def read_description(request: Request) -> str:
 def read_report(request: Request, token: str) -> Report:
     """The report in a POST's body, without its token wherever it says it; raises HttpError."""
     # Only reports need it, and each cold start would wait for it.
-    from agent_answers import AgentError, InvalidAnswer, parse, read_answer  # noqa: PLC0415
+    from agent_answers import AgentError, read_answer  # noqa: PLC0415
+    from agent_values import InvalidAnswer, parse  # noqa: PLC0415
 
     try:
         value = without(token, parse(request.content(MAX_REPORT_BYTES)))
