@@ -46,7 +46,7 @@ TASK_ID = "0e1fa3b6-9a3e-4c43-8d0a-0c2f4f1f5a77"
 NO_VENDOR = "The agent was not started, so no vendor was contacted."
 MAYBE = "The agent may already have contacted vendors."
 ENOUGH = 10.0
-SHORT = 0.3  # seconds for an agent that will not answer in time
+SHORT = 0.6  # seconds for an agent that will not answer in time
 
 
 class FakeTime:
