@@ -135,7 +135,10 @@ def route(request: Request, request_id: str) -> Response:  # noqa: C901 - a case
             return cancel_task(request, task_id)
         case ["", "tasks", task_id, "reports"], "POST":
             return post_report(request, task_id)
-        case ((["", "tasks"] | ["", "tasks", _] | ["", "tasks", _, "cancel"]), "OPTIONS"):
+        case (
+            (["", "tasks"] | ["", "tasks", _] | ["", "tasks", _, "cancel" | "reports"]),
+            "OPTIONS",
+        ):
             return make_response(204, None, PREFLIGHT_HEADERS)
         case ["", "tasks"], _:
             raise _method_not_allowed("GET, POST, OPTIONS")

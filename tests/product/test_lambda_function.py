@@ -975,7 +975,9 @@ class TestRoutes:
         assert response["statusCode"] == 404
         assert said(response)["code"] == "not_found"
 
-    @pytest.mark.parametrize("path", ["/tasks", "/tasks/", "/tasks/x"])
+    @pytest.mark.parametrize(
+        "path", ["/tasks", "/tasks/", "/tasks/x", "/tasks/x/cancel", "/tasks/x/reports"]
+    )
     def test_a_preflight_allows_what_the_api_takes(self, path: str):
         response = request("OPTIONS", path)
         assert response["statusCode"] == 204
