@@ -16,6 +16,8 @@ from moto import mock_aws
 
 import aws_lambda
 import dynamodb_items
+import lambda_function
+from dynamodb_helpers import TaskStore
 from local import REGION
 from local.aws import LocalStack, local_stack
 from tests.api.contract import CheckedApi
@@ -79,6 +81,16 @@ def table_name(dynamodb: Any) -> str:
     """An empty table in moto, made from the project's own definition."""
     dynamodb.create_table(TableName=TABLE_NAME, **dynamodb_items.TABLE_DEFINITION)
     return TABLE_NAME
+
+
+def serve_from(monkeypatch: pytest.MonkeyPatch, store: TaskStore, workers: Any) -> None:
+    """Has the API's function keep its tasks in a store and start its workers with a client."""
+    monkeypatch.setenv("WORKER_LAMBDA_ARN", "arn:aws:lambda:us-east-1:0:function:valro-worker")
+    monkeypatch.setenv("PUBLIC_CANCEL_AND_DELETE", "true")
+    monkeypatch.setattr(lambda_function, "task_store", lambda: store)
+    # Not what a test before this one left in its cache.
+    monkeypatch.setattr(lambda_function, "tasks", lambda_function.tasks.__wrapped__)
+    monkeypatch.setattr(lambda_function, "lambda_client", lambda: workers)
 
 
 class RecordingProxy:

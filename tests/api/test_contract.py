@@ -24,7 +24,7 @@ from local import REGION
 from local.aws import LocalStack
 from tasks import PENDING_SECONDS, Outcome, epoch, timestamp
 from tests.api import contract
-from tests.conftest import Deployment
+from tests.conftest import Deployment, serve_from
 
 pytestmark = pytest.mark.e2e
 
@@ -122,9 +122,7 @@ def api(ministack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]
     table = f"contract-{uuid.uuid4().hex}"
     client.create_table(TableName=table, **TABLE_DEFINITION)
     store, workers, calls = TaskStore(client, table), Workers(), Calls(client)
-    monkeypatch.setenv("WORKER_LAMBDA_ARN", "arn:aws:lambda:us-east-1:0:function:valro-worker")
-    monkeypatch.setattr(lambda_function, "task_store", lambda: store)
-    monkeypatch.setattr(lambda_function, "lambda_client", lambda: workers)
+    serve_from(monkeypatch, store, workers)
     yield Api(store, workers, calls)
     client.delete_table(TableName=table)
     client.close()

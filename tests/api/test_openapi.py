@@ -1,6 +1,7 @@
 """openapi.yaml says what the API does: all of it, and nothing else."""
 
 import functools
+import hashlib
 import io
 import json
 import re
@@ -17,8 +18,11 @@ from openapi_spec_validator import validate
 
 import http_events
 import lambda_function
+import tasks
 from dynamodb_helpers import TaskStore
-from tasks import Outcome
+from dynamodb_pages import LISTED_ATTRIBUTES, StoreBusy
+from lambda_function import POLLING, SLOWEST_POLLING
+from tasks import PUBLIC_FIELDS, PUBLIC_FIELDS_ONCE_KNOWN, Outcome
 from tests.api import contract
 from tests.api.contract import (
     ContractBroken,
@@ -28,7 +32,7 @@ from tests.api.contract import (
     resolve,
     validate_response,
 )
-from tests.conftest import Deployment
+from tests.conftest import Deployment, serve_from
 
 CONTEXT = None
 SCHEMATHESIS_CONFIG = Path(__file__).with_name("schemathesis.toml")
@@ -80,7 +84,7 @@ class Api:
         )
         validate_response(*contract.response_of_handler(method, path, response))
         status = response["statusCode"]
-        template = re.sub(r"(?<=/tasks/)[^/]+", "{id}", path)
+        template = re.sub(r"(?<=^/tasks/)[^/]+", "{id}", path)
         self.seen.add((template, method.lower(), status))
         if status >= 400:
             self.codes.add(json.loads(response["body"])["code"])
@@ -94,9 +98,7 @@ class Api:
 @pytest.fixture
 def api(dynamodb: Any, table_name: str, monkeypatch: pytest.MonkeyPatch) -> Api:
     store, worker = TaskStore(dynamodb, table_name), FakeLambda()
-    monkeypatch.setenv("WORKER_LAMBDA_ARN", "arn:aws:lambda:us-east-1:0:function:valro-worker")
-    monkeypatch.setattr(lambda_function, "task_store", lambda: store)
-    monkeypatch.setattr(lambda_function, "lambda_client", lambda: worker)
+    serve_from(monkeypatch, store, worker)
     return Api(store, worker)
 
 
@@ -116,7 +118,7 @@ def test_every_example_fits_its_schema():
 def test_every_operation_has_a_name_a_summary_and_an_example_of_each_answer_with_a_body():
     names = [operation["operationId"] for _, _, operation in operations()]
 
-    assert len(set(names)) == len(names) == 5
+    assert len(set(names)) == len(names) == 10
     for path, method, operation in operations():
         assert operation["summary"]
         for status in operation["responses"]:
@@ -155,8 +157,17 @@ def test_every_answer_that_the_function_gives_is_described_and_every_described_o
         for path, method, operation in operations()
         for status in operation["responses"]
     }
-    elsewhere = {("/elsewhere", "get", 404), ("/tasks", "delete", 405), ("/tasks/{id}", "put", 405)}
-    by_gateway_only = {entry for entry in described if entry[2] in {401, 429, 503}}
+    elsewhere = {
+        ("/elsewhere", "get", 404),
+        ("/tasks", "delete", 405),
+        ("/tasks/{id}", "put", 405),
+        ("/tasks/{id}/cancel", "get", 405),
+        ("/tasks/{id}/reports", "get", 405),
+    }
+    reports = ("/tasks/{id}/reports", "post")
+    by_gateway_only = {
+        entry for entry in described if entry[2] in {401, 429, 503} and entry[:2] != reports
+    } | {(*reports, 429)}
     assert api.seen == (described - by_gateway_only) | elsewhere
     # An event that is no HTTP request comes from no HTTP client.
     codes = set(document()["components"]["schemas"]["Error"]["properties"]["code"]["enum"])
@@ -192,6 +203,37 @@ def test_a_task_is_described_at_every_moment_of_its_life(api: Api):
     )
     api("GET", f"/tasks/{failed.task['id']}")
     api("GET", "/tasks")
+    for task_id in (failed.task["id"], large.task["id"]):
+        api("DELETE", f"/tasks/{task_id}")
+
+    for is_claimed in (False, True):
+        task_id = api.create("cancelled")
+        if is_claimed:
+            claim = api.store.claim_task(task_id, "token", function_end=2_000_000_000)
+        shown = api("POST", f"/tasks/{task_id}/cancel")
+        assert shown["statusCode"] == (202 if is_claimed else 200)
+        api("GET", f"/tasks/{task_id}")
+        api("GET", "/tasks")
+    api.store.end_task(claim, Outcome.of(answer).cancelled("The agent was stopped."))
+    shown = api("POST", f"/tasks/{task_id}/cancel")
+    assert json.loads(shown["body"])["error_code"] == "cancelled"
+
+
+def test_the_two_tasks_of_the_document_have_the_fields_that_the_function_shows():
+    shown = {*PUBLIC_FIELDS, *PUBLIC_FIELDS_ONCE_KNOWN}
+    listed = shown & {*LISTED_ATTRIBUTES}
+
+    assert contract.properties("Task") == shown
+    assert contract.properties("ListedTask") == listed == shown - {"agent_response"}
+    schema = document()["components"]["schemas"]["ListedTask"]
+    assert set(schema["required"]) == set(PUBLIC_FIELDS)
+
+
+def test_the_error_codes_are_those_with_which_a_task_can_end():
+    names = vars(tasks).items()
+    codes = {value for name, value in names if name.isupper() and value == name.lower()}
+
+    assert set(document()["components"]["schemas"]["ErrorCode"]["enum"]) == codes - {tasks.DELETED}
 
 
 def test_the_cors_headers_of_the_document_are_those_of_the_function():
@@ -209,14 +251,14 @@ def test_the_cors_headers_of_the_document_are_those_of_the_function():
 def test_the_retry_after_of_the_document_has_the_functions_bounds():
     schema = document()["components"]["headers"]["RetryAfter"]["schema"]
 
-    waits = [wait for _, wait in lambda_function.POLLING]
-    assert (schema["minimum"], schema["maximum"]) == (waits[0], lambda_function.SLOWEST_POLLING)
+    waits = [wait for _, wait in POLLING]
+    assert (schema["minimum"], schema["maximum"]) == (waits[0], SLOWEST_POLLING)
 
 
 GOOD_HEADERS = {
     "Content-Type": "application/json",
     "Cache-Control": "no-store",
-    "Location": "/tasks/abc",
+    "Location": "tasks/abc",
     "Retry-After": "1",
 }
 GOOD_BODY = {"id": "abc", "status": "pending", "message": lambda_function.ACCEPTED}
@@ -235,6 +277,7 @@ def test_the_judge_accepts_a_good_answer_and_the_gateways_own():
     [
         ("no such status", 200, {}, GOOD_BODY),
         ("lacks Location", 202, {"Location": None}, GOOD_BODY),
+        ("Location", 202, {"Location": "/tasks/abc"}, GOOD_BODY),
         ("Retry-After", 202, {"Retry-After": "soon"}, GOOD_BODY),
         ("Retry-After", 202, {"Retry-After": "3600"}, GOOD_BODY),
         ("Content-Type", 202, {"Content-Type": "text/html"}, GOOD_BODY),
@@ -306,6 +349,10 @@ def _ask_everything(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "cursor=" in page["headers"]["Link"]
     api("GET", "/tasks", query={"limit": "0"})
     api("GET", "/tasks", query={"cursor": "!"})
+    page = api("GET", "/tasks", query={"status": "pending,error", "limit": "1"})
+    assert "&status=pending,error&cursor=" in page["headers"]["Link"]
+    api("GET", "/tasks", query={"status": "done"})
+    api("GET", "/tasks", query={"limt": "1"})
     api("GET", "/tasks", requestContext=_authorized("GET", {"claims": {}}))
 
     etag = api("GET", f"/tasks/{task_id}")["headers"]["ETag"]
@@ -314,11 +361,17 @@ def _ask_everything(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     api("GET", "/tasks/unknown", requestContext=_authorized("GET", {"claims": {}}))
     api("GET", f"/tasks/{task_id}", requestContext=_authorized("GET", JWT))
 
+    _cancel_and_delete(api, monkeypatch)
+    _report(api, monkeypatch)
+
     api("OPTIONS", "/tasks")
-    api("OPTIONS", "/tasks/unknown")
+    for path in ("/tasks/unknown", "/tasks/unknown/cancel", "/tasks/unknown/reports"):
+        api("OPTIONS", path)
     api("GET", "/elsewhere")
     api("DELETE", "/tasks")
     api("PUT", "/tasks/unknown")
+    api("GET", "/tasks/unknown/cancel")
+    api("GET", "/tasks/unknown/reports")
 
     api.worker.error = EndpointConnectionError(endpoint_url="https://lambda")
     api("POST", "/tasks", {"description": "x"})
@@ -330,6 +383,54 @@ def _ask_everything(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lambda_function, "task_store", _broken_store)
     api("GET", "/tasks")
     api("GET", "/tasks/unknown")
+    api("POST", "/tasks/unknown/cancel")
+    api("DELETE", "/tasks/unknown")
+    api("POST", "/tasks/unknown/reports", {"report_id": "1"})
+
+
+def _cancel_and_delete(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = {"idempotency-key": "to be deleted"}
+    pending, running = api.create("Find me a roofer", **key), api.create()
+    claim = api.store.claim_task(running, "token", function_end=2_000_000_000)
+    api("DELETE", f"/tasks/{running}")
+    for task_id in (pending, running, "unknown"):
+        api("POST", f"/tasks/{task_id}/cancel")
+        api("DELETE", f"/tasks/{task_id}")
+    api("POST", "/tasks", {"description": "Find me a roofer"}, key)
+    api.store.end_task(claim, Outcome.of({}).cancelled(""))
+    completed = api.store.claim_task(api.create(), "token", function_end=2_000_000_000)
+    api.store.end_task(completed, Outcome.of({"agent_response": "Done."}))
+    api("POST", f"/tasks/{completed.task['id']}/cancel")
+    for method, path in (("POST", "/tasks/unknown/cancel"), ("DELETE", "/tasks/unknown")):
+        api(method, path, requestContext=_authorized(method, {"claims": {}}))
+        with monkeypatch.context() as patch:
+            patch.delenv("PUBLIC_CANCEL_AND_DELETE")
+            api(method, path)
+
+
+def _report(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    task_id = api.create()
+    path, token = f"/tasks/{task_id}/reports", {"authorization": "Bearer secret"}
+    digest = hashlib.sha256(b"secret").hexdigest()
+    claim = api.store.claim_task(task_id, "claim", 2_000_000_000, report_hash=digest)
+    api("POST", path, {"report_id": "1"}, token)
+    api.store.accept_task(claim)
+    api("POST", path, {"report_id": "1", "messages": ["Looking"]}, token)
+    api("POST", path, {"report_id": "1"}, {"authorization": "Bearer other"})
+    api("POST", "/tasks/unknown/reports", {"report_id": "1"}, token)
+    api("POST", path, None, token)
+    api("POST", path, {"report_id": "1", "messages": "Looking"}, token)
+    api("POST", path, {"report_id": "1", "answer": "x" * 5_000_000}, token)
+    with monkeypatch.context() as patch:
+        patch.setattr(TaskStore, "report", _too_many)
+        api("POST", path, {"report_id": "2"}, token)
+    api("POST", path, {"report_id": "3", "error": "No vendor is open."}, token)
+    assert json.loads(api("GET", f"/tasks/{task_id}")["body"])["error_code"] == "agent_failed"
+    api("POST", path, {"report_id": "4"}, token)
+
+
+def _too_many(*_: Any) -> None:
+    raise StoreBusy("5 reports at once")
 
 
 def _authorized(method: str, authorizer: dict[str, Any]) -> dict[str, Any]:

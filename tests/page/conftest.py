@@ -22,6 +22,7 @@ from local.page_server import serve_page
 from local.vendors import build_answer
 from tasks import Outcome
 from tests.api import contract
+from tests.conftest import serve_from
 
 CHROMIUM_OPTIONS = [
     "--no-sandbox",  # CI runs as root
@@ -117,7 +118,7 @@ class Backend:
         return self.store.claim_task(task_id, "token", NO_END)
 
     def say(self, claim: Any, message: str) -> None:
-        claim.note(claim.last_ts, message)
+        claim.timeline.note(claim.timeline.last_ts, message)
         self.store.record_progress(claim)
 
     def complete(self, claim: Any, **answer: Any) -> None:
@@ -234,9 +235,7 @@ def backend(dynamodb: Any, table_name: str, monkeypatch: pytest.MonkeyPatch) -> 
             return {"Payload": io.BytesIO()}
 
     store = TaskStore(Atomic(dynamodb), table_name)
-    monkeypatch.setenv("WORKER_LAMBDA_ARN", "arn:aws:lambda:us-east-1:0:function:valro-worker")
-    monkeypatch.setattr(lambda_function, "task_store", lambda: store)
-    monkeypatch.setattr(lambda_function, "lambda_client", Worker)
+    serve_from(monkeypatch, store, Worker())
     with Backend(store) as backend:
         yield backend
     assert backend.broken == []
