@@ -13,7 +13,8 @@ export interface paths {
         /**
          * List your tasks, newest first
          * @description A page of tasks, as a bare array. `Link` leads to the next page; without it this is the last one.
-         *     A page may hold fewer tasks than `limit`, even none, and still have a next one: it never exceeds 6 MB.
+         *     A page may hold fewer tasks than `limit`, even none, and still have a next one: it never exceeds 6 MB, and with `status` the API looks at 300 tasks at most for each page.
+         *     Go on until there is no `Link`.
          *     `agent_response` is left out, and for a task with a very large answer `vendors` and `quotes` are empty: `GET /tasks/{id}` has them.
          *     A task that was created a moment ago may not be listed yet.
          */
@@ -53,9 +54,75 @@ export interface paths {
         get: operations["getTask"];
         put?: never;
         post?: never;
-        delete?: never;
+        /**
+         * Delete a task that has ended
+         * @description Removes the task with everything that is known of it, for good. Nobody is told.
+         *     Its `Idempotency-Key` never starts another task: `POST /tasks` with it is a 410.
+         *     Without the JWT authorizer this route exists only where the operator has said so.
+         */
+        delete: operations["deleteTask"];
         /** CORS preflight */
         options: operations["preflightTask"];
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/tasks/{id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description A task's `id`. What no task can have as its id is a 404 too.
+                 * @example 1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed
+                 */
+                id: components["parameters"]["TaskId"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancel a task
+         * @description Ends a task that is pending, and has the agent of one that is processing stopped.
+         *     A body is not read. Sent again, it answers in the same way.
+         *     Without the JWT authorizer this route exists only where the operator has said so.
+         */
+        post: operations["cancelTask"];
+        delete?: never;
+        /** CORS preflight */
+        options: operations["preflightCancelTask"];
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/tasks/{id}/reports": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description A task's `id`. What no task can have as its id is a 404 too.
+                 * @example 1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed
+                 */
+                id: components["parameters"]["TaskId"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Report on a task, as its agent
+         * @description For an agent that has answered `{"accepted": true}` and works on by itself. The `report` in its payload has this URL and the token.
+         *     A report is due every 60 seconds, if only as a sign of life; after 10 minutes without one the task ends as `error`.
+         *     Repeat a report that was not answered, with the same `report_id`: what was received counts once. The API knows the last 32.
+         *     With `answer` or `error` it is the last one: the task ends.
+         *     The route exists only where the operator has switched reports on. The body is read as JSON whatever its `Content-Type` says.
+         */
+        post: operations["reportOnTask"];
+        delete?: never;
+        /** CORS preflight */
+        options: operations["preflightReportOnTask"];
         head?: never;
         patch?: never;
         trace?: never;
@@ -70,10 +137,24 @@ export interface components {
          * @description - `pending`: created, no worker has begun.
          *     - `processing`: the agent runs.
          *     - `completed`: it finished. Final.
-         *     - `error`: it failed or was given up, see `error_message`. Final.
+         *     - `error`: it failed, was given up or cancelled, see `error_code` and `error_message`. Final.
          * @enum {string}
          */
         Status: "pending" | "processing" | "completed" | "error";
+        /**
+         * @description Why a task ended as `error`. There may be new ones.
+         *     - `cancelled`: somebody cancelled it.
+         *     - `dispatch_failed`: no worker could be invoked. Nobody was contacted.
+         *     - `not_started`: the agent was not started in time. Nobody was contacted.
+         *     - `not_configured`: the operator has not said which agent to run. Nobody was contacted.
+         *     - `worker_lost`: the worker stopped without an outcome. Vendors may have been contacted, as in all that follow.
+         *     - `agent_failed`: the agent failed, or its answer cannot be used.
+         *     - `agent_lost`: contact with the agent was lost, or it stopped reporting.
+         *     - `agent_timeout`: the agent's time was over.
+         *     - `answer_too_large`: the agent's answer was too large to be kept.
+         * @enum {string}
+         */
+        ErrorCode: "cancelled" | "dispatch_failed" | "not_started" | "not_configured" | "worker_lost" | "agent_failed" | "agent_lost" | "agent_timeout" | "answer_too_large";
         /**
          * Format: date-time
          * @description UTC, RFC 3339. Those of new tasks have microseconds always, so that their text sorts by time.
@@ -90,8 +171,8 @@ export interface components {
         Accepted: {
             id: components["schemas"]["TaskId"];
             status: components["schemas"]["Status"];
-            /** @constant */
-            message: "Task created and processing started";
+            /** @enum {string} */
+            message: "Task created and processing started" | "This task was created before and has ended";
         };
         /** @description A task as the list shows it. */
         ListedTask: {
@@ -101,7 +182,7 @@ export interface components {
             status: components["schemas"]["Status"];
             vendors: components["schemas"]["Vendor"][];
             quotes: components["schemas"]["Quote"][];
-            /** @description How many e-mails the agent says it sent. */
+            /** @description How many e-mails the agent says it sent; 0 may mean that it did not say. */
             emails_sent: number;
             /** @description The timeline, oldest first. It only grows. */
             events: components["schemas"]["Event"][];
@@ -114,6 +195,10 @@ export interface components {
             agent_response_truncated?: true;
             /** @description Present if `status` is `error`. What went wrong, and whether the agent may have acted. */
             error_message?: string;
+            /** @description Present if `status` is `error`, unless the task ended before this API had codes. */
+            error_code?: components["schemas"]["ErrorCode"];
+            /** @description When somebody first cancelled the task while its agent ran. It ends within a minute from then. */
+            cancel_requested_at?: components["schemas"]["Timestamp"];
         };
         /** @description A task with everything that is known of it. */
         Task: components["schemas"]["ListedTask"] & {
@@ -202,6 +287,29 @@ export interface components {
         } & {
             [key: string]: unknown;
         };
+        /** @description What an agent reports at once. Other fields are ignored. The token is written as `[token]` wherever a report says it. */
+        Report: {
+            /**
+             * @description A text of the agent's own making, new for every report and the same for every try to send it.
+             * @example 5f0c8a
+             */
+            report_id: string;
+            /** @description Lines for the timeline, for a person; blank ones are left out, longer ones than 1,000 characters cut. A task keeps 200 lines and 64 KB. */
+            messages?: string[];
+            /**
+             * @description The answer, as an agent would return it: an object with `response`, `vendors`, `quotes`, `emails` and `emails_sent`, each as it likes, or the response alone.
+             *     The task ends as `completed`; as `error` if the answer cannot be used.
+             */
+            answer?: Record<string, never> | string | null;
+            /** @description Why the agent failed, for a person. The task ends as `error`, with what is in `answer`. */
+            error?: string | null;
+        };
+        /** @description What an agent learns from a report. */
+        Received: {
+            status: components["schemas"]["Status"];
+            /** @description Whether to work on. False if the task has ended, or somebody has cancelled it; an agent should stop then. */
+            continue: boolean;
+        };
         /** @description An error of this API. */
         Error: {
             /** @description A sentence for a person, who learns from it what to do. */
@@ -210,7 +318,7 @@ export interface components {
              * @description For programs. Codes do not change; there may be new ones.
              * @enum {string}
              */
-            code: "invalid_body" | "invalid_description" | "invalid_idempotency_key" | "invalid_limit" | "invalid_cursor" | "no_subject" | "not_found" | "task_not_found" | "method_not_allowed" | "body_too_large" | "idempotency_key_reused" | "not_configured" | "internal_error" | "worker_unavailable" | "invalid_event";
+            code: "invalid_body" | "invalid_description" | "invalid_idempotency_key" | "invalid_query" | "invalid_limit" | "invalid_cursor" | "invalid_status" | "invalid_report" | "invalid_token" | "no_subject" | "not_allowed" | "not_found" | "task_not_found" | "method_not_allowed" | "task_ended" | "task_not_final" | "task_deleted" | "not_accepted" | "body_too_large" | "idempotency_key_reused" | "busy" | "not_configured" | "internal_error" | "worker_unavailable" | "invalid_event";
             id?: components["schemas"]["TaskId"];
         };
         /** @description An answer of API Gateway's own; the function was not asked, or did not answer. */
@@ -237,7 +345,7 @@ export interface components {
                 }) | components["schemas"]["GatewayMessage"];
             };
         };
-        /** @description `limit` or `cursor` cannot be used. Codes: `invalid_limit`, `invalid_cursor`. */
+        /** @description The query cannot be used: a parameter that does not exist, or a value that is none of its. Codes: `invalid_query`, `invalid_limit`, `invalid_cursor`, `invalid_status`. */
         InvalidPage: {
             headers: {
                 "Cache-Control": components["headers"]["NoStoreOfFunction"];
@@ -248,7 +356,7 @@ export interface components {
             content: {
                 "application/json": (components["schemas"]["Error"] & {
                     /** @enum {unknown} */
-                    code?: "invalid_limit" | "invalid_cursor";
+                    code?: "invalid_query" | "invalid_limit" | "invalid_cursor" | "invalid_status";
                 }) | components["schemas"]["GatewayMessage"];
             };
         };
@@ -277,8 +385,26 @@ export interface components {
             };
         };
         /**
-         * @description No task has this id, or it is somebody else's (code `task_not_found`).
-         *     The gateway says it in its own way of an id that its route does not match: one with a slash, or none.
+         * @description Without an authorizer nobody may do this, unless the operator has said so (code `not_allowed`).
+         *     With one, the token names no user (code `no_subject`), or the gateway refuses it.
+         */
+        NotAllowed: {
+            headers: {
+                "Cache-Control": components["headers"]["NoStoreOfFunction"];
+                "Access-Control-Allow-Origin": components["headers"]["AllowOrigin"];
+                "Access-Control-Expose-Headers": components["headers"]["ExposeHeaders"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": (components["schemas"]["Error"] & {
+                    /** @enum {unknown} */
+                    code?: "not_allowed" | "no_subject";
+                }) | components["schemas"]["GatewayMessage"];
+            };
+        };
+        /**
+         * @description No task has this id, it was deleted, or it is somebody else's (code `task_not_found`).
+         *     The gateway says it in its own way of an id that its route does not match (one with a slash, or none), and of a route that the operator did not want.
          */
         TaskNotFound: {
             headers: {
@@ -309,7 +435,7 @@ export interface components {
                 }) | components["schemas"]["GatewayMessage"];
             };
         };
-        /** @description Code `method_not_allowed`. With the three routes that create-infrastructure.sh makes, the gateway answers 404 instead. */
+        /** @description Code `method_not_allowed`. With the routes that create-infrastructure.sh makes, the gateway answers 404 instead. */
         MethodNotAllowed: {
             headers: {
                 "Cache-Control": components["headers"]["NoStoreOfFunction"];
@@ -337,6 +463,112 @@ export interface components {
                 "application/json": (components["schemas"]["Error"] & {
                     /** @constant */
                     code?: "body_too_large";
+                }) | components["schemas"]["GatewayMessage"];
+            };
+        };
+        /** @description The report has over 4 MB (code `body_too_large`), or the gateway or Lambda refuses its size. */
+        ReportTooLarge: {
+            headers: {
+                "Cache-Control": components["headers"]["NoStoreOfFunction"];
+                "Access-Control-Allow-Origin": components["headers"]["AllowOrigin"];
+                "Access-Control-Expose-Headers": components["headers"]["ExposeHeaders"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": (components["schemas"]["Error"] & {
+                    /** @constant */
+                    code?: "body_too_large";
+                }) | components["schemas"]["GatewayMessage"];
+            };
+        };
+        /** @description There is nothing to cancel any more: the task has ended otherwise. Code `task_ended`. */
+        TaskEnded: {
+            headers: {
+                "Cache-Control": components["headers"]["NoStoreOfFunction"];
+                "Access-Control-Allow-Origin": components["headers"]["AllowOrigin"];
+                "Access-Control-Expose-Headers": components["headers"]["ExposeHeaders"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["Error"] & {
+                    /** @constant */
+                    code?: "task_ended";
+                };
+            };
+        };
+        /** @description The task is pending or processing. Code `task_not_final`. */
+        TaskNotFinal: {
+            headers: {
+                "Cache-Control": components["headers"]["NoStoreOfFunction"];
+                "Access-Control-Allow-Origin": components["headers"]["AllowOrigin"];
+                "Access-Control-Expose-Headers": components["headers"]["ExposeHeaders"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["Error"] & {
+                    /** @constant */
+                    code?: "task_not_final";
+                };
+            };
+        };
+        /** @description The task of this `Idempotency-Key` was deleted, whatever the body says. For another task use a new key. Code `task_deleted`. */
+        TaskDeleted: {
+            headers: {
+                "Cache-Control": components["headers"]["NoStoreOfFunction"];
+                "Access-Control-Allow-Origin": components["headers"]["AllowOrigin"];
+                "Access-Control-Expose-Headers": components["headers"]["ExposeHeaders"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["Error"] & {
+                    /** @constant */
+                    code?: "task_deleted";
+                };
+            };
+        };
+        /** @description The task does not know yet that its agent reports. Send the report again. Code `not_accepted`. */
+        NotAccepted: {
+            headers: {
+                "Cache-Control": components["headers"]["NoStoreOfFunction"];
+                "Access-Control-Allow-Origin": components["headers"]["AllowOrigin"];
+                "Access-Control-Expose-Headers": components["headers"]["ExposeHeaders"];
+                "Retry-After": components["headers"]["RetryAtOnce"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["Error"] & {
+                    /** @constant */
+                    code?: "not_accepted";
+                };
+            };
+        };
+        /** @description The token is not this task's, or there is none. Code `invalid_token`. It is looked at before the body and the task's status are. */
+        InvalidToken: {
+            headers: {
+                "Cache-Control": components["headers"]["NoStoreOfFunction"];
+                "Access-Control-Allow-Origin": components["headers"]["AllowOrigin"];
+                "Access-Control-Expose-Headers": components["headers"]["ExposeHeaders"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["Error"] & {
+                    /** @constant */
+                    code?: "invalid_token";
+                };
+            };
+        };
+        /** @description The report cannot be used, and the error says why. The task lives on. Codes: `invalid_report`, and `invalid_body` for one without a body. */
+        InvalidReport: {
+            headers: {
+                "Cache-Control": components["headers"]["NoStoreOfFunction"];
+                "Access-Control-Allow-Origin": components["headers"]["AllowOrigin"];
+                "Access-Control-Expose-Headers": components["headers"]["ExposeHeaders"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": (components["schemas"]["Error"] & {
+                    /** @enum {unknown} */
+                    code?: "invalid_report" | "invalid_body";
                 }) | components["schemas"]["GatewayMessage"];
             };
         };
@@ -411,6 +643,21 @@ export interface components {
                 "application/json": components["schemas"]["GatewayMessage"];
             };
         };
+        /** @description Too many reports came for this task at once (code `busy`), or it is the gateway's, as with other routes. Send the report again. */
+        Busy: {
+            headers: {
+                "Cache-Control": components["headers"]["NoStoreOfFunction"];
+                "Access-Control-Allow-Origin": components["headers"]["AllowOrigin"];
+                "Access-Control-Expose-Headers": components["headers"]["ExposeHeaders"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": (components["schemas"]["Error"] & {
+                    /** @constant */
+                    code?: "busy";
+                }) | components["schemas"]["GatewayMessage"];
+            };
+        };
         /** @description What a page may send. The gateway answers this by itself. */
         Preflight: {
             headers: {
@@ -447,12 +694,21 @@ export interface components {
         Limit: number;
         /** @description Where the page begins. Take it from `Link`; it is opaque and does not expire. */
         Cursor: string;
+        /**
+         * @description Only tasks with one of these statuses, comma separated. `Link` has them too.
+         * @example [
+         *       "pending",
+         *       "processing"
+         *     ]
+         */
+        Statuses: components["schemas"]["Status"][];
     };
     requestBodies: never;
     headers: {
         /**
-         * @description The path of the task, the stage before it, to be resolved against the request's URL (RFC 9110, 10.2.2).
-         * @example /tasks/1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed
+         * @description The task, relative to the request's URL (RFC 9110, 10.2.2, and RFC 3986, 5.2): `tasks/ID`, or `ID` where that URL ends with a slash.
+         *     From `https://example.com/prod/tasks` it leads to `https://example.com/prod/tasks/ID`.
+         * @example tasks/1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed
          */
         Location: string;
         /**
@@ -467,20 +723,26 @@ export interface components {
          */
         IdempotentReplayed: "true";
         /**
-         * @description Changes whenever the task does.
+         * @description Changes whenever the task does, and when its cancellation is requested.
          * @example "2025-10-31T12:00:04.800000Z/4"
          */
         ETag: string;
         /**
-         * @description The next page, to be resolved against the request's URL (RFC 8288). Absent on the last page.
-         * @example </tasks?limit=50&cursor=WyIyMDI1LTEwLTMxVDEyOjAwOjAwLjAwMDAwMFoiLCIxYjlkNmJjZCJd>; rel="next"
+         * @description The next page (RFC 8288): a query alone, which takes the place of the request's own (RFC 3986, 5.2). It has `limit` and `status` in it. Absent on the last page.
+         *     From `https://example.com/prod/tasks?limit=50` it leads to `https://example.com/prod/tasks?limit=50&cursor=…`.
+         * @example <?limit=50&cursor=WyIyMDI1LTEwLTMxVDEyOjAwOjAwLjAwMDAwMFoiLCIxYjlkNmJjZCJd>; rel="next"
          */
         Link: string;
         /**
-         * @description What is allowed at this path.
-         * @example GET, OPTIONS
+         * @description Seconds to wait until the report is sent again.
+         * @example 1
          */
-        Allow: "GET, POST, OPTIONS" | "GET, OPTIONS";
+        RetryAtOnce: 1;
+        /**
+         * @description What is allowed at this path.
+         * @example GET, DELETE, OPTIONS
+         */
+        Allow: "GET, POST, OPTIONS" | "GET, DELETE, OPTIONS" | "POST, OPTIONS";
         /**
          * @description Never to be stored by a cache.
          * @example no-store
@@ -508,7 +770,7 @@ export interface components {
         ExposeHeaders: string;
         /**
          * @description Which methods a page may use.
-         * @example GET,POST,OPTIONS
+         * @example GET,POST,DELETE,OPTIONS
          */
         AllowMethods: string;
         /**
@@ -533,6 +795,14 @@ export interface operations {
                 limit?: components["parameters"]["Limit"];
                 /** @description Where the page begins. Take it from `Link`; it is opaque and does not expire. */
                 cursor?: components["parameters"]["Cursor"];
+                /**
+                 * @description Only tasks with one of these statuses, comma separated. `Link` has them too.
+                 * @example [
+                 *       "pending",
+                 *       "processing"
+                 *     ]
+                 */
+                status?: components["parameters"]["Statuses"];
             };
             header?: never;
             path?: never;
@@ -601,6 +871,7 @@ export interface operations {
             400: components["responses"]["InvalidTask"];
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
+            410: components["responses"]["TaskDeleted"];
             413: components["responses"]["BodyTooLarge"];
             422: components["responses"]["KeyReused"];
             429: components["responses"]["TooManyRequests"];
@@ -677,7 +948,172 @@ export interface operations {
             503: components["responses"]["ServiceUnavailable"];
         };
     };
+    deleteTask: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description A task's `id`. What no task can have as its id is a 404 too.
+                 * @example 1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed
+                 */
+                id: components["parameters"]["TaskId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The task is deleted. */
+            204: {
+                headers: {
+                    "Cache-Control": components["headers"]["NoStore"];
+                    "Access-Control-Allow-Origin": components["headers"]["AllowOrigin"];
+                    "Access-Control-Expose-Headers": components["headers"]["ExposeHeaders"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["NotAllowed"];
+            404: components["responses"]["TaskNotFound"];
+            409: components["responses"]["TaskNotFinal"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
     preflightTask: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description A task's `id`. What no task can have as its id is a 404 too.
+                 * @example 1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed
+                 */
+                id: components["parameters"]["TaskId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: components["responses"]["Preflight"];
+            429: components["responses"]["TooManyRequests"];
+        };
+    };
+    cancelTask: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description A task's `id`. What no task can have as its id is a 404 too.
+                 * @example 1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed
+                 */
+                id: components["parameters"]["TaskId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The task has ended as `error` with the `error_code` `cancelled`: now, before its agent was started, or earlier. */
+            200: {
+                headers: {
+                    ETag: components["headers"]["ETag"];
+                    "Cache-Control": components["headers"]["NoCache"];
+                    "Access-Control-Allow-Origin": components["headers"]["AllowOrigin"];
+                    "Access-Control-Expose-Headers": components["headers"]["ExposeHeaders"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Task"];
+                };
+            };
+            /** @description The task is still processing and has `cancel_requested_at`. Poll it: it ends within a minute, and its vendors are those that the agent had told of. */
+            202: {
+                headers: {
+                    ETag: components["headers"]["ETag"];
+                    "Retry-After": components["headers"]["RetryAfter"];
+                    "Cache-Control": components["headers"]["NoCache"];
+                    "Access-Control-Allow-Origin": components["headers"]["AllowOrigin"];
+                    "Access-Control-Expose-Headers": components["headers"]["ExposeHeaders"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Task"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["NotAllowed"];
+            404: components["responses"]["TaskNotFound"];
+            409: components["responses"]["TaskEnded"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    preflightCancelTask: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description A task's `id`. What no task can have as its id is a 404 too.
+                 * @example 1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed
+                 */
+                id: components["parameters"]["TaskId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: components["responses"]["Preflight"];
+            429: components["responses"]["TooManyRequests"];
+        };
+    };
+    reportOnTask: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description A task's `id`. What no task can have as its id is a 404 too.
+                 * @example 1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed
+                 */
+                id: components["parameters"]["TaskId"];
+            };
+            cookie?: never;
+        };
+        /** @description At most 4 MB. */
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Report"];
+            };
+        };
+        responses: {
+            /** @description The report was received, now or before; or the task has ended, and the report came too late. */
+            200: {
+                headers: {
+                    "Cache-Control": components["headers"]["NoStore"];
+                    "Access-Control-Allow-Origin": components["headers"]["AllowOrigin"];
+                    "Access-Control-Expose-Headers": components["headers"]["ExposeHeaders"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Received"];
+                };
+            };
+            400: components["responses"]["InvalidReport"];
+            401: components["responses"]["InvalidToken"];
+            404: components["responses"]["TaskNotFound"];
+            409: components["responses"]["NotAccepted"];
+            413: components["responses"]["ReportTooLarge"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Busy"];
+        };
+    };
+    preflightReportOnTask: {
         parameters: {
             query?: never;
             header?: never;
