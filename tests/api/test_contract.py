@@ -7,6 +7,7 @@ only the gateway can show is asked of the deployed stack.
 import json
 import threading
 import time
+import urllib.request
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,7 @@ from tests.conftest import Deployment, serve_from
 pytestmark = pytest.mark.e2e
 
 LAMBDA_RESPONSE_BYTES = 6 * 1024 * 1024
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 EXPOSED = {"location", "retry-after", "etag", "link", "idempotent-replayed"}
 
 
@@ -60,6 +62,11 @@ class Workers:
     def invoke(self, **arguments: Any) -> dict[str, Any]:
         self.started.append(json.loads(arguments["Payload"])["task_id"])
         return {"Payload": _Nothing()}
+
+
+def reference_in(link: str) -> str:
+    """The URI reference that a Link header has between its brackets."""
+    return link.partition("<")[2].partition(">")[0]
 
 
 class _Nothing:
@@ -103,12 +110,12 @@ class Api:
 
     def walk(self, path: str, user: str = "") -> Iterator[list[dict[str, Any]]]:
         """Follows Link from page to page."""
-        next_path: str | None = path
-        while next_path:
-            response = self("GET", next_path, user=user)
+        while True:
+            response = self("GET", path, user=user)
             yield json.loads(response["body"])
-            link = response["headers"].get("Link")
-            next_path = link.partition("<")[2].partition(">")[0] if link else None
+            if "Link" not in response["headers"]:
+                return
+            path = urljoin(path, reference_in(response["headers"]["Link"]))
 
 
 @pytest.fixture
@@ -205,13 +212,13 @@ def test_a_cursor_reaches_nobody_elses_tasks(api: Api):
     _created(api, "bob")
     _created(api, "bob")
     link = api("GET", "/tasks?limit=2", user="alice")["headers"]["Link"]
-    path = link.partition("<")[2].partition(">")[0]
+    path = urljoin("/tasks", reference_in(link))
 
     # Bob has none that are older than this place in Alice's list.
     assert [task["id"] for page in api.walk(path, "bob") for task in page] == []
     assert [task["id"] for page in api.walk(path, "alice") for task in page] == mine[1::-1]
     link = api("GET", "/tasks?limit=1", user="bob")["headers"]["Link"]
-    path = link.partition("<")[2].partition(">")[0]
+    path = urljoin("/tasks", reference_in(link))
     assert [task["id"] for page in api.walk(path, "alice") for task in page] == mine[::-1]
 
 
@@ -231,32 +238,70 @@ def test_a_poll_is_one_read_and_a_large_answers_parts_are_read_only_when_they_ar
     assert [name for name, _ in api.calls.take()] == ["GetItem"]
 
 
+def test_a_status_is_kept_from_page_to_page_and_pages_without_a_match_lead_on(api: Api):
+    """300 tasks are looked at for a page: the oldest ones are found on the fourth."""
+    ids = _write_tasks(api.store, 1_005)
+    oldest, newer = ids[:5], ids[5:]
+    for task_id in newer:
+        api.store.cancel_task(task_id, "public")
+    api.calls.take()
+
+    pages = list(api.walk("/tasks?limit=3&status=pending,processing"))
+
+    assert [[task["id"] for task in page] for page in pages] == [
+        [],
+        [],
+        [],
+        oldest[:1:-1],
+        oldest[1::-1],
+    ]
+    looked_at = [count for name, count in api.calls.take() if name == "Query"]
+    assert max(looked_at) == 301
+    assert sum(len(page) for page in api.walk("/tasks?limit=100&status=error")) == 1_000
+
+
 @pytest.mark.parametrize(
-    "event, location",
+    "url",
     [
-        ({"rawPath": "/tasks", "requestContext": {"stage": "$default"}}, "/tasks/{id}"),
-        ({"rawPath": "/prod/tasks", "requestContext": {"stage": "prod"}}, "/prod/tasks/{id}"),
-        (
-            {"path": "/tasks", "requestContext": {"stage": "prod", "path": "/prod/tasks"}},
-            "/prod/tasks/{id}",
-        ),
-        ({"path": "/tasks"}, "/tasks/{id}"),
+        "https://abc.execute-api.us-east-1.amazonaws.com/tasks",
+        "https://abc.execute-api.us-east-1.amazonaws.com/prod/tasks",
+        "https://api.example.com/home/v2/tasks/",
+        "http://127.0.0.1:4566/_aws/execute-api/10ca1a91/tasks",
     ],
-    ids=["$default", "named stage", "REST", "bare"],
 )
-def test_location_and_link_lead_back_to_the_api_behind_any_stage(
-    api: Api, event: dict[str, Any], location: str
+@pytest.mark.parametrize("shape", ["2.0", "1.0", "bare"])
+def test_location_and_link_lead_from_any_url_to_the_task_and_the_next_page(
+    api: Api, url: str, shape: str
 ):
-    post = {"httpMethod": "POST", "body": json.dumps({"description": "One"})} | event
-    event_of = {"httpMethod": "GET", "queryStringParameters": {"limit": "1"}} | event
+    """Whatever stands before the path: a stage, a custom domain's mapping, a local gateway."""
+    parts = urlsplit(url)
+    path = "/tasks/" if parts.path.endswith("/") else "/tasks"
+    common: dict[str, Any] = {
+        "2.0": {"rawPath": parts.path, "routeKey": "ANY /tasks", "requestContext": {"http": {}}},
+        "1.0": {"path": parts.path, "resource": "/tasks", "requestContext": {}},
+        "bare": {"path": path},
+    }[shape]
 
-    answers = [lambda_function.lambda_handler(post, None) for _ in range(2)]
-    page = lambda_function.lambda_handler(event_of, None)
+    def ask(method: str, **event: Any) -> dict[str, Any]:
+        event |= common | {"httpMethod": method}
+        if shape == "2.0":
+            event["requestContext"] = {"http": {"method": method}}
+        response = lambda_function.lambda_handler(event, None)
+        contract.validate_response(*contract.response_of_handler(method, path, response))
+        return response
 
-    task_id = json.loads(answers[1]["body"])["id"]
-    assert answers[1]["headers"]["Location"] == location.replace("{id}", task_id)
-    link = page["headers"]["Link"]
-    assert link.startswith(f"<{location.removesuffix('/{id}')}?limit=1&cursor=")
+    ids = []
+    for _ in range(2):
+        answer = ask("POST", body=json.dumps({"description": "One"}))
+        ids.append(json.loads(answer["body"])["id"])
+        task_url = urljoin(url, answer["headers"]["Location"])
+        assert task_url == f"{url.rstrip('/')}/{ids[-1]}"
+    page = ask("GET", queryStringParameters={"limit": "1"})
+    following = urlsplit(urljoin(f"{url}?limit=1", reference_in(page["headers"]["Link"])))
+
+    assert following._replace(query="").geturl() == url
+    page = ask("GET", queryStringParameters=dict(parse_qsl(following.query)))
+    assert [task["id"] for task in json.loads(page["body"])] == [ids[0]]
 
 
 def test_32_posts_at_once_over_http_with_one_key_are_one_task_and_one_run(stack: Deployment):
@@ -276,14 +321,40 @@ def test_32_posts_at_once_over_http_with_one_key_are_one_task_and_one_run(stack:
     assert stack.agent_runs(task_id) == 1
 
 
-def test_location_resolved_against_the_request_is_the_task(stack: Deployment):
-    answer = stack.api.request("POST", "/tasks", {"description": "Find me a plumber in Denver"})
+@pytest.mark.parametrize("is_named", [True, False], ids=["by its name", "by its address"])
+def test_location_and_link_lead_on_from_both_urls_of_the_local_api(
+    stack: Deployment, is_named: bool
+):
+    api = stack.api
+    url = f"http://{api.host}/tasks" if is_named else f"{api.url}/tasks"
 
-    location = urljoin(f"http://{stack.api.host}/tasks", answer.headers["Location"])
+    def ask(url: str, **options: Any) -> Any:
+        """As any client does that knows this URL alone; names under localhost are this machine."""
+        parts = urlsplit(url)
+        assert parts.port == api.port
+        request = urllib.request.Request(
+            parts._replace(netloc=f"127.0.0.1:{api.port}").geturl(),
+            headers={"Host": parts.netloc},
+            **options,
+        )
+        return DIRECT.open(request, timeout=60)
 
-    assert urlsplit(location).netloc == stack.api.host
-    task = stack.api.request("GET", urlsplit(location).path).json()
-    assert task["id"] == answer.json()["id"]
+    ids = []
+    for number in range(2):
+        body = json.dumps({"description": f"Find me a plumber in Denver {number}"}).encode()
+        with ask(url, data=body) as answer:
+            location = urljoin(url, answer.headers["Location"])
+            ids.append(json.load(answer)["id"])
+        with ask(location) as answer:
+            assert json.load(answer)["id"] == ids[-1]
+
+    seen: list[str] = []
+    page_url = f"{url}?limit=1&status=pending,processing,completed"
+    while not seen or ids[0] not in seen:
+        with ask(page_url) as answer:
+            seen += [task["id"] for task in json.load(answer)]
+            page_url = urljoin(page_url, reference_in(answer.headers["Link"] or ""))
+    assert seen[-2:] == ids[::-1]
 
 
 def test_a_poller_over_http_sees_its_headers_at_every_moment(stack: Deployment):
@@ -329,7 +400,9 @@ def test_a_page_may_read_every_header_that_it_needs(stack: Deployment):
     allowed = preflight.headers["Access-Control-Allow-Headers"].lower().replace(" ", "")
     assert preflight.status == 204
     assert set(asked["Access-Control-Request-Headers"].split(",")) <= set(allowed.split(","))
-    assert {"GET", "POST"} <= set(preflight.headers["Access-Control-Allow-Methods"].split(","))
+    assert {"GET", "POST", "DELETE"} <= set(
+        preflight.headers["Access-Control-Allow-Methods"].split(",")
+    )
 
 
 def _created(api: Api, user: str = "") -> str:

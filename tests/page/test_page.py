@@ -393,8 +393,9 @@ def test_a_failure_is_told_once_in_the_notice_and_by_its_kind_in_the_timeline(
 
 
 def test_an_api_that_does_not_cancel_or_delete_is_not_asked_twice(
-    backend: Backend, page_url: str, visit: Open
+    backend: Backend, page_url: str, visit: Open, monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.delenv("PUBLIC_CANCEL_AND_DELETE")
     running, ended = backend.create("running"), backend.create("ended")
     backend.claim(running)
     backend.complete(backend.claim(ended))
@@ -409,6 +410,8 @@ def test_an_api_that_does_not_cancel_or_delete_is_not_asked_twice(
             f"This service does not let pages {verb} tasks."
         )
         expect(button).to_be_hidden()
+    answers = backend.requests("POST", "/tasks/") + backend.requests("DELETE")
+    assert [answer.status for answer in answers] == [403, 403]
     assert {task["description"]: task["status"] for task in backend.tasks()} == {
         "running": "processing",
         "ended": "completed",
@@ -441,7 +444,7 @@ def test_a_long_tasks_lines_say_when_after_its_beginning_they_came(
     begin = datetime.now(UTC)
     for minutes, line in ((0.1, "At first"), (3, "Then"), (125, "At last")):
         ts = (begin + timedelta(minutes=minutes)).isoformat(timespec="microseconds")
-        claim.note(ts.replace("+00:00", "Z"), line)
+        claim.timeline.note(ts.replace("+00:00", "Z"), line)
     backend.store.record_progress(claim)
 
     page = visit(f"{page_url}#/tasks/{task_id}")
