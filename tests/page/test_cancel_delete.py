@@ -1,97 +1,26 @@
 """Cancelling and deleting on the page, and why a task ended: what a person sees and may do."""
 
-import json
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
+from tasks import Outcome
 from tests.page.conftest import Backend, Open, no_violation, tab_to
 
 pytestmark = pytest.mark.e2e
 
-UNSTARTED = "Cancelled before the agent was started"
-STOPPED = "Cancelled. The agent may already have contacted vendors."
+STOPPED = "The agent was stopped. It may already have contacted vendors."
 
 
-class Contract:
-    """Cancels and deletes as the API's contract says, in front of the backend's own function."""
-
-    def __init__(self, backend: Backend) -> None:
-        self.backend = backend
-        self.known: dict[str, dict[str, Any]] = {}
-        self.gone: set[str] = set()
-        self.asked: list[str] = []
-        self._function = backend.answer
-        backend.answer = self._answer  # type: ignore[method-assign]
-
-    def _answer(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Any:
-        parts = path.partition("?")[0].strip("/").split("/")
-        task_id = parts[1] if len(parts) > 1 else ""
-        if method in {"GET", "OPTIONS"} or not task_id:
-            return self._changed(self._function(method, path, _unconditional(headers), body))
-        self.asked.append(f"{method} {path}")
-        if method == "DELETE":
-            self.gone.add(task_id)
-            return _response(204)
-        return self._cancel(task_id)
-
-    def _cancel(self, task_id: str) -> Any:
-        task = self.backend.public(task_id)
-        if task["status"] == "pending":
-            self.end(task_id, UNSTARTED)
-        elif task["status"] == "processing":
-            self.known[task_id] = {"cancel_requested_at": task["updated_at"]}
-        else:
-            return _response(409, {"error": "The task has ended.", "code": "task_ended"})
-        status = 200 if task["status"] == "pending" else 202
-        return _response(status, task | self.known[task_id])
-
-    def _changed(self, response: Any) -> Any:
-        if not response.get("body"):
-            return response
-        said = json.loads(response["body"])
-        if isinstance(said, list):
-            said = [one | self.known.get(one["id"], {}) for one in said]
-            said = [one for one in said if one["id"] not in self.gone]
-        elif said.get("id") in self.gone:
-            return _response(404, {"error": "Task not found.", "code": "task_not_found"})
-        else:
-            said |= self.known.get(said.get("id", ""), {})
-        return response | {"body": json.dumps(said)}
-
-    def end(self, task_id: str, message: str, code: str = "cancelled", **more: Any) -> None:
-        """Ends a task as its worker would."""
-        task = self.backend.public(task_id)
-        event = {"ts": task["updated_at"], "message": message, "type": "error"}
-        self.known[task_id] = more | {
-            "status": "error",
-            "error_code": code,
-            "error_message": message,
-            "events": [*task["events"], event],
-        }
-
-
-def _unconditional(headers: dict[str, str]) -> dict[str, str]:
-    return {name: value for name, value in headers.items() if name != "if-none-match"}
-
-
-def _response(status: int, body: Any = None) -> dict[str, Any]:
-    headers = {"Access-Control-Allow-Origin": "*", "Content-Type": "application/json"}
-    return {
-        "statusCode": status,
-        "headers": headers,
-        "body": "" if body is None else json.dumps(body),
-    }
+def deeds(backend: Backend) -> list[tuple[str, str, int]]:
+    """What the page has asked for beyond looking, and how it was answered."""
+    asked = backend.requests("POST") + backend.requests("DELETE")
+    return [(one.method, one.path, one.status) for one in asked]
 
 
 @pytest.fixture
-def contract(backend: Backend) -> Contract:
-    return Contract(backend)
-
-
-@pytest.fixture
-def open_task(backend: Backend, contract: Contract, page_url: str, visit: Open) -> Any:
+def open_task(backend: Backend, page_url: str, visit: Open) -> Any:
     def open_task(task_id: str, **options: Any) -> Page:
         page = visit(f"{page_url}#/tasks/{task_id}", **options)
         expect(page.locator("#tasks a[aria-current=true]")).to_be_visible()
@@ -100,9 +29,7 @@ def open_task(backend: Backend, contract: Contract, page_url: str, visit: Open) 
     return open_task
 
 
-def test_a_waiting_task_is_cancelled_at_once_after_one_question(
-    backend: Backend, contract: Contract, open_task: Any
-):
+def test_a_waiting_task_is_cancelled_at_once_after_one_question(backend: Backend, open_task: Any):
     task_id = backend.create()
     page = open_task(task_id)
     page.get_by_role("button", name="Cancel task").click()
@@ -119,14 +46,14 @@ def test_a_waiting_task_is_cancelled_at_once_after_one_question(
     expect(page.get_by_role("button", name="Cancel task")).to_be_hidden()
     expect(page.get_by_role("button", name="Try again")).to_be_hidden()
     expect(page.get_by_role("button", name="Delete task")).to_be_visible()
-    assert contract.asked == [f"POST /tasks/{task_id}/cancel"]
+    assert deeds(backend) == [("POST", f"/tasks/{task_id}/cancel", 200)]
 
 
 def test_a_running_task_is_cancelling_until_its_worker_has_stopped(
-    backend: Backend, contract: Contract, open_task: Any
+    backend: Backend, open_task: Any
 ):
     task_id = backend.create()
-    backend.claim(task_id)
+    claim = backend.claim(task_id)
     page = open_task(task_id)
     page.get_by_role("button", name="Cancel task").click()
     expect(page.get_by_role("dialog")).to_contain_text("already e-mailed may still answer")
@@ -138,7 +65,8 @@ def test_a_running_task_is_cancelling_until_its_worker_has_stopped(
     expect(page.get_by_role("button", name="Cancel task")).to_be_hidden()
     expect(page.get_by_role("status")).to_have_text("Cancellation requested.")
 
-    contract.end(task_id, STOPPED, vendors=[{"name": "Ivy", "emails": []}])
+    found = Outcome.of({"vendors": [{"name": "Ivy", "emails": []}]})
+    backend.store.end_task(claim, found.cancelled(STOPPED))
 
     expect(page.locator("#status")).to_have_text("Cancelled")
     expect(page.locator("#cancelling")).to_be_hidden()
@@ -146,9 +74,7 @@ def test_a_running_task_is_cancelling_until_its_worker_has_stopped(
     expect(page.locator("#vendors h4")).to_have_text(["Ivy"])
 
 
-def test_a_task_that_ended_meanwhile_is_shown_as_it_ended(
-    backend: Backend, contract: Contract, open_task: Any
-):
+def test_a_task_that_ended_meanwhile_is_shown_as_it_ended(backend: Backend, open_task: Any):
     task_id = backend.create()
     claim = backend.claim(task_id)
     page = open_task(task_id)
@@ -161,7 +87,7 @@ def test_a_task_that_ended_meanwhile_is_shown_as_it_ended(
 
 
 def test_an_ended_task_is_deleted_after_one_question_and_the_list_follows(
-    backend: Backend, contract: Contract, open_task: Any
+    backend: Backend, open_task: Any
 ):
     other, task_id = backend.create("Find me a painter"), backend.create()
     backend.complete(backend.claim(task_id))
@@ -176,18 +102,17 @@ def test_an_ended_task_is_deleted_after_one_question_and_the_list_follows(
     expect(page.get_by_role("status")).to_have_text("Task deleted.")
     expect(page.locator("#tasks .what")).to_have_text(["Find me a painter"])
     expect(page.get_by_label("What do you need done?")).to_be_focused()
-    assert contract.asked == [f"DELETE /tasks/{task_id}"]
+    assert deeds(backend) == [("DELETE", f"/tasks/{task_id}", 204)]
     page.go_back()
     expect(page.locator("#what")).to_have_text("Find me a painter")
 
 
-def test_a_task_that_was_deleted_elsewhere_leaves_the_list(
-    backend: Backend, contract: Contract, open_task: Any
-):
+def test_a_task_that_was_deleted_elsewhere_leaves_the_list(backend: Backend, open_task: Any):
     other, task_id = backend.create("Find me a painter"), backend.create()
     page = open_task(other)
     expect(page.locator("#tasks li")).to_have_count(2)
-    contract.gone.add(task_id)
+    backend.store.cancel_task(task_id, "public")
+    backend.store.delete_task(task_id, "public")
 
     page.locator("#tasks a").first.click()
 
@@ -195,7 +120,7 @@ def test_a_task_that_was_deleted_elsewhere_leaves_the_list(
     expect(page.locator("#tasks .what")).to_have_text(["Find me a painter"])
 
 
-def test_who_declines_changes_nothing(backend: Backend, contract: Contract, open_task: Any):
+def test_who_declines_changes_nothing(backend: Backend, open_task: Any):
     running, ended = backend.create("running"), backend.create("ended")
     backend.complete(backend.claim(ended))
     for task_id, name, no in ((running, "Cancel", "Let it run"), (ended, "Delete", "Keep it")):
@@ -210,12 +135,10 @@ def test_who_declines_changes_nothing(backend: Backend, contract: Contract, open
         page.keyboard.press("Escape")
         expect(page.get_by_role("dialog")).to_be_hidden()
         expect(button).to_be_focused()
-    assert contract.asked == []
+    assert deeds(backend) == []
 
 
-def test_a_person_without_a_mouse_cancels_and_deletes(
-    backend: Backend, contract: Contract, open_task: Any
-):
+def test_a_person_without_a_mouse_cancels_and_deletes(backend: Backend, open_task: Any):
     task_id = backend.create()
     page = open_task(task_id)
     expect(page.locator("#cancel")).to_be_visible()
@@ -227,7 +150,10 @@ def test_a_person_without_a_mouse_cancels_and_deletes(
         if word:
             expect(page.locator("#status")).to_have_text(word)
     expect(page.locator("#nothing")).to_have_text("The task is deleted.")
-    assert contract.asked == [f"POST /tasks/{task_id}/cancel", f"DELETE /tasks/{task_id}"]
+    assert deeds(backend) == [
+        ("POST", f"/tasks/{task_id}/cancel", 200),
+        ("DELETE", f"/tasks/{task_id}", 204),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -242,18 +168,20 @@ def test_a_person_without_a_mouse_cancels_and_deletes(
         ("agent_timeout", ["The agent ran out of time.", "may already have been contacted"], True),
         ("answer_too_large", ["The agent's answer was too large", "Ask for less at once."], False),
         ("cancelled", ["You cancelled this task.", "may already have been contacted"], False),
-        ("of_tomorrow", ["This task failed.", "In the agent's words."], True),
     ],
 )
 def test_each_way_to_fail_has_words_and_offers_another_try_where_that_makes_sense(
-    contract: Contract,
+    backend: Backend,
     open_task: Any,
     code: str,
     words: list[str],
     again: bool,
 ):
-    task_id = contract.backend.create()
-    contract.end(task_id, "In the agent's words.", code)
+    task_id = backend.create()
+    claim = backend.claim(task_id)
+    if code == "cancelled":
+        backend.store.cancel_task(task_id, "public")
+    backend.store.end_task(claim, Outcome.of({}, code, "In the agent's words."))
 
     page = open_task(task_id)
 
@@ -262,13 +190,32 @@ def test_each_way_to_fail_has_words_and_offers_another_try_where_that_makes_sens
     expect(page.locator("#again")).to_be_visible(visible=again)
 
 
+def test_a_code_of_tomorrow_is_told_in_the_apis_words(backend: Backend, page_url: str, visit: Open):
+    task_id = backend.create()
+    backend.store.end_task(
+        backend.claim(task_id), Outcome.of({}, "agent_failed", "In the agent's words.")
+    )
+    page = visit(page_url)
+
+    def with_a_new_code(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, json=answer.json() | {"error_code": "of_tomorrow"})
+
+    page.route(f"{backend.url}/tasks/{task_id}", with_a_new_code)
+    page.evaluate("id => { location.hash = `#/tasks/${id}` }", task_id)
+
+    expect(page.locator("#failure-title")).to_have_text("This task failed.")
+    expect(page.locator("#failure-text")).to_have_text("In the agent's words.")
+    expect(page.locator("#again")).to_be_visible()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_axe_finds_no_violation_while_a_task_is_cancelled(
-    backend: Backend, contract: Contract, open_task: Any, scheme: str, width: int
+    backend: Backend, open_task: Any, scheme: str, width: int
 ):
     task_id = backend.create()
-    backend.claim(task_id)
+    claim = backend.claim(task_id)
     size = {"width": width, "height": 800}
     page = open_task(task_id, color_scheme=scheme, viewport=size, reduced_motion="reduce")
     page.get_by_role("button", name="Cancel task").click()
@@ -276,6 +223,6 @@ def test_axe_finds_no_violation_while_a_task_is_cancelled(
     page.get_by_role("button", name="Cancel the task").click()
     expect(page.locator("#status")).to_have_text("Cancelling")
     no_violation(page)
-    contract.end(task_id, STOPPED)
+    backend.store.end_task(claim, Outcome.of({}).cancelled(STOPPED))
     expect(page.locator("#status")).to_have_text("Cancelled")
     no_violation(page)
