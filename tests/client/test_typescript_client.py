@@ -217,6 +217,19 @@ def _check(stack: Deployment, said: Any) -> None:
     assert unknown[:3] == [True, 404, "task_not_found"]
     assert refused[3].endswith("."), "a sentence for a person"
     assert said["unasked"] == "enough"
+    ended = said["ended"]
+    assert ended["cancelled"]["status"] == "processing"
+    assert ended["cancelled"]["cancel_requested_at"] == ended["last"]["cancel_requested_at"]
+    assert (ended["last"]["status"], ended["last"]["error_code"]) == ("error", "cancelled")
+    assert ended["again"] == ended["last"]
+    assert [ended["id"], "error"] in ended["found"]
+    assert {status for _, status in ended["found"]} <= {"error", "pending"}
+    assert ended["codes"] == [
+        "task_ended",
+        "task_not_final",
+        *["task_not_found"] * 3,
+        "task_deleted",
+    ]
 
 
 def test_a_lost_answer_is_asked_for_again_with_the_same_key(api: Script, run: Run):

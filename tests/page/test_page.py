@@ -84,9 +84,17 @@ def test_the_gateways_headers_that_the_other_tests_use_are_those_of_the_real_one
     origin = {"Origin": "http://127.0.0.1:1"}
     asks = {"Access-Control-Request-Method": "POST"}
     task_id = stack.run(PROMPT)["id"]
+    stalled = stack.create("Find me a painter [agent: stall 60]")
+    cancel = f"/tasks/{stalled}/cancel"
+    stack.api.request("POST", cancel)
+    stack.finish(stalled)
     known = {"If-None-Match": stack.api.request("GET", f"/tasks/{task_id}").headers["ETag"]}
     answers = {
         "POST 202": stack.api.request("POST", "/tasks", {"description": PROMPT}, origin),
+        "POST 200": stack.api.request("POST", cancel, headers=origin),
+        "POST 409": stack.api.request("POST", f"/tasks/{task_id}/cancel", headers=origin),
+        "DELETE 204": stack.api.request("DELETE", f"/tasks/{stalled}", headers=origin),
+        "DELETE 404": stack.api.request("DELETE", f"/tasks/{stalled}", headers=origin),
         "POST 400": stack.api.request("POST", "/tasks", {"description": " "}, origin),
         "GET 200": stack.api.request("GET", f"/tasks/{task_id}", headers=origin),
         "GET 304": stack.api.request("GET", f"/tasks/{task_id}", headers=origin | known),
