@@ -431,9 +431,11 @@ class TaskStore:
         An answer kept in chunks is not read yet: ``with_answer`` does that.
         """
         task = self.find_task(task_id)
-        if task["owner"] != owner:
+        if task["owner"] == owner:
+            task = self._repaired(task)
+        if task.get("owner") != owner:  # no longer, if it was deleted meanwhile
             raise TaskNotFound(task_id)
-        return self._repaired(task)
+        return task
 
     def with_answer(self, task: Task) -> Task:
         """Reads the answer of a task that keeps it in chunks; raises TaskNotFound if it is gone."""

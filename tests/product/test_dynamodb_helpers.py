@@ -923,6 +923,17 @@ class TestExpiry:
         assert task["vendors"] == ANSWER["vendors"]
         assert "agent_response" not in task
 
+    @pytest.mark.parametrize("operation", ["get_task", "cancel_task", "delete_task"])
+    def test_a_task_that_is_ended_and_deleted_in_between_is_not_found(
+        self, store: TaskStore, clock: Clock, network: Network, operation: str
+    ):
+        create(store)
+        clock.now += 961
+        other = TaskStore(network.client, store.table_name, clock=clock)
+        network.plan("update_item", after(lambda: other.delete_task("task-1", PUBLIC_OWNER)))
+        with pytest.raises(TaskNotFound):
+            getattr(store, operation)("task-1", PUBLIC_OWNER)
+
     def test_a_task_that_is_claimed_in_between_is_not_expired(
         self, store: TaskStore, clock: Clock, network: Network
     ):
