@@ -276,14 +276,14 @@ def test_location_and_link_lead_from_any_url_to_the_task_and_the_next_page(
     """Whatever stands before the path: a stage, a custom domain's mapping, a local gateway."""
     parts = urlsplit(url)
     path = "/tasks/" if parts.path.endswith("/") else "/tasks"
-    common: dict[str, Any] = {
+    shapes: dict[str, dict[str, Any]] = {
         "2.0": {"rawPath": parts.path, "routeKey": "ANY /tasks", "requestContext": {"http": {}}},
         "1.0": {"path": parts.path, "resource": "/tasks", "requestContext": {}},
         "bare": {"path": path},
-    }[shape]
+    }
 
     def ask(method: str, **event: Any) -> dict[str, Any]:
-        event |= common | {"httpMethod": method}
+        event |= shapes[shape] | {"httpMethod": method}
         if shape == "2.0":
             event["requestContext"] = {"http": {"method": method}}
         response = lambda_function.lambda_handler(event, None)

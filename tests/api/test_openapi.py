@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from openapi_spec_validator import validate
 
 import http_events
@@ -41,6 +43,19 @@ CONTEXT = None
 SCHEMATHESIS_CONFIG = Path(__file__).with_name("schemathesis.toml")
 TOKEN = "the-agents-token"
 JWT = {"jwt": {"claims": {"sub": "alice"}}}
+
+
+TEXT = st.text(st.characters(), max_size=20)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=8,
+)
+ANSWER_KEYS = (
+    "response result output message error error_type vendors quotes emails emails_sent "
+    "structured_output role content data accepted"
+).split()
+ANSWERS = JSON | st.dictionaries(st.sampled_from(ANSWER_KEYS), JSON, max_size=5)
 
 
 class FakeLambda:
@@ -223,6 +238,40 @@ def test_a_task_is_described_at_every_moment_of_its_life(api: Api):
     assert json.loads(shown["body"])["error_code"] == "cancelled"
 
 
+@given(
+    st.fixed_dictionaries(
+        {"report_id": st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1)},
+        optional={"messages": st.lists(st.text()) | JSON, "answer": ANSWERS, "error": JSON},
+    )
+    | JSON
+)
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_no_report_whatsoever_is_answered_otherwise_than_described(api: Api, body: Any):
+    """And its task is described afterwards, whatever has become of it."""
+    task_id = f"task-{uuid.uuid4()}"
+    api.store.create_task(task_id, "Find me a painter")
+    digest = hashlib.sha256(TOKEN.encode()).hexdigest()
+    claim = api.store.claim_task(task_id, "claim", 2_000_000_000, report_hash=digest)
+    api.store.accept_task(claim)
+
+    path, token = f"/tasks/{task_id}/reports", {"authorization": f"Bearer {TOKEN}"}
+    first = api("POST", path, json.dumps(body), token)
+    again = api("POST", path, json.dumps(body), token)
+
+    assert first["statusCode"] in {200, 400}
+    assert (again["statusCode"], again["body"]) == (first["statusCode"], first["body"])
+    task = json.loads(api("GET", f"/tasks/{task_id}")["body"])
+    if first["statusCode"] == 400:
+        assert task["status"] == "processing", "the task lives on"
+    else:
+        assert task["status"] == json.loads(first["body"])["status"]
+    api("GET", "/tasks", query={"limit": "1"})
+
+
 def test_the_two_tasks_of_the_document_have_the_fields_that_the_function_shows():
     shown = {*PUBLIC_FIELDS, *PUBLIC_FIELDS_ONCE_KNOWN}
     listed = shown & {*LISTED_ATTRIBUTES}
@@ -299,6 +348,34 @@ def test_the_judge_refuses_what_is_not_described(
 
     with pytest.raises(ContractBroken, match=reason):
         validate_response("POST", "/tasks", status, given, "" if body is None else json.dumps(body))
+
+
+@pytest.mark.parametrize(
+    "change, reason",
+    [
+        ({"error_code": None}, "has no error_code"),
+        ({"error_code": "tired"}, "error_code"),
+        ({"status": "completed"}, "error_message"),
+        ({"claim": "secret"}, "not described"),
+        ({"cancel_requested_at": "just now"}, "cancel_requested_at"),
+    ],
+)
+def test_the_judge_refuses_a_failed_task_that_is_not_as_described(
+    change: dict[str, Any], reason: str
+):
+    content = document()["paths"]["/tasks/{id}"]["get"]["responses"]["200"]["content"]
+    task = content["application/json"]["examples"]["error"]["value"]
+    headers = {
+        "Content-Type": "application/json",
+        "Cache-Control": "private, no-cache",
+        "ETag": '"1"',
+    }
+    validate_response("GET", "/tasks/abc", 200, headers, json.dumps(task))
+
+    changed = {name: value for name, value in (task | change).items() if value is not None}
+
+    with pytest.raises(ContractBroken, match=reason):
+        validate_response("GET", "/tasks/abc", 200, headers, json.dumps(changed))
 
 
 @pytest.mark.e2e

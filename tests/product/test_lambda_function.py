@@ -1138,18 +1138,31 @@ def requests(draw: st.DrawFn) -> Any:
     return {
         "version": "2.0",
         "rawPath": draw(
-            st.sampled_from(["/tasks", "/tasks/", "/prod/tasks"]) | ANY_TEXT.map("/tasks/{}".format)
+            st.sampled_from(["/tasks", "/tasks/", "/prod/tasks"])
+            | st.builds(
+                "/tasks/{}{}".format, ANY_TEXT, st.sampled_from(["", "/cancel", "/reports", "/x"])
+            )
         ),
         "headers": draw(
             st.fixed_dictionaries(
-                {}, optional={"idempotency-key": ANY_TEXT, "if-none-match": ANY_TEXT}
+                {},
+                optional={
+                    "idempotency-key": ANY_TEXT,
+                    "if-none-match": ANY_TEXT,
+                    "authorization": ANY_TEXT,
+                },
             )
         ),
         "queryStringParameters": draw(
-            st.none() | st.fixed_dictionaries({}, optional={"limit": ANY_TEXT, "cursor": ANY_TEXT})
+            st.none()
+            | st.fixed_dictionaries(
+                {}, optional={"limit": ANY_TEXT, "cursor": ANY_TEXT, "status": ANY_TEXT}
+            )
         ),
         "requestContext": {
-            "http": {"method": draw(st.sampled_from(["GET", "POST", "OPTIONS", "PATCH"]))},
+            "http": {
+                "method": draw(st.sampled_from(["GET", "POST", "DELETE", "OPTIONS", "PATCH"]))
+            },
             "stage": draw(st.sampled_from(["$default", "prod"])),
         },
         "body": body,
