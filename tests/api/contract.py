@@ -141,10 +141,10 @@ def _response_pointer(method: str, path: str, status: int) -> str | None:
 
 
 def _template(path: str) -> str:
-    match path.removesuffix("/").split("/"):
+    match path.rstrip("/").split("/"):
         case ["", "tasks"]:
             return "/tasks"
-        case ["", "tasks", str(task_id), *rest] if task_id:
+        case ["", "tasks", _, *rest]:
             return "/".join(["/tasks/{id}", *rest])
     return ""
 

@@ -17,6 +17,7 @@ export interface paths {
          *     Go on until there is no `Link`.
          *     `agent_response` is left out, and for a task with a very large answer `vendors` and `quotes` are empty: `GET /tasks/{id}` has them.
          *     A task that was created a moment ago may not be listed yet.
+         *     A query parameter that does not stand here is a 400, since a misspelt one would list the wrong tasks. Operations without parameters ignore a query.
          */
         get: operations["listTasks"];
         put?: never;
