@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, Route, expect
 
+from local.page_server import serve_page
 from tasks import Outcome
+from tests.conftest import Deployment
 from tests.page.conftest import Backend, Open, no_violation, tab_to
 
 pytestmark = pytest.mark.e2e
@@ -27,6 +29,37 @@ def open_task(backend: Backend, page_url: str, visit: Open) -> Any:
         return page
 
     return open_task
+
+
+@pytest.mark.parametrize("behaviour", ["stall 60", "report 60"])
+def test_on_the_real_stack_an_agent_is_stopped_and_its_task_deleted(
+    stack: Deployment, visit: Open, behaviour: str
+):
+    with serve_page(stack.api.url) as page_url:
+        page = visit(page_url)
+        words = f"Find me a roofer in Boise [agent: {behaviour}]"
+        page.get_by_label("What do you need done?").fill(words)
+        page.get_by_role("button", name="Find vendors").click()
+        expect(page.locator("#timeline li")).to_have_count(3)
+        task_id = page.url.rpartition("#/tasks/")[2]
+        page.get_by_role("button", name="Cancel task").click()
+        page.get_by_role("button", name="Cancel the task").click()
+
+        expect(page.locator("#status")).to_have_text("Cancelled")
+        expect(page.locator("#failure")).to_contain_text("Vendors may already have been contacted.")
+        task = stack.task(task_id)
+        assert (task["status"], task["error_code"]) == ("error", "cancelled")
+        expect(page.locator("#tasks a[aria-current=true] .status")).to_have_text("Cancelled")
+
+        page.get_by_role("button", name="Delete task").click()
+        page.get_by_role("button", name="Delete the task").click()
+
+        expect(page.locator("#nothing")).to_have_text("The task is deleted.")
+        expect(page.locator(f"#tasks [data-id='{task_id}']")).to_have_count(0)
+        assert stack.api.request("GET", f"/tasks/{task_id}").status == 404
+        with page.expect_response(lambda answer: "/tasks?" in answer.url) as listed:
+            page.reload()
+        assert task_id not in [one["id"] for one in listed.value.json()]
 
 
 def test_a_waiting_task_is_cancelled_at_once_after_one_question(backend: Backend, open_task: Any):
