@@ -54,9 +54,8 @@ async function cancelAndDelete(valro, completed) {
     page = await valro.listTasks({ page: page.next });
   }
   await valro.deleteTask(id);
-  for (const call of [valro.getTask(id), valro.cancelTask(id), valro.deleteTask(id)]) {
-    codes.push(await codeOf(call));
-  }
+  const calls = [valro.getTask(id), valro.cancelTask(id), valro.deleteTask(id)];
+  codes.push(...await Promise.all(calls.map(codeOf)));
   codes.push(await codeOf(valro.createTask(description, { idempotencyKey })));
   return { id, cancelled, last, again, found, codes };
 }
