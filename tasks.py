@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -180,11 +179,12 @@ class Outcome:
         parts, cut = fit_answer({name: answer[name] for name in ANSWER_PARTS if name in answer})
         return cls(parts, answer.get("emails_sent", 0), cut, error_code, error_message)
 
-    def shorter(self) -> Self | None:
-        """The same with half as much of the answer; None if next to nothing is left to cut."""
+    def shorter(self) -> Outcome:
+        """The same with half as much of the answer; without any if next to nothing is left."""
         size = _sizes(self.parts)[0]
         if size < MIN_ANSWER_BYTES:
-            return None
+            message = f"The agent's answer cannot be kept. {MAY_HAVE_ACTED}"
+            return Outcome(error_code=ANSWER_TOO_LARGE, error_message=message)
         parts, cut = fit_answer(self.parts, size // 2)
         return replace(self, parts=parts, cut=self.cut + cut)
 
@@ -218,11 +218,13 @@ def overdue_as(task: Mapping[str, Any], now: str) -> str:
     A task of other people's making may lack anything: its deadline follows from its creation.
     """
     status, requested = task.get("status"), task.get("cancel_requested_at")
-    usual = PENDING_SECONDS + (MAX_FUNCTION_SECONDS if status == "processing" else 0)
-    deadline = task.get("deadline") or _later(str(task.get("created_at")), usual)
     if status not in ("pending", "processing"):
         return ""
-    if requested and now > min(_later(requested, CANCEL_SECONDS), deadline):
+    deadline = task.get("deadline")
+    if not isinstance(deadline, str):
+        usual = PENDING_SECONDS + (MAX_FUNCTION_SECONDS if status == "processing" else 0)
+        deadline = _later(str(task.get("created_at")), usual)
+    if requested and now > min(_later(str(requested), CANCEL_SECONDS), deadline):
         return CANCELLED
     if now <= deadline:
         return ""
@@ -278,21 +280,20 @@ def _later(ts: str, seconds: int) -> str:
 
 
 def _longest_fitting(value: Any, stored: int, sent: int) -> Any:
-    """The longest beginning of a text or a list whose content fits into both sizes."""
-    if isinstance(value, str):
+    """The longest beginning of a text or a list whose content fits into both sizes.
 
-        def is_over(length: int) -> bool:
-            stored_size, sent_size = _content_sizes(value[:length])
-            return stored_size > stored or sent_size > sent
-
-        lengths = range(1, min(len(value), MAX_ANSWER_BYTES) + 1)
-        return value[: bisect_left(lengths, 1, key=is_over)]
-    for count, element in enumerate(value):  # a huge list costs no more than what is kept of it
-        stored_size, sent_size = _content_sizes([element])
-        if stored_size > stored or sent_size > sent:
-            return value[:count]
-        stored, sent = stored - stored_size - COMMA_BYTES, sent - sent_size - COMMA_BYTES
-    return value
+    Each time half of what is in doubt is measured, so all of it costs about one look at the value.
+    """
+    kept, most = 0, min(len(value), stored)
+    while kept < most:
+        middle = (kept + most + 1) // 2
+        stored_size, sent_size = _content_sizes(value[kept:middle])
+        comma = COMMA_BYTES if kept and isinstance(value, list) else 0
+        if stored_size + comma > stored or sent_size + comma > sent:
+            most = middle - 1
+        else:
+            kept, stored, sent = middle, stored - stored_size - comma, sent - sent_size - comma
+    return value[:kept]
 
 
 def _content_sizes(part: Any) -> tuple[int, int]:

@@ -62,7 +62,6 @@ from dynamodb_helpers import (
 )
 from dynamodb_items import is_refused_for_good
 from tasks import (
-    ANSWER_TOO_LARGE,
     CANCELLED,
     FINAL_STATUSES,
     MAY_HAVE_ACTED,
@@ -358,13 +357,9 @@ class TaskRun:
             except Exception as failure:
                 if is_refused_for_good(failure) and outcome.parts:
                     # What AWS counts is larger than what is counted here.
-                    shorter = outcome.shorter()
-                    if shorter is None:
+                    outcome = outcome.shorter()
+                    if not outcome.parts:
                         self._log("answer could not be written", kept)
-                    outcome = shorter or Outcome(
-                        error_code=ANSWER_TOO_LARGE,
-                        error_message=f"The agent's answer cannot be kept. {MAY_HAVE_ACTED}",
-                    )
                     continue
                 if not is_logged:
                     self._log("answer could not be written", kept)
