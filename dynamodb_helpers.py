@@ -37,7 +37,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -46,7 +46,6 @@ from aws_lambda import aws_client, log
 from dynamodb_items import (
     DEFAULT_TABLE_NAME,
     IS_AS_READ,
-    IS_AS_READ_WITHOUT_DEADLINE,
     IS_CLAIMABLE,
     IS_LAST_CANCELLED,
     IS_LAST_REPORT,
@@ -61,6 +60,7 @@ from dynamodb_items import (
     chunk_id,
     decode_cursor,
     from_item,
+    is_refused_for_good,
     kept_answer,
     names_in,
     read_answers_fast,
@@ -70,7 +70,6 @@ from dynamodb_items import (
 )
 from dynamodb_pages import LISTED_ATTRIBUTES, Page, StoreBusy, batch_get, owner_page
 from tasks import (
-    AGENT_TIMEOUT,
     CANCELLED,
     CANCELLED_UNSTARTED,
     DEADLINE_MARGIN_SECONDS,
@@ -80,7 +79,6 @@ from tasks import (
     MAX_ERROR_CHARACTERS,
     MAX_FUNCTION_SECONDS,
     MAX_REPORTING_SECONDS,
-    MAY_HAVE_ACTED,
     PENDING_SECONDS,
     PUBLIC_OWNER,
     REPORT_SILENCE_SECONDS,
@@ -88,6 +86,7 @@ from tasks import (
     Answer,
     Event,
     Outcome,
+    Report,
     Task,
     Timeline,
     clean_description,
@@ -100,7 +99,6 @@ from tasks import (
 
 ALL_NEW = {"ReturnValues": "ALL_NEW"}
 REPORT_ATTEMPTS = 5
-REPORT_IDS = 32  # by so many an agent may be late with a repetition
 
 
 class StoreError(Exception):
@@ -151,15 +149,6 @@ class Claim:
     token: str
     timeline: Timeline
     is_fresh: bool = True
-
-
-@dataclass
-class Report:
-    """What an agent reports at once; an ``outcome`` is the task's end."""
-
-    id: str
-    messages: Sequence[str] = ()
-    outcome: Outcome | None = None
 
 
 class TaskStore:
@@ -262,8 +251,7 @@ class TaskStore:
         task, is_written = self._write(task_id, update | ALL_NEW)
         if not is_written and (task.get("claim") != token or task["status"] != "processing"):
             raise TaskNotClaimable(task)
-        timeline = Timeline(task["event_seq"], task["updated_at"])
-        return Claim(task, token, timeline, is_fresh=is_written)
+        return Claim(task, token, Timeline.of(task), is_fresh=is_written)
 
     def confirm_claim(self, claim: Claim) -> None:
         """Makes sure that the task still waits for its agent; raises ClaimLost or CancelRequested."""
@@ -283,9 +271,7 @@ class TaskStore:
             "report_ids": [],
             "report_until": timestamp(epoch(claim.task["updated_at"]) + MAX_REPORTING_SECONDS),
             "deadline": timestamp(now + REPORT_SILENCE_SECONDS),
-            "noted": claim.timeline.noted,
-            "noted_bytes": claim.timeline.noted_bytes,
-        }
+        } | claim.timeline.counters()
         self._append(claim, attributes, condition=IS_MINE_TO_ACCEPT)
 
     def end_task(self, claim: Claim, outcome: Outcome) -> None:
@@ -340,48 +326,38 @@ class TaskStore:
         """
         for _ in range(REPORT_ATTEMPTS):
             now = self.clock()
-            over = overdue_as(task, timestamp(now))
-            # An agent that was silent for too long may go on if nobody has looked meanwhile.
-            if over == AGENT_TIMEOUT or (over == CANCELLED and not report.outcome):
+            if report.finds_over(task, timestamp(now)):
                 task = self._repaired(task)
             if task["status"] == DELETED:
                 raise TaskNotFound(task["id"])
-            if task["status"] in FINAL_STATUSES:
+            if task["status"] in FINAL_STATUSES or report.id in task.get("report_ids", ()):
                 return task
             if "last_report" not in task:
                 raise NotAccepted(task["id"])
-            if report.id in task["report_ids"]:
-                return task
-            timeline = Timeline(
-                task["event_seq"], task["updated_at"], task["noted"], task["noted_bytes"]
+            attributes, timeline, outcome = report.taken(task, now)
+            attributes["last_report"] = mark = uuid.uuid4().hex
+            ending, last, chunks = (
+                self._ending(task, timeline, outcome) if outcome else ({}, [], [])
             )
-            for message in report.messages:
-                timeline.note(timestamp(now), message)
-            mark = uuid.uuid4().hex
-            attributes = {
-                "last_report": mark,
-                "report_ids": [*task["report_ids"], report.id][-REPORT_IDS:],
-                "deadline": min(timestamp(now + REPORT_SILENCE_SECONDS), task["report_until"]),
-                "noted": timeline.noted,
-                "noted_bytes": timeline.noted_bytes,
-            }
-            is_cancelled = "cancel_requested_at" in task
-            events, chunks = timeline.unwritten, list[dict[str, Any]]()
-            if outcome := report.outcome:
-                outcome = outcome.cancelled(MAY_HAVE_ACTED) if is_cancelled else outcome
-                ending, last_events, chunks = self._ending(task, timeline, outcome)
-                attributes, events = attributes | ending, events + last_events
-            condition = IS_LAST_CANCELLED if is_cancelled else IS_LAST_REPORT
+            condition = IS_LAST_CANCELLED if "cancel_requested_at" in task else IS_LAST_REPORT
             values = {
                 "processing": "processing",
                 "last_as_read": task["last_report"],
                 "deadline_as_read": task["deadline"],
             }
-            update = update_request(attributes, events, condition, values)
-            found, is_written = self._write(task["id"], update, chunks)
-            if is_written or found.get("last_report") == mark:
-                return task | attributes
+            lines = timeline.unwritten + last
+            update = update_request(attributes | ending, lines, condition, values)
+            try:
+                found, is_written = self._write(task["id"], update, chunks)
+            except ClientError as error:
+                if not (outcome and outcome.parts and is_refused_for_good(error)):
+                    raise
+                return self.report(task, replace(report, outcome=outcome.shorter()))
+            if is_written:
+                return task | attributes | ending
             task = found
+            if task.get("last_report") == mark:
+                return task
         raise StoreBusy(f"{REPORT_ATTEMPTS} reports at once")
 
     def delete_task(self, task_id: str, owner: str) -> None:
@@ -575,21 +551,29 @@ class TaskStore:
             return task
         attributes = {"status": "error", "error_code": code, "error_message": EXPIRED[code]}
         # A reader's clock may be behind the worker's; the timeline must not run backwards.
-        events = [make_event(max(now, task.get("updated_at", "")), EXPIRED[code], "error")]
-        values, condition = {"as_read": task["status"]}, IS_AS_READ_WITHOUT_DEADLINE
-        if "deadline" in task:
+        events = [make_event(max(now, str(task.get("updated_at", ""))), EXPIRED[code], "error")]
+        values, condition = {"as_read": task["status"]}, IS_STILL
+        if isinstance(task.get("deadline"), str):
             values["deadline_as_read"], condition = task["deadline"], IS_AS_READ
         # Without the claim, a worker that comes back late sees that the end was not its own.
         update = update_request(attributes, events, condition, values, remove="claim")
         try:
-            repaired, is_written = self._write(task["id"], update | ALL_NEW)
+            found, is_written = self._write(task["id"], update | ALL_NEW)
         except TaskNotFound:
             return {"id": task["id"], "status": DELETED}
+        except ClientError as error:
+            if not is_refused_for_good(error):
+                raise
+            # Its timeline takes no line, so no worker can have it either.
+            log("ERROR", "task not repaired", task_id=task["id"], detail=repr(error))
+            return task | attributes
         if is_written:
             fields = {"task_id": task["id"], "was": task["status"], "error_code": code}
             log("WARNING", "task expired", outcome="expired", **fields)
-            self.on_expired(repaired)
-        return repaired
+            self.on_expired(found)
+        elif found.get("deadline") != task.get("deadline"):
+            return self._repaired(found)
+        return found
 
     def _shown(self, task: Task) -> Task:
         """A task of a list, repaired if it can be: one that cannot must not cost the others."""

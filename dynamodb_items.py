@@ -85,7 +85,6 @@ IS_PENDING = "#status = :pending"
 IS_RUNNING_ON = "#status = :processing AND attribute_not_exists(#cancel_requested_at)"
 # What was judged overdue is still what is there.
 IS_AS_READ = "#status = :as_read AND #deadline = :deadline_as_read"
-IS_AS_READ_WITHOUT_DEADLINE = "#status = :as_read AND attribute_not_exists(#deadline)"
 IS_STILL = "#status = :as_read"
 
 UNREAD = "Unread"
@@ -191,11 +190,14 @@ def _typed(value: Any) -> dict[str, Any]:
 def from_item(item: dict[str, Any], *, as_text: bool = False) -> Task:
     """An item as a task. Items made before owners, and vendors kept as native lists, are read too.
 
-    A tombstone has no owner. What of vendors and quotes is no list is left out. ``as_text``: hands
-    their JSON on as it is, where a checksum says that nobody has changed it.
+    A tombstone has no owner. What has no status looks as if it waited. What of vendors and quotes is
+    no list is left out. ``as_text``: hands their JSON on as it is, where a checksum says that nobody
+    has changed it.
     """
     task = {name: _plain(value) for name, value in item.items()}
-    if task.get("status") != DELETED:
+    if not isinstance(task.get("status"), str):
+        task["status"] = "pending"
+    if task["status"] != DELETED:
         task.setdefault("owner", PUBLIC_OWNER)
     is_ours = as_text and "lists_crc" in task and task["lists_crc"] == _lists_crc(task)
     for name in ("vendors", "quotes"):
@@ -213,7 +215,9 @@ def _lists_crc(task: Mapping[str, Any]) -> int:
 
 def _json_or_none(text: str) -> Any:
     try:
-        return json.loads(text)
+        value = json.loads(text)
+        json.dumps(value, allow_nan=False)  # Python reads NaN, which no browser does
+        return value
     except (ValueError, RecursionError):
         return None
 

@@ -46,7 +46,6 @@ from urllib3.exceptions import HTTPError
 from aws_lambda import aws_client, log, log_in_parts, prepare
 from dynamodb_helpers import (
     NotAccepted,
-    Report,
     TaskNotFinal,
     TaskNotFound,
     TaskStore,
@@ -76,6 +75,7 @@ from tasks import (
     STATUSES,
     InvalidDescription,
     Outcome,
+    Report,
     Task,
     clean_description,
     dumps,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Self, TypeGuard
@@ -28,6 +28,7 @@ PENDING_SECONDS = MAXIMUM_EVENT_AGE_SECONDS + DEADLINE_MARGIN_SECONDS
 # AgentCore's sessions live for 8 hours.
 REPORT_SILENCE_SECONDS = 600
 MAX_REPORTING_SECONDS = 8 * 3_600 + 600
+REPORT_IDS = 32  # by so many an agent may be late with a repetition
 # How long a cancelled worker has for writing so itself.
 CANCEL_SECONDS = 60
 
@@ -136,6 +137,16 @@ class Timeline:
     noted_bytes: int = 0
     unwritten: list[Event] = field(default_factory=list)
 
+    @classmethod
+    def of(cls, task: Task) -> Self:
+        """The timeline of a task as it was read."""
+        noted, size = task.get("noted", 0), task.get("noted_bytes", 0)
+        return cls(task["event_seq"], task["updated_at"], noted, size)
+
+    def counters(self) -> dict[str, int]:
+        """What the task keeps, so that whoever goes on counts on."""
+        return {"noted": self.noted, "noted_bytes": self.noted_bytes}
+
     def line(self, ts: str, message: str, kind: str = "info") -> Event:
         """Makes the timeline's next line; a clock that was set back does not turn it round."""
         self.last_ts = max(ts, self.last_ts)
@@ -210,6 +221,39 @@ class Outcome:
         prefix = "Agent error: " if self.error_code not in ("", CANCELLED) else ""
         last = (f"{prefix}{self.message()}", "error" if self.error_code else "success")
         return [(cut, "info"), last] if self.cut else [last]
+
+
+@dataclass
+class Report:
+    """What an agent reports at once; an ``outcome`` is the task's end."""
+
+    id: str
+    messages: Sequence[str] = ()
+    outcome: Outcome | None = None
+
+    def finds_over(self, task: Task, now: str) -> bool:
+        """Whether the task is over for it.
+
+        A silence that nobody has seen is forgiven, and what a cancelled agent had answered is kept.
+        """
+        code = overdue_as(task, now)
+        if code == AGENT_LOST:
+            return now > task["report_until"]
+        return bool(code) and not (code == CANCELLED and self.outcome)
+
+    def taken(self, task: Task, now: float) -> tuple[dict[str, Any], Timeline, Outcome | None]:
+        """What the task keeps of it, its timeline then, and how it ends by it, if it does."""
+        timeline = Timeline.of(task)
+        for message in self.messages:
+            timeline.note(timestamp(now), message)
+        attributes = {
+            "report_ids": [*task["report_ids"], self.id][-REPORT_IDS:],
+            "deadline": min(timestamp(now + REPORT_SILENCE_SECONDS), task["report_until"]),
+        } | timeline.counters()
+        outcome = self.outcome
+        if outcome and "cancel_requested_at" in task:
+            outcome = outcome.cancelled(MAY_HAVE_ACTED)
+        return attributes, timeline, outcome
 
 
 def overdue_as(task: Mapping[str, Any], now: str) -> str:

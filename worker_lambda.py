@@ -53,7 +53,6 @@ from dynamodb_helpers import (
     CancelRequested,
     Claim,
     ClaimLost,
-    Report,
     StoreError,
     TaskNotClaimable,
     TaskNotFound,
@@ -68,6 +67,7 @@ from tasks import (
     NOT_CONFIGURED,
     InvalidDescription,
     Outcome,
+    Report,
     clean_description,
     is_task_id,
     timestamp,
@@ -330,14 +330,13 @@ class TaskRun:
         answer = said if isinstance(said, Answer) else said.partial
         kept = self._hide(answer.kept() if answer else {})
         error = said if isinstance(said, AgentError) else None
-        is_logged = False
+        what = "answer, in case it cannot be written"
+        log_answer = functools.cache(functools.partial(self._log, what, kept or said.raw))
 
         def log_first() -> None:
-            nonlocal is_logged
-            if not is_logged and self.time_left() < 2 * WRITE_SECONDS + LOG_SECONDS:
-                # Once Lambda has cut a try off it is too late for the log.
-                self._log("answer, in case there is no time to write it", kept or said.raw)
-                is_logged = True
+            # Once Lambda has cut a try off it is too late for the log.
+            if self.time_left() < 2 * WRITE_SECONDS + LOG_SECONDS:
+                log_answer()
 
         log_first()  # fitting takes its time too
         outcome = Outcome.of(
@@ -359,10 +358,9 @@ class TaskRun:
                     # What AWS counts is larger than what is counted here.
                     outcome = outcome.shorter()
                     if not outcome.parts:
-                        self._log("answer could not be written", kept)
+                        log_answer()
                     continue
-                if not is_logged:
-                    self._log("answer could not be written", kept)
+                log_answer()
                 self._outcome("lost", f"not written: {outcome.message()}")
                 raise
             else:

@@ -617,7 +617,7 @@ def test_an_outcome_that_is_never_written_is_in_the_log_and_the_task_ends(
 
     assert outcomes == ["lost", "not_claimed"]
     assert stack.task(task_id)["status"] == "processing"
-    lines = stack.logged("valro-worker", task_id, "answer could not be written")
+    lines = stack.logged("valro-worker", task_id, "answer, in case it cannot be written")
     parts = [json.loads(line[line.index("{") :]) for line in lines]
     answer = json.loads("".join(part["text"] for part in parts))
     assert answer["agent_response"] == build_answer(PROMPT)["response"]

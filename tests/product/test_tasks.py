@@ -1,6 +1,7 @@
 """What a task is, without its store: when it is over, its timeline's limits, its ends, what fits."""
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -161,7 +162,7 @@ class TestOutcome:
             sizes.append(size)
             outcome = outcome.shorter()
         assert sizes[0] == len(dumps(whole))
-        assert all(after <= before // 2 for before, after in zip(sizes, sizes[1:], strict=False))
+        assert all(after <= before // 2 for before, after in pairwise(sizes))
         assert sizes[-1] < MIN_ANSWER_BYTES
 
     def test_when_next_to_nothing_is_left_to_cut_the_task_ends_without_its_answer(self):
@@ -237,7 +238,7 @@ class TestFitting:
         assert len(dumps(fitted).encode()) <= 100_000
         assert len(json.dumps(dumps(fitted))) <= 160_000
 
-    @pytest.mark.parametrize("part", [["é" * n for n in range(60)], "é\"\n\x7f🏡" * 40, [[]] * 50])
+    @pytest.mark.parametrize("part", [["é" * n for n in range(60)], 'é"\n\x7f🏡' * 40, [[]] * 50])
     def test_not_one_more_would_have_fitted(self, part: Any):
         """At every size that there could be."""
         name = "agent_response" if isinstance(part, str) else "vendors"

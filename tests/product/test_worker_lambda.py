@@ -927,7 +927,7 @@ def test_an_answer_that_cannot_be_written_is_in_the_log_and_the_function_raises(
         worker.deliver(event)
     assert 585 <= worker.time.now - NOW < 600  # a try takes 9 s, a wait 5 s, the log 1 s
     assert len(worker.client.writes) > 10
-    parts = log.said("answer, in case there is no time to write it")
+    parts = log.said("answer, in case it cannot be written")
     assert [(one["part"], one["parts"]) for one in parts] == [
         (number, len(parts)) for number in range(1, len(parts) + 1)
     ]
@@ -977,7 +977,7 @@ def test_an_answer_that_dynamodb_will_never_take_is_logged_and_the_task_ends_at_
     )
     assert task["error_code"] == "answer_too_large"
     assert "agent_response" not in task
-    assert ANSWER.agent_response in log.said("answer could not be written")[0]["text"]
+    assert ANSWER.agent_response in log.said("answer, in case it cannot be written")[0]["text"]
     assert log.outcomes == ["error"]
 
 
