@@ -564,16 +564,17 @@ class TaskStore:
         except ClientError as error:
             if not is_refused_for_good(error):
                 raise
-            # Its timeline takes no line, so no worker can have it either.
-            log("ERROR", "task not repaired", task_id=task["id"], detail=repr(error))
-            return task | attributes
+            found, is_written = task, False  # a timeline that takes no line
         if is_written:
             fields = {"task_id": task["id"], "was": task["status"], "error_code": code}
             log("WARNING", "task expired", outcome="expired", **fields)
             self.on_expired(found)
-        elif found.get("deadline") != task.get("deadline"):
+            return found
+        if (found["status"], found.get("deadline")) != (task["status"], task.get("deadline")):
             return self._repaired(found)
-        return found
+        # No write can end it as it is, nor can any worker have it.
+        log("ERROR", "task not repaired", task_id=task["id"])
+        return task | attributes
 
     def _shown(self, task: Task) -> Task:
         """A task of a list, repaired if it can be: one that cannot must not cost the others."""

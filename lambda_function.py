@@ -278,7 +278,8 @@ def post_report(request: Request, task_id: str) -> Response:
         is_right = hmac.compare_digest(digest, str(task.get("report_hash", "")))
         if scheme.lower() != "bearer" or not is_right:
             raise HttpError(401, "invalid_token", "This token is not the task's.")
-        report = read_report(request, token.strip())
+        report = read_report(request, token.strip(), task_id)
+        is_new = report.id not in task.get("report_ids", ())
         task = tasks().report(task, report)
     except TaskNotFound as error:
         raise _not_found() from error
@@ -290,7 +291,7 @@ def post_report(request: Request, task_id: str) -> Response:
     if report.outcome and report.id not in task.get("report_ids", ()):
         # Final is final: this end came too late.
         log_in_parts("answer came too late", report.outcome.parts, task_id=task_id)
-    elif report.outcome:
+    elif report.outcome and is_new:
         code = task.get("error_code", "")
         outcome = CANCELLED if code == CANCELLED else task["status"]
         fields = {"task_id": task_id} | ({"error_code": code} if code else {})
@@ -385,10 +386,10 @@ def read_description(request: Request) -> str:
         raise HttpError(400, "invalid_description", f"{error}.") from error
 
 
-def read_report(request: Request, token: str) -> Report:
+def read_report(request: Request, token: str, task_id: str) -> Report:
     """The report in a POST's body, without its token wherever it says it; raises HttpError."""
     # Only reports need it, and each cold start would wait for it.
-    from agent_answers import AgentError, read_answer  # noqa: PLC0415
+    from agent_answers import AgentError, Answer, read_answer  # noqa: PLC0415
     from agent_values import InvalidAnswer, parse  # noqa: PLC0415
 
     try:
@@ -411,10 +412,13 @@ def read_report(request: Request, token: str) -> Report:
         answer = given | {"error": failure or "The agent reported a failure."}
     if answer is not None:
         try:
-            report.outcome = Outcome.of(read_answer(answer).kept())
+            read = read_answer(answer)
+            report.outcome = Outcome.of(read.kept())
         except AgentError as error:
-            kept = error.partial.kept() if error.partial else {}
-            report.outcome = Outcome.of(kept, error.code, str(error))
+            read = error.partial or Answer("")
+            report.outcome = Outcome.of(read.kept(), error.code, str(error))
+        for email in read.unmatched_emails:
+            log_in_parts("e-mail to nobody among the vendors", email, task_id=task_id)
     return report
 
 

@@ -264,10 +264,8 @@ def overdue_as(task: Mapping[str, Any], now: str) -> str:
     status, requested = task.get("status"), task.get("cancel_requested_at")
     if status not in ("pending", "processing"):
         return ""
-    deadline = task.get("deadline")
-    if not isinstance(deadline, str):
-        usual = PENDING_SECONDS + (MAX_FUNCTION_SECONDS if status == "processing" else 0)
-        deadline = _later(str(task.get("created_at")), usual)
+    usual = PENDING_SECONDS + (MAX_FUNCTION_SECONDS if status == "processing" else 0)
+    deadline = _later(str(task.get("deadline")), 0) or _later(str(task.get("created_at")), usual)
     if requested and now > min(_later(str(requested), CANCEL_SECONDS), deadline):
         return CANCELLED
     if now <= deadline:
@@ -276,7 +274,7 @@ def overdue_as(task: Mapping[str, Any], now: str) -> str:
         return NOT_STARTED
     if "last_report" not in task:
         return WORKER_LOST
-    return AGENT_TIMEOUT if deadline == task.get("report_until") else AGENT_LOST
+    return AGENT_TIMEOUT if task.get("deadline") == task.get("report_until") else AGENT_LOST
 
 
 def without(secret: str, value: Any) -> Any:

@@ -4,6 +4,7 @@ The events in ``events/`` are what AWS sends, of every shape. The worker is a fa
 """
 
 import base64
+import hashlib
 import io
 import json
 import subprocess
@@ -13,7 +14,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+from urllib.parse import parse_qsl
 
 import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError, ReadTimeoutError
@@ -22,11 +24,13 @@ from botocore.validate import validate_parameters
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
+from urllib3.exceptions import IncompleteRead, ProtocolError
 
 import aws_lambda
 import dynamodb_helpers
+import dynamodb_pages
 import lambda_function
-from dynamodb_helpers import TaskStore
+from dynamodb_helpers import Claim, TaskNotClaimable, TaskStore
 from dynamodb_items import TABLE_DEFINITION
 from lambda_function import lambda_handler, main
 from tasks import PUBLIC_FIELDS, PUBLIC_OWNER, Outcome, epoch, timestamp
@@ -65,7 +69,7 @@ class Worker:
         validate_parameters(request, self.request_shape)
         event = json.loads(request.pop("Payload"))
         self.invocations.append(request | {"event": event})
-        self.meanwhile(event["task_id"])
+        self.meanwhile(event.get("task_id", event.get("stop")))
         if self.failure:
             raise self.failure
         self.payloads.append(Payload(io.BytesIO(b""), 0))
@@ -74,6 +78,28 @@ class Worker:
     @property
     def events(self) -> list[dict[str, Any]]:
         return [invocation["event"] for invocation in self.invocations]
+
+
+class Counting:
+    """A DynamoDB client that counts the keys of each batch, and can be without the index."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self.keys: list[int] = []
+        self.has_index = True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.client, name)
+
+    def batch_get_item(self, RequestItems: Any) -> Any:  # noqa: N803 - botocore's name
+        self.keys += [len(asked["Keys"]) for asked in RequestItems.values()]
+        return self.client.batch_get_item(RequestItems=RequestItems)
+
+    def query(self, **asked: Any) -> Any:
+        if not self.has_index:
+            error = {"Code": "ValidationException", "Message": "no specified index"}
+            raise ClientError({"Error": error}, "Query")
+        return self.client.query(**asked)
 
 
 class Context:
@@ -161,6 +187,12 @@ def read(task_id: str, **options: Any) -> Any:
     response = request("GET", f"/tasks/{task_id}", **options)
     assert response["statusCode"] == 200
     return said(response)
+
+
+def next_of(response: dict[str, Any]) -> dict[str, str]:
+    """The query of the page that comes next; empty if none does."""
+    link = response["headers"].get("Link", "")
+    return dict(parse_qsl(link.removeprefix("<?").partition(">")[0]))
 
 
 def items(store: TaskStore) -> list[dict[str, Any]]:
@@ -460,6 +492,39 @@ class TestWorkerUnavailable:
         assert read(task_id)["status"] == "error"
 
 
+class TestCutAnswers:
+    """Lambda's answer to Invoke streams, so that urllib3's errors come out as they are."""
+
+    CUTS = (
+        IncompleteRead(10, 20),
+        ProtocolError("Connection broken"),
+        URLReadTimeout(None, "", ""),
+    )
+
+    @pytest.mark.parametrize("failure", CUTS, ids=lambda error: type(error).__name__)
+    def test_a_cut_error_is_a_failed_dispatch_and_the_task_ends_at_once(
+        self, store: TaskStore, worker: Worker, failure: Exception
+    ):
+        worker.failure = failure
+        response = post()
+        assert code_of(response) == (502, "worker_unavailable")
+        task = read(said(response)["id"])
+        assert (task["status"], task["error_code"]) == ("error", "dispatch_failed")
+        assert "no connection" in task["error_message"]
+
+    @pytest.mark.parametrize("failure", CUTS, ids=lambda error: type(error).__name__)
+    def test_a_cut_acceptance_is_one_since_the_event_was_taken(
+        self, worker: Worker, monkeypatch: pytest.MonkeyPatch, failure: Exception
+    ):
+        def cut(_payload: Payload, amt: int | None = None) -> bytes:
+            raise failure
+
+        monkeypatch.setattr(Payload, "read", cut)
+        response = post()
+        assert response["statusCode"] == 202
+        assert read(said(response)["id"])["status"] == "pending"
+
+
 class TestIdempotency:
     def test_the_same_key_and_body_are_one_task(self, store: TaskStore, worker: Worker):
         first, second = post(idempotency_key="k-1"), post(idempotency_key="k-1")
@@ -526,6 +591,27 @@ class TestIdempotency:
         assert said(post(idempotency_key="k-1"))["id"] == task_id
         assert [sent["task_id"] for sent in worker.events] == [task_id] * starts
         assert items(store) == before
+
+    def test_a_second_dispatch_that_fails_leaves_the_task_to_its_first_event(
+        self, store: TaskStore, worker: Worker
+    ):
+        """Which may be queued still."""
+        task_id = said(post(idempotency_key="k"))["id"]
+        let_pass(store, task_id, 31)
+        worker.failure = error_of("TooManyRequestsException")
+        response = post(idempotency_key="k")
+        assert response["statusCode"] == 202
+        assert said(response)["status"] == "pending"
+        assert len(worker.events) == 2
+        assert claim(store, task_id).is_fresh
+
+    def test_a_finished_task_is_not_said_to_have_been_started(
+        self, store: TaskStore, worker: Worker
+    ):
+        task_id = said(post(idempotency_key="k"))["id"]
+        complete(store, task_id)
+        message = said(post(idempotency_key="k"))["message"]
+        assert message == "This task was created before and has ended"
 
     def test_a_running_task_is_not_dispatched_again(self, store: TaskStore, worker: Worker):
         task_id = said(post(idempotency_key="k-1"))["id"]
@@ -859,13 +945,14 @@ class TestList:
         assert response["statusCode"] == 400
         assert said(response)["code"] == "invalid_cursor"
 
+    @pytest.mark.parametrize("character", ["é", "\x7f"])
     def test_a_page_that_would_be_too_large_ends_early_and_links_on(
-        self, store: TaskStore, worker: Worker
+        self, store: TaskStore, worker: Worker, character: str
     ):
-        """Every é of two bytes takes six in Lambda's response."""
+        """Either takes six bytes in Lambda's response, which escapes what is not printable ASCII."""
         ids = [said(post())["id"] for _ in range(9)]
         for task_id in ids:
-            complete(store, task_id, vendors=["é" * 140_000])
+            complete(store, task_id, vendors=[character * 140_000])
         pages = self.walk()
         assert [task_id for page in pages for task_id in page] == ids[::-1]
         assert [len(page) for page in pages] == [6, 3]
@@ -881,6 +968,569 @@ class TestList:
         task_id = said(post())["id"]
         let_pass(store, task_id, 961)
         assert said(request("GET"))[0]["status"] == "error"
+
+
+def no_constant(name: str) -> Any:
+    raise AssertionError(f"{name} is no JSON")
+
+
+class TestListByStatus:
+    """At most 300 tasks are looked at, and a link leads on from the last of them."""
+
+    @pytest.fixture
+    def client(self, monkeypatch: pytest.MonkeyPatch, store: TaskStore) -> Counting:
+        client = Counting(store.client)
+        monkeypatch.setattr(store, "client", client)
+        return client
+
+    @pytest.fixture
+    def filled(
+        self, client: Counting, store: TaskStore, worker: Worker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """62 tasks of which every seventh runs, and one of the oldest two has completed."""
+        assert dynamodb_pages.MOST_KEYS_LOOKED_AT == 300
+        monkeypatch.setattr(dynamodb_pages, "MOST_KEYS_LOOKED_AT", 30)
+        monkeypatch.setattr(dynamodb_pages, "BATCH_GET_KEYS", 20)
+        start = datetime.now(UTC).timestamp() - 700
+        puts = []
+        for number in range(62):
+            running = number % 7 == 0
+            status = "completed" if number == 1 else "processing" if running else "pending"
+            moment = timestamp(start + number)
+            item = {
+                "id": {"S": f"task-{number:02}"},
+                "owner": {"S": PUBLIC_OWNER},
+                "description": {"S": "x"},
+                "status": {"S": status},
+                "created_at": {"S": moment},
+                "deadline": {"S": timestamp(start + 3_600)},
+            }
+            puts.append({"PutRequest": {"Item": item}})
+        for at in range(0, len(puts), 25):
+            client.batch_write_item(RequestItems={store.table_name: puts[at : at + 25]})
+        client.keys = []
+
+    def walk(self, **query: str) -> list[list[str]]:
+        pages, following = [], query
+        while following:
+            response = request("GET", query=following)
+            assert response["statusCode"] == 200
+            pages.append([task["id"] for task in said(response)])
+            following = next_of(response)
+            assert not following or following["status"] == query["status"]
+        return pages
+
+    def test_matches_come_newest_first_once_each_page_after_page(self, filled: None):
+        pages = self.walk(status="processing", limit="2")
+        found = [task_id for page in pages for task_id in page]
+        assert found == [f"task-{n:02}" for n in range(56, -1, -7)]
+        assert [len(page) for page in pages] == [2, 2, 2, 2, 1]
+
+    def test_a_rare_one_is_found_after_empty_pages_whose_links_lead_on(
+        self, filled: None, client: Counting
+    ):
+        pages = self.walk(status="completed", limit="10")
+        assert pages == [[], [], ["task-01"]]
+        # Of each page the states of 30 at most, then the matches whole.
+        assert client.keys == [20, 10, 20, 10, 2, 1]
+
+    def test_several_statuses_are_looked_for_at_once(self, filled: None):
+        pages = self.walk(status="completed,processing", limit="100")
+        assert sorted(task_id for page in pages for task_id in page) == sorted(
+            {f"task-{n:02}" for n in range(0, 62, 7)} | {"task-01"}
+        )
+
+    def test_a_task_that_is_over_is_judged_as_it_will_be_shown(
+        self, store: TaskStore, worker: Worker
+    ):
+        task_id = said(post())["id"]
+        let_pass(store, task_id, 961)
+        assert self.walk(status="pending") == [[]]
+        assert self.walk(status="error") == [[task_id]]
+
+    def test_a_table_without_the_index_gives_the_same_pages(
+        self, filled: None, client: Counting, monkeypatch: pytest.MonkeyPatch
+    ):
+        want = self.walk(status="processing", limit="2")
+        client.has_index = False
+        assert self.walk(status="processing", limit="2") == want
+
+    @pytest.mark.parametrize("status", ["", "done", "pending,", "deleted", "Pending", "a" * 5_000])
+    def test_a_status_that_there_is_not_is_400(self, store: TaskStore, status: str):
+        response = request("GET", query={"status": status})
+        assert response["statusCode"] == 400
+        assert said(response)["code"] == "invalid_status"
+
+    @pytest.mark.parametrize("name", ["limt", "Limit", "offset", "x" * 5_000])
+    def test_a_parameter_that_there_is_not_is_400(self, store: TaskStore, name: str):
+        response = request("GET", query={name: "5"})
+        assert response["statusCode"] == 400
+        assert said(response)["code"] == "invalid_query"
+
+
+class TestDamagedItems:
+    """What an older version or a hand at the table has left there costs nobody else anything."""
+
+    GOOD: ClassVar[dict[str, Any]] = {
+        "owner": {"S": PUBLIC_OWNER},
+        "description": {"S": DESCRIPTION},
+        "deadline": {"S": "2025-01-01T00:16:00.000000Z"},
+        "created_at": {"S": "2025-01-01T00:00:00.000000Z"},
+        "updated_at": {"S": "2025-01-01T00:00:00.000000Z"},
+        "event_seq": {"N": "0"},
+        "events": {"L": []},
+        "emails_sent": {"N": "0"},
+        "vendors": {"S": "[]"},
+        "quotes": {"S": "[]"},
+        "claim": {"S": "c"},
+    }
+    ODD: ClassVar[dict[str, Any]] = {
+        "number": {"N": "7"},
+        "text": {"S": "]x["},
+        "bytes": {"B": b"\x00\xff"},
+        "list": {"L": [{"N": "1"}]},
+        "null": {"NULL": True},
+    }
+    NAMES = (
+        "description status deadline updated_at event_seq events emails_sent vendors quotes claim "
+        "cancel_requested_at last_report report_until report_ids fingerprint lists_crc expires_at"
+    ).split()
+
+    @pytest.fixture
+    def damaged(self, store: TaskStore, worker: Worker, dynamodb: Any) -> list[str]:
+        """An item for each attribute that could be missing or anything, and the ids of all."""
+        made: dict[str, Any] = {}
+        for status, names in (("processing", self.NAMES), ("completed", self.NAMES[:9])):
+            good = self.GOOD | {"status": {"S": status}}
+            for name in names:
+                odd = {f"{status}-{name}-{kind}": {name: value} for kind, value in self.ODD.items()}
+                made |= {task_id: good | change for task_id, change in odd.items()}
+                without = {key: value for key, value in good.items() if key != name}
+                made[f"{status}-{name}-missing"] = without
+        puts = [
+            {"PutRequest": {"Item": item | {"id": {"S": task_id}}}}
+            for task_id, item in made.items()
+        ]
+        for at in range(0, len(puts), 25):
+            dynamodb.batch_write_item(RequestItems={store.table_name: puts[at : at + 25]})
+        return [*made, said(post())["id"]]
+
+    def unknown(self, damaged: list[str]) -> set[str]:
+        """Those with a status that there is not: the one thing that a list leaves out."""
+        return {name for name in damaged if name.endswith(("-status-text", "-status-bytes"))}
+
+    def test_lists_show_them_all_as_json_that_a_browser_reads(self, damaged: list[str]):
+        shown, query = [], {"limit": "100"}
+        while query:
+            response = request("GET", query=query)
+            assert response["statusCode"] == 200
+            shown += json.loads(response["body"], parse_constant=no_constant)
+            query = next_of(response)
+        ids = [task["id"] for task in shown]
+        assert len(ids) == len(set(ids))
+        assert set(ids) == set(damaged) - self.unknown(damaged)
+
+    def test_lists_by_status_show_them_as_they_are_by_their_ids(self, damaged: list[str]):
+        listed: dict[str, str] = {}
+        for status in ("completed,error", "pending", "processing"):
+            query = {"limit": "100", "status": status}
+            while query:
+                response = request("GET", query=query)
+                assert response["statusCode"] == 200
+                listed |= {task["id"]: task["status"] for task in json.loads(response["body"])}
+                query = next_of(response)
+        unknown = self.unknown(damaged)
+        for task_id in damaged[:-1]:
+            response = request("GET", f"/tasks/{task_id}")
+            assert response["statusCode"] == 200, task_id
+            task = json.loads(response["body"], parse_constant=no_constant)
+            assert listed.get(task_id) == (None if task_id in unknown else task["status"])
+            assert task_id in unknown or task["status"] in ("completed", "error")
+
+    @pytest.mark.parametrize("vendors", ["[NaN]", "[1e999]", "[Infinity]", "[", "{}", "", "7"])
+    def test_vendors_that_are_no_list_of_json_are_none(
+        self, store: TaskStore, dynamodb: Any, vendors: str
+    ):
+        item = self.GOOD | {"id": {"S": "old"}, "status": {"S": "completed"}}
+        dynamodb.put_item(TableName=store.table_name, Item=item | {"vendors": {"S": vendors}})
+        (listed,) = json.loads(request("GET")["body"], parse_constant=no_constant)
+        assert listed["vendors"] == read("old")["vendors"] == []
+
+
+@pytest.fixture
+def allowed(monkeypatch: pytest.MonkeyPatch, worker: Worker) -> None:
+    """Cancel and delete for everybody, as an operator may say."""
+    monkeypatch.setenv("PUBLIC_CANCEL_AND_DELETE", "true")
+
+
+def code_of(response: dict[str, Any]) -> tuple[int, str]:
+    return response["statusCode"], said(response)["code"]
+
+
+def cancel(task_id: str, **options: Any) -> dict[str, Any]:
+    return request("POST", f"/tasks/{task_id}/cancel", **options)
+
+
+def delete(task_id: str, **options: Any) -> dict[str, Any]:
+    return request("DELETE", f"/tasks/{task_id}", **options)
+
+
+def claim(store: TaskStore, task_id: str, token: str = "") -> Claim:
+    """A worker takes the task; ``token`` lets its agent report."""
+    end = datetime.now(UTC).timestamp() + 600
+    digest = hashlib.sha256(token.encode()).hexdigest() if token else ""
+    return store.claim_task(task_id, "claim", end, report_hash=digest)
+
+
+@pytest.mark.usefixtures("allowed")
+class TestCancel:
+    def test_a_pending_task_is_200_ended_and_no_worker_is_told(
+        self, store: TaskStore, worker: Worker
+    ):
+        task_id = said(post())["id"]
+        response = cancel(task_id)
+        assert response["statusCode"] == 200
+        task = said(response)
+        assert task == read(task_id)
+        assert (task["status"], task["error_code"]) == ("error", "cancelled")
+        assert "Retry-After" not in response["headers"]
+        assert [set(event) for event in worker.events] == [{"task_id", "description", "created_at"}]
+        with pytest.raises(TaskNotClaimable):
+            claim(store, task_id)
+
+    def test_a_running_task_is_202_and_its_worker_is_told_to_stop(
+        self, store: TaskStore, worker: Worker
+    ):
+        task_id = said(post())["id"]
+        claim(store, task_id)
+        before = request("GET", f"/tasks/{task_id}")
+        response = cancel(task_id)
+        assert response["statusCode"] == 202
+        assert said(response) == read(task_id)
+        assert said(response)["status"] == "processing"
+        assert "cancel_requested_at" in said(response)
+        assert response["headers"]["Retry-After"] == "1"
+        assert worker.events[1:] == [{"stop": task_id}]
+        # Nothing else has changed, but a poller with the old tag has to see it.
+        tag = before["headers"]["ETag"]
+        after = request("GET", f"/tasks/{task_id}", if_none_match=tag)
+        assert after["statusCode"] == 200
+        assert after["headers"]["ETag"] == response["headers"]["ETag"] != tag
+
+    def test_again_is_202_again_and_tells_the_worker_again(self, store: TaskStore, worker: Worker):
+        task_id = said(post())["id"]
+        claim(store, task_id)
+        assert said(cancel(task_id)) == said(cancel(task_id))
+        assert worker.events[1:] == [{"stop": task_id}] * 2
+
+    def test_a_stop_that_cannot_be_sent_is_202_still(
+        self, store: TaskStore, worker: Worker, capsys: pytest.CaptureFixture[str]
+    ):
+        task_id = said(post())["id"]
+        claim(store, task_id)
+        worker.failure = error_of("TooManyRequestsException")
+        assert cancel(task_id)["statusCode"] == 202
+        assert "stop not sent" in [line["message"] for line in log_lines(capsys)]
+
+    def test_a_cancelled_task_is_200_again(self, worker: Worker):
+        task_id = said(post())["id"]
+        assert said(cancel(task_id)) == said(cancel(task_id))
+
+    def test_a_task_that_has_ended_otherwise_is_409(self, store: TaskStore, worker: Worker):
+        task_id = said(post())["id"]
+        complete(store, task_id)
+        assert code_of(cancel(task_id)) == (409, "task_ended")
+        assert read(task_id)["status"] == "completed"
+
+    def test_what_is_not_there_or_somebody_elses_is_404(self, worker: Worker):
+        task_id = said(post(user="a"))["id"]
+        for response in (cancel(task_id), cancel(task_id, user="b"), cancel("x"), cancel("x~")):
+            assert code_of(response) == (404, "task_not_found")
+        assert cancel(task_id, user="a")["statusCode"] == 200
+
+
+@pytest.mark.usefixtures("allowed")
+class TestDelete:
+    def test_a_task_that_has_ended_is_204_and_gone(self, store: TaskStore, worker: Worker):
+        task_id = said(post())["id"]
+        complete(store, task_id, agent_response="x" * 500_000)
+        response = delete(task_id)
+        assert response["statusCode"] == 204
+        assert "body" not in response
+        assert items(store) == [{"id": {"S": task_id}, "status": {"S": "deleted"}}]
+        for after in (request("GET", f"/tasks/{task_id}"), cancel(task_id), delete(task_id)):
+            assert code_of(after) == (404, "task_not_found")
+        assert said(request("GET")) == []
+
+    def test_a_task_that_has_not_ended_is_409(self, store: TaskStore, worker: Worker):
+        task_id = said(post())["id"]
+        assert code_of(delete(task_id)) == (409, "task_not_final")
+        claim(store, task_id)
+        assert code_of(delete(task_id)) == (409, "task_not_final")
+
+    def test_its_key_is_410_whatever_the_body_and_starts_nothing(
+        self, store: TaskStore, worker: Worker
+    ):
+        task_id = said(post(idempotency_key="k"))["id"]
+        complete(store, task_id)
+        delete(task_id)
+        for description in (DESCRIPTION, "Something else"):
+            assert code_of(post(description, idempotency_key="k")) == (410, "task_deleted")
+        assert len(worker.events) == 1
+        assert items(store) == [{"id": {"S": task_id}, "status": {"S": "deleted"}}]
+
+    def test_somebody_elses_is_404(self, worker: Worker):
+        task_id = said(post(user="a"))["id"]
+        cancel(task_id, user="a")
+        for response in (delete(task_id), delete(task_id, user="b")):
+            assert code_of(response) == (404, "task_not_found")
+        assert delete(task_id, user="a")["statusCode"] == 204
+
+
+class TestWhoMayCancelAndDelete:
+    """Where nobody signs in, everybody is the same, and could wipe everybody's tasks."""
+
+    @pytest.mark.parametrize("said_by_operator", ["", "false", "1", "yes"])
+    def test_without_an_authorizer_it_is_403_unless_the_operator_says_so(
+        self, worker: Worker, monkeypatch: pytest.MonkeyPatch, said_by_operator: str
+    ):
+        monkeypatch.setenv("PUBLIC_CANCEL_AND_DELETE", said_by_operator)
+        task_id = said(post())["id"]
+        assert code_of(cancel(task_id)) == (403, "not_allowed")
+        assert code_of(delete(task_id)) == (403, "not_allowed")
+        assert read(task_id)["status"] == "pending"
+
+    def test_who_signs_in_may(self, worker: Worker, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.delenv("PUBLIC_CANCEL_AND_DELETE", raising=False)
+        task_id = said(post(user="a"))["id"]
+        assert cancel(task_id, user="a")["statusCode"] == 200
+        assert delete(task_id, user="a")["statusCode"] == 204
+
+
+TOKEN = "0123456789abcdef0123456789abcdef"
+
+
+def report(task_id: str, token: str = TOKEN, **fields: Any) -> dict[str, Any]:
+    body = json.dumps({"report_id": "r-1"} | fields)
+    path = f"/tasks/{task_id}/reports"
+    return request("POST", path, body, authorization=f"Bearer {token}")
+
+
+class TestReports:
+    @pytest.fixture
+    def task_id(self, store: TaskStore, worker: Worker) -> str:
+        """A task whose agent has said that it works on and reports."""
+        task_id: str = said(post())["id"]
+        store.accept_task(claim(store, task_id, TOKEN))
+        return task_id
+
+    def test_what_it_says_is_in_the_timeline_and_it_may_go_on(self, task_id: str):
+        response = report(task_id, messages=["Found two ", " ", "E-mailed Ann"])
+        assert response["statusCode"] == 200
+        assert said(response) == {"status": "processing", "continue": True}
+        last = [one["message"] for one in read(task_id)["events"][-2:]]
+        assert last == ["Found two", "E-mailed Ann"]
+
+    def test_the_same_again_is_200_and_stands_once(self, task_id: str):
+        before = len(read(task_id)["events"])
+        for _ in range(2):
+            assert report(task_id, messages=["once"])["statusCode"] == 200
+        assert len(read(task_id)["events"]) == before + 1
+
+    def test_an_answer_completes_the_task_and_is_logged_once(
+        self, task_id: str, capsys: pytest.CaptureFixture[str]
+    ):
+        vendors = [{"name": "Ann", "email": "ann@x"}]
+        answer = {"response": "Done.", "vendors": vendors, "emails": [{"recipient": "ann@x"}]}
+        for _ in range(2):
+            response = report(task_id, answer=answer)
+            assert said(response) == {"status": "completed", "continue": False}
+        task = read(task_id)
+        assert task["agent_response"] == "Done."
+        assert task["vendors"] == [vendors[0] | {"emails": [{"recipient": "ann@x"}]}]
+        assert task["emails_sent"] == 1
+        (line,) = [one for one in log_lines(capsys) if one.get("outcome") == "completed"]
+        assert line["task_id"] == task_id
+
+    def test_an_email_to_no_vendor_is_in_the_log(
+        self, task_id: str, capsys: pytest.CaptureFixture[str]
+    ):
+        """The task does not show it, and nobody else has it."""
+        emails = [{"recipient": "bob@x", "body": f"Hello. {TOKEN}"}]
+        report(task_id, answer={"response": "Done.", "emails": emails})
+        (line,) = [one for one in log_lines(capsys) if one["message"].startswith("e-mail to nobod")]
+        assert line["task_id"] == task_id
+        assert json.loads(line["text"]) == {"recipient": "bob@x", "body": "Hello. [token]"}
+
+    def test_a_text_is_an_answer_too(self, task_id: str):
+        assert said(report(task_id, answer="I e-mailed Ann."))["status"] == "completed"
+        assert read(task_id)["agent_response"] == "I e-mailed Ann."
+
+    @pytest.mark.parametrize(
+        "fields, message, response",
+        [
+            ({"error": "No painter."}, "No painter.", ""),
+            ({"error": "No painter.", "answer": {"response": "Half."}}, "No painter.", "Half."),
+            ({"error": "No painter.", "answer": "Half."}, "No painter.", "Half."),
+            ({"error": ""}, "The agent reported a failure.", ""),
+            ({"answer": {"error": "No painter."}}, "No painter.", ""),
+            ({"answer": ""}, "The agent ended without an answer.", ""),
+            ({"answer": {}}, "The agent ended without an answer.", ""),
+        ],
+    )
+    def test_a_failure_ends_the_task_in_the_agents_words(
+        self, task_id: str, fields: dict[str, Any], message: str, response: str
+    ):
+        assert said(report(task_id, **fields)) == {"status": "error", "continue": False}
+        task = read(task_id)
+        assert message in task["error_message"]
+        assert task["error_code"] == "agent_failed"
+        assert task.get("agent_response", "") == response
+
+    def test_after_the_end_it_is_told_to_stop_and_its_answer_is_in_the_log(
+        self, task_id: str, capsys: pytest.CaptureFixture[str]
+    ):
+        report(task_id, answer="First.")
+        response = report(task_id, report_id="r-2", answer="Second.")
+        assert said(response) == {"status": "completed", "continue": False}
+        assert read(task_id)["agent_response"] == "First."
+        (late,) = [one for one in log_lines(capsys) if one["message"] == "answer came too late"]
+        assert "Second." in late["text"]
+
+    def test_of_a_cancelled_task_it_is_told_to_stop(self, task_id: str, allowed: None):
+        cancel(task_id)
+        assert said(report(task_id)) == {"status": "processing", "continue": False}
+        response = report(task_id, report_id="end", answer="As far as I came.")
+        assert said(response) == {"status": "error", "continue": False}
+        task = read(task_id)
+        assert (task["error_code"], task["agent_response"]) == ("cancelled", "As far as I came.")
+
+    def test_of_a_deleted_task_it_is_404(self, task_id: str, allowed: None):
+        report(task_id, answer="Done.")
+        delete(task_id)
+        assert code_of(report(task_id)) == (404, "task_not_found")
+
+    def test_before_the_worker_took_note_it_is_409_and_to_come_again(
+        self, store: TaskStore, worker: Worker
+    ):
+        task_id = said(post())["id"]
+        held = claim(store, task_id, TOKEN)
+        response = report(task_id, messages=["too soon"], answer="Done.")
+        assert code_of(response) == (409, "not_accepted")
+        assert response["headers"]["Retry-After"] == "1"
+        store.accept_task(held)
+        assert said(report(task_id, messages=["now"]))["continue"]
+        assert [one["message"] for one in read(task_id)["events"]].count("too soon") == 0
+
+    def test_too_many_at_once_are_503(self, task_id: str, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(dynamodb_helpers, "REPORT_ATTEMPTS", 0)
+        assert code_of(report(task_id)) == (503, "busy")
+
+    @pytest.mark.parametrize(
+        "authorization",
+        [None, "", TOKEN, "Bearer", "Bearer ", f"Basic {TOKEN}", f"Bearer x{TOKEN}", "Bearer \xff"],
+    )
+    def test_a_wrong_token_is_401_before_anything_else_is_judged(
+        self, store: TaskStore, task_id: str, authorization: str | None
+    ):
+        before = items(store)
+        headers: Any = {} if authorization is None else {"authorization": authorization}
+        for body in ('{"report_id": "r"}', "{", None):
+            response = request("POST", f"/tasks/{task_id}/reports", body, **headers)
+            assert code_of(response) == (401, "invalid_token")
+        assert items(store) == before
+
+    def test_a_task_that_nobody_may_report_on_is_401(self, store: TaskStore, worker: Worker):
+        task_id = said(post())["id"]
+        assert code_of(report(task_id)) == (401, "invalid_token")
+        assert code_of(report(task_id, token="")) == (401, "invalid_token")
+        claim(store, task_id)
+        assert code_of(report(task_id)) == (401, "invalid_token")
+
+    def test_another_tasks_token_is_401(self, store: TaskStore, worker: Worker, task_id: str):
+        other = said(post())["id"]
+        store.accept_task(claim(store, other, "f" * 32))
+        assert code_of(report(other)) == (401, "invalid_token")
+        assert report(other, token="f" * 32)["statusCode"] == 200
+
+    def test_the_scheme_is_read_in_any_case_and_no_user_is_needed(self, task_id: str):
+        body = '{"report_id": "r"}'
+        path = f"/tasks/{task_id}/reports"
+        response = request("POST", path, body, user="somebody", authorization=f"bEARER  {TOKEN} ")
+        assert response["statusCode"] == 200
+
+    @pytest.mark.parametrize("task_id", ["x", "x~", "x#0"])
+    def test_what_is_not_there_is_404(self, worker: Worker, task_id: str):
+        assert code_of(report(task_id)) == (404, "task_not_found")
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            "{",
+            "[]",
+            "7",
+            "{}",
+            '{"report_id": ""}',
+            '{"report_id": 7}',
+            '{"report_id": "a b"}',
+            '{"report_id": "é"}',
+            json.dumps({"report_id": "x" * 101}),
+            '{"report_id": "r", "messages": "one"}',
+            '{"report_id": "r", "messages": [1]}',
+            '{"report_id": "r", "messages": null}',
+            '{"report_id": "r", "answer": []}',
+            '{"report_id": "r", "answer": 7}',
+            '{"report_id": "r", "error": {}}',
+            "[" * 2_000,
+            "\ud800",
+        ],
+    )
+    def test_one_that_cannot_be_used_is_400_and_the_task_lives_on(
+        self, store: TaskStore, task_id: str, body: str
+    ):
+        before = items(store)
+        headers: Any = {"authorization": f"Bearer {TOKEN}"}
+        response = request("POST", f"/tasks/{task_id}/reports", body, **headers)
+        assert response["statusCode"] == 400
+        assert items(store) == before
+
+    def test_over_4_mib_it_is_413_and_at_4_mib_it_is_cut_and_kept(self, task_id: str):
+        frame = len(json.dumps({"report_id": "r-1", "answer": ""}))
+        longest = "x" * (4 * 1024 * 1024 - frame)
+        assert code_of(report(task_id, answer=f"{longest}x")) == (413, "body_too_large")
+        assert said(report(task_id, answer=longest))["status"] == "completed"
+        assert read(task_id)["agent_response_truncated"] is True
+
+    def test_a_body_in_base64_is_understood(self, task_id: str):
+        body = base64.b64encode(b'{"report_id": "r", "answer": "Done."}').decode()
+        headers: Any = {"authorization": f"Bearer {TOKEN}"}
+        path = f"/tasks/{task_id}/reports"
+        assert said(request("POST", path, body, is_base64=True, **headers))["status"] == "completed"
+
+    def test_what_no_browser_can_read_in_an_answer_becomes_something_that_it_can(
+        self, task_id: str
+    ):
+        report(task_id, answer={"vendors": [{"price": float("nan"), "name": "\ud800"}]})
+        assert read(task_id)["vendors"] == [{"price": None, "name": "\ufffd", "emails": []}]
+
+    def test_its_token_is_nowhere_to_be_seen(
+        self, store: TaskStore, task_id: str, capsys: pytest.CaptureFixture[str]
+    ):
+        report(task_id, messages=[f"my token is {TOKEN}"])
+        for number in range(2):
+            answer = {"response": f"{TOKEN}!", "vendors": [{TOKEN: [TOKEN]}], "quotes": [TOKEN]}
+            report(task_id, report_id=f"e-{number}", answer=answer)
+        assert TOKEN not in str(items(store))
+        assert TOKEN not in capsys.readouterr().err
+        assert "my token is [token]" in [one["message"] for one in read(task_id)["events"]]
+
+    def test_who_ends_a_silent_one_has_its_session_stopped(
+        self, store: TaskStore, worker: Worker, task_id: str
+    ):
+        let_pass(store, task_id, 601)
+        assert read(task_id)["error_code"] == "agent_lost"
+        read(task_id)
+        assert worker.events[1:] == [{"stop": task_id}]
 
 
 class TestOwner:
@@ -1054,6 +1704,65 @@ class TestRoutes:
         assert len({sent["task_id"] for sent in worker.events}) == 3
         listing = event("bare_get") | {"queryStringParameters": {"limit": None, "cursor": None}}
         assert len(said(lambda_handler(listing, None))) == 3
+
+
+class TestMappings:
+    """A custom domain's mapping stands before the path; the route says how much is ours."""
+
+    @pytest.mark.parametrize("before", ["", "/v1", "/prod/v1", "/tasks", "/tasks/tasks"])
+    @pytest.mark.parametrize("version", ["2.0", "1.0"])
+    def test_whatever_stands_before_it_every_route_is_found(
+        self, store: TaskStore, worker: Worker, before: str, version: str
+    ):
+        task_id = said(post(user="a"))["id"]
+
+        def ask(method: str, route: str, path: str, body: str | None = None) -> dict[str, Any]:
+            claims = {"claims": {"sub": "a"}}
+            sent: dict[str, Any] = {"headers": {"authorization": "Bearer x"}, "body": body}
+            if version == "2.0":
+                context = {"http": {"method": method}, "stage": "$default"}
+                sent |= {"rawPath": f"{before}{path}", "routeKey": f"{method} {route}"}
+                context["authorizer"] = {"jwt": claims}
+            else:
+                context = {"stage": "prod", "authorizer": claims}
+                sent |= {"path": f"{before}{path}", "resource": route, "httpMethod": method}
+            return lambda_handler(sent | {"requestContext": context}, Context())
+
+        made = ask("POST", "/tasks", "/tasks", json.dumps({"description": "x"}))
+        assert made["statusCode"] == 202
+        assert made["headers"]["Location"] == f"tasks/{said(made)['id']}"
+        assert ask("POST", "/tasks", "/tasks/", '{"description": "x"}')["statusCode"] == 202
+        assert len(said(ask("GET", "/tasks", "/tasks"))) == 3
+        assert said(ask("GET", "/tasks/{id}", f"/tasks/{task_id}"))["id"] == task_id
+        reports = ask("POST", "/tasks/{id}/reports", f"/tasks/{task_id}/reports", "{}")
+        assert code_of(reports) == (401, "invalid_token")
+        cancelled = ask("POST", "/tasks/{id}/cancel", f"/tasks/{task_id}/cancel")
+        assert cancelled["statusCode"] == 200
+        assert ask("DELETE", "/tasks/{id}", f"/tasks/{task_id}/")["statusCode"] == 204
+
+
+class TestOrigins:
+    @pytest.mark.parametrize(
+        "origins, origin, allowed",
+        [
+            ("", "https://a.example", "*"),
+            ("*", "", "*"),
+            ("https://a.example,https://b.example", "https://b.example", "https://b.example"),
+            ("https://a.example", "https://a.example.evil", None),
+            ("https://a.example", "", None),
+            ("https://a.example", "null", None),
+        ],
+    )
+    @pytest.mark.usefixtures("worker")
+    def test_pages_of_these_and_no_others_may_read_an_answer(
+        self, monkeypatch: pytest.MonkeyPatch, origins: str, origin: str, allowed: str | None
+    ):
+        monkeypatch.setenv("CORS_ORIGINS", origins)
+        for method, path in (("GET", "/tasks"), ("GET", "/nothing"), ("OPTIONS", "/tasks")):
+            sent = {"httpMethod": method, "path": path, "headers": {"Origin": origin}}
+            headers = lambda_handler(sent, Context())["headers"]
+            assert headers.get("Access-Control-Allow-Origin") == allowed
+            assert headers.get("Vary") == (None if allowed == "*" else "Origin")
 
 
 class TestTrouble:

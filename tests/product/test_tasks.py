@@ -67,7 +67,7 @@ class TestOverdue:
     def test_what_neither_waits_nor_runs_is_never_overdue(self, status: str):
         assert overdue_as(processing(status=status, cancel_requested_at=at(0)), at(9e8)) == ""
 
-    @pytest.mark.parametrize("deadline", [None, 7, ["x"]])
+    @pytest.mark.parametrize("deadline", [None, 7, ["x"], "soon", ""])
     @pytest.mark.parametrize("status, seconds", [("pending", 960), ("processing", 1860)])
     def test_without_a_deadline_its_age_says_when(self, status: str, seconds: float, deadline: Any):
         """As long as the slowest of our own might take."""
