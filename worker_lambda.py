@@ -92,6 +92,7 @@ LOG_SECONDS = 1.0
 CLAIM_RETRY_SECONDS = 30.0
 MAX_BACKOFF_SECONDS = 5.0
 FRESH_SECONDS = 10.0  # so old may the right to start the agent be
+CONFIRM_ATTEMPTS = 3  # a confirmation that takes longer than that is worth nothing
 
 
 class Context(Protocol):
@@ -188,7 +189,7 @@ def stop_agent(task_id: str, context: Context) -> dict[str, Any]:
         if _error_code(error) != "ResourceNotFoundException" or not (is_over or reports):
             raise
     if reports:
-        with suppress(TaskNotFound):
+        with suppress(TaskNotFound):  # deleted meanwhile
             store.report(task, Report(uuid.uuid4().hex, outcome=Outcome(error_code=CANCELLED)))
     return _log_outcome("stopped", "The agent's session was stopped", task_id, context)
 
@@ -308,12 +309,15 @@ class TaskRun:
             self.store.confirm_claim(claim)
             self.right_since = sent
 
+        what = "It could not be made sure that the task still waits for the agent."
         try:
-            while self.monotonic() - self.right_since >= FRESH_SECONDS:
+            for _ in range(CONFIRM_ATTEMPTS):
+                if self.monotonic() - self.right_since < FRESH_SECONDS:
+                    return
                 self._persist(confirm, max(self.time_left() - CLAIM_RETRY_SECONDS, 0))
         except (StoreError, BotoCoreError, ClientError) as error:
-            what = "It could not be made sure that the task still waits for the agent."
             raise AgentNotStarted(what, repr(error)) from error
+        raise AgentNotStarted(what, "It takes too long.")
 
     def _is_over(self, claim: Claim) -> bool:
         """Whether a silent agent need not be waited for: somebody asked for the end, or wrote it."""

@@ -498,7 +498,6 @@ class TestCutAnswers:
     CUTS = (
         IncompleteRead(10, 20),
         ProtocolError("Connection broken"),
-        URLReadTimeout(None, "", ""),
     )
 
     @pytest.mark.parametrize("failure", CUTS, ids=lambda error: type(error).__name__)

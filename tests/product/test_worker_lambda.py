@@ -3,12 +3,15 @@
 Its docstring's table is the outline: who runs the agent, what is written, what is raised.
 """
 
+import hashlib
 import itertools
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -17,7 +20,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeou
 import dynamodb_helpers
 import tasks
 import worker_lambda
-from agent_answers import AgentError, AgentFailed, AgentLost, AgentNotStarted, Answer
+from agent_answers import Accepted, AgentError, AgentFailed, AgentLost, AgentNotStarted, Answer
 from agent_runtime import AgentRuntime
 from dynamodb_helpers import TaskStore
 from tasks import Outcome, timestamp
@@ -115,6 +118,11 @@ class FakeAgent(AgentRuntime):
         self.runs: list[tuple[str, str, float]] = []
         self.stops: list[str] = []
         self.stop_error: Exception | None = None
+        self.meanwhile: Callable[[], Any] = lambda: None
+        # What the worker gives to the real one for a run.
+        self.before_start: Callable[[], None] = lambda: None
+        self.on_silence: Callable[[], bool] = lambda: False
+        self.report: dict[str, Any] | None = None
 
     def run(
         self,
@@ -122,13 +130,18 @@ class FakeAgent(AgentRuntime):
         prompt: str,
         seconds: float,
         on_progress: Callable[[str], None],
-        **_more: Any,
+        *,
+        report: dict[str, Any] | None = None,
+        before_start: Callable[[], None] = lambda: None,
+        on_silence: Callable[[], bool] = lambda: False,
     ) -> Answer:
+        self.before_start, self.on_silence, self.report = before_start, on_silence, report
         self.runs.append((task_id, prompt, seconds))
         return self.play(on_progress)
 
     def stop(self, task_id: str) -> None:
         self.stops.append(task_id)
+        self.meanwhile()
         if self.stop_error:
             raise self.stop_error
 
@@ -217,9 +230,18 @@ class Worker:
             event,
             FakeContext(self.time, seconds),
             clock=self.time.clock,
+            monotonic=self.time.clock,
             sleep=self.time.sleep,
             timer=self.timers,
         ).run()
+
+    def cancel(self) -> None:
+        """Somebody asks for the task's end."""
+        self.store.cancel_task(TASK_ID, "public")
+
+    def reader(self) -> TaskStore:
+        """Somebody else, whose network is well."""
+        return TaskStore(self.client.client, self.store.table_name, clock=self.time.clock)
 
     def play(self, play: Callable[[Callable[[str], None]], Answer]) -> None:
         self.agent.play = play
@@ -1099,6 +1121,670 @@ def test_an_agent_that_may_still_run_is_stopped_although_its_outcome_was_not_wri
     with pytest.raises(EndpointConnectionError):
         worker.deliver(event)
     assert worker.agent.stops == [TASK_ID]
+
+
+# --- a fresh right before every start -----------------------------------------------------------
+
+
+def starts(
+    worker: Worker, after: float, meanwhile: Callable[[], Any] = lambda: None
+) -> list[float]:
+    """Lets the agent be called ``after`` seconds, as the real one is; returns when it started."""
+    started: list[float] = []
+
+    def play(_: Callable[[str], None]) -> Answer:
+        worker.time.sleep(after)
+        meanwhile()
+        worker.agent.before_start()
+        started.append(worker.time.now - NOW)
+        return ANSWER
+
+    worker.play(play)
+    return started
+
+
+def test_a_claim_of_less_than_10_seconds_ago_is_right_enough(worker: Worker):
+    event, started = worker.create(), starts(worker, 9.875)
+    assert worker.deliver(event)["outcome"] == "completed"
+    assert started == [9.875]
+    assert len(worker.client.writes) == 3
+
+
+def test_an_older_one_is_confirmed_by_a_write_that_nobody_sees(worker: Worker):
+    event, started = worker.create(), starts(worker, 10)
+    assert worker.deliver(event)["outcome"] == "completed"
+    assert started == [10]
+    assert len(worker.client.writes) == 4
+    assert worker.messages() == [*BEGINNING, "Agent completed task successfully"]
+
+
+def test_a_claim_ages_from_when_it_was_sent(worker: Worker):
+    event = worker.create()
+    worker.time.calls_take = 6
+    starts(worker, 5)
+    worker.deliver(event)
+    assert len(worker.client.writes) == 4
+
+
+def test_a_confirmation_is_as_good_as_a_claim_for_the_next_call(worker: Worker):
+    event = worker.create()
+
+    def play(_: Callable[[str], None]) -> Answer:
+        for wait in (10, 9, 2, 9):  # throttled, again and again
+            worker.time.sleep(wait)
+            worker.agent.before_start()
+        return ANSWER
+
+    worker.play(play)
+    worker.deliver(event)
+    assert len(worker.client.writes) == 3 + 2
+
+
+def test_a_claim_that_was_found_again_is_confirmed_before_the_agent_starts(worker: Worker):
+    event, started = worker.create(), starts(worker, 0)
+    worker.client.lose = ["update_item"]
+    assert worker.deliver(event)["outcome"] == "completed"
+    assert len(started) == 1
+    assert worker.client.writes == ["put_item", *["update_item"] * 4]
+
+
+def test_a_claim_found_again_past_its_deadline_starts_nothing(worker: Worker, log: Log):
+    """The answer was lost, the outage long, the function's clock slow: a reader may have ended it."""
+    event = worker.create()
+    claim_task = worker.store.claim_task
+
+    def found_again(*given: Any) -> Any:
+        claim_task(*given)
+        worker.time.now += 661
+        return claim_task(*given)
+
+    worker.store.claim_task = found_again  # type: ignore[method-assign, assignment]
+    started = starts(worker, 0)
+    assert worker.deliver(event)["outcome"] == "error"
+    assert started == []
+    assert worker.task()["error_code"] == "not_started"
+    assert log.outcomes == ["error"]
+
+
+def test_a_task_cancelled_while_its_agent_was_throttled_starts_nothing(worker: Worker, log: Log):
+    event, started = worker.create(), starts(worker, 30, worker.cancel)
+    assert worker.deliver(event)["outcome"] == "error"
+    assert started == []
+    task = worker.task()
+    assert task["error_code"] == "cancelled"
+    assert task["error_message"] == (
+        "Cancelled. The agent was not started, so no vendor was contacted."
+    )
+    assert worker.agent.stops == []
+    assert log.outcomes == ["error"]
+
+
+def test_a_task_that_a_reader_has_ended_starts_nothing(worker: Worker, log: Log):
+    event, started = worker.create(), starts(worker, 661, worker.task)
+    assert worker.deliver(event, seconds=600)["outcome"] == "lost"
+    assert started == []
+    assert worker.agent.stops == []
+
+
+@pytest.mark.parametrize("fault", ["refuse", "lose"])
+def test_a_confirmation_that_fails_is_tried_again(worker: Worker, fault: str):
+    event = worker.create()
+    trouble = lambda: setattr(worker.client, fault, ["update_item"] * 2)  # noqa: E731
+    started = starts(worker, 20, trouble)
+    assert worker.deliver(event)["outcome"] == "completed"
+    assert len(started) == 1
+    assert len(worker.messages()) == 4
+
+
+def test_one_that_fails_for_too_long_ends_the_task_as_not_started(worker: Worker):
+    event = worker.create()
+    started = starts(worker, 20, lambda: setattr(worker.client, "down", True))
+    recover = worker.time.sleep
+
+    def sleep(seconds: float) -> None:
+        recover(seconds)
+        worker.client.down = worker.time.now < NOW + 60
+
+    worker.time.calls_take = 1
+    run = TaskRun(
+        worker.store,
+        worker.agent,
+        event,
+        FakeContext(worker.time, 600),
+        clock=worker.time.clock,
+        monotonic=worker.time.clock,
+        sleep=sleep,
+        timer=worker.timers,
+    )
+    assert run.run()["outcome"] == "error"
+    assert started == []
+    task = worker.task()
+    assert task["error_code"] == "not_started"
+    assert "no vendor was contacted" in task["error_message"]
+    assert worker.time.now < NOW + 100
+
+
+def test_one_that_is_always_too_slow_ends_the_task_as_not_started(worker: Worker):
+    event = worker.create()
+    started = starts(worker, 20, lambda: setattr(worker.time, "calls_take", 12))
+    assert worker.deliver(event)["outcome"] == "error"
+    assert started == []
+    worker.time.calls_take = 0
+    assert worker.task()["error_code"] == "not_started"
+    assert worker.time.now < NOW + 120
+
+
+# --- who asks for the end -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_a_silent_agent_is_given_up_only_if_the_task_s_end_was_asked_for(
+    worker: Worker, cancelled: bool
+):
+    event = worker.create()
+    heard: list[bool] = []
+
+    def play(_: Callable[[str], None]) -> Answer:
+        if cancelled:
+            worker.cancel()
+        heard.append(worker.agent.on_silence())
+        raise AgentLost("The agent was told to stop.", partial=ANSWER)
+
+    worker.play(play)
+    worker.deliver(event)
+    assert heard == [cancelled]
+    task = worker.task()
+    assert task["error_code"] == ("cancelled" if cancelled else "agent_lost")
+    assert task["agent_response"] == ANSWER.agent_response
+    assert worker.agent.stops == [TASK_ID]
+
+
+def test_a_silent_agent_is_given_up_once_a_reader_ended_its_task_or_its_owner_deleted_it(
+    worker: Worker,
+):
+    event = worker.create()
+    heard: list[bool] = []
+
+    def play(_: Callable[[str], None]) -> Answer:
+        worker.time.sleep(661)
+        worker.task()
+        heard.append(worker.agent.on_silence())
+        worker.store.delete_task(TASK_ID, "public")
+        heard.append(worker.agent.on_silence())
+        return ANSWER
+
+    worker.play(play)
+    assert worker.deliver(event)["outcome"] == "lost"
+    assert heard == [True, True]
+    assert [set(item) for item in worker.items()] == [{"id", "status"}]
+
+
+def test_a_silent_agent_is_waited_for_while_nobody_can_look(worker: Worker):
+    event = worker.create()
+    heard: list[bool] = []
+
+    def play(_: Callable[[str], None]) -> Answer:
+        worker.cancel()
+        worker.client.down = True
+        heard.append(worker.agent.on_silence())
+        worker.client.down = False
+        return ANSWER
+
+    worker.play(play)
+    worker.deliver(event)
+    assert heard == [False]
+
+
+def test_progress_that_a_cancellation_refuses_stops_the_session_once(worker: Worker):
+    event = worker.create()
+
+    def play(say: Callable[[str], None]) -> Answer:
+        say("one")
+        worker.timers.fire()
+        worker.cancel()
+        for message in ("two", "three"):
+            worker.time.sleep(3)
+            say(message)
+            worker.timers.fire()
+        assert worker.agent.stops == [TASK_ID]
+        return ANSWER
+
+    worker.play(play)
+    assert worker.deliver(event)["outcome"] == "error"
+    task = worker.task()
+    assert task["error_code"] == "cancelled"
+    assert worker.messages() == [*BEGINNING, "one", "two", "three", f"Cancelled. {MAYBE}"]
+    assert worker.agent.stops == [TASK_ID]
+
+
+@pytest.mark.parametrize(
+    "play, kept",
+    [
+        (lambda _: ANSWER, ANSWER.agent_response),
+        (raises(AgentFailed("No.", partial=ANSWER)), ANSWER.agent_response),
+        (raises(AgentLost("Lost.", partial=ANSWER)), ANSWER.agent_response),
+        (raises(RuntimeError("ours")), None),
+    ],
+    ids=["answer", "failed", "lost", "ours"],
+)
+def test_whatever_came_out_a_cancelled_task_ends_as_cancelled_with_what_was_answered(
+    worker: Worker, log: Log, play: Any, kept: str | None
+):
+    """A stream that ends cleanly after a stop is not a completed task."""
+    event = worker.create()
+
+    def cancelled(say: Callable[[str], None]) -> Answer:
+        worker.cancel()
+        answer: Answer = play(say)
+        return answer
+
+    worker.play(cancelled)
+    assert worker.deliver(event)["outcome"] == "error"
+    task = worker.task()
+    assert (task["status"], task["error_code"]) == ("error", "cancelled")
+    assert task["error_message"] == f"Cancelled. {MAYBE}"
+    assert task.get("agent_response") == kept
+    assert log.outcomes == ["error"]
+
+
+@pytest.mark.parametrize("fault", ["refuse", "lose"])
+def test_the_end_of_a_cancelled_task_is_written_once_whatever_the_network_does(
+    worker: Worker, fault: str
+):
+    event = worker.create()
+
+    def play(_: Callable[[str], None]) -> Answer:
+        worker.cancel()
+        setattr(worker.client, fault, ["update_item"] * 2)
+        return ANSWER
+
+    worker.play(play)
+    assert worker.deliver(event)["outcome"] == "error"
+    assert worker.messages() == [*BEGINNING, f"Cancelled. {MAYBE}"]
+
+
+# --- agents that report ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def reporting(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> Worker:
+    monkeypatch.setenv("REPORTS_BASE_URL", "https://api.example/prod")
+    worker.play(lambda _: Accepted(""))
+    return worker
+
+
+def test_without_a_base_for_reports_the_agent_hears_of_none(worker: Worker):
+    worker.deliver(worker.create())
+    assert worker.agent.report is None
+    assert "report_hash" not in worker.task()
+
+
+def test_an_agent_learns_where_to_report_and_only_a_hash_of_its_token_is_kept(reporting: Worker):
+    reporting.deliver(reporting.create())
+    assert reporting.agent.report is not None
+    token = reporting.agent.report["token"]
+    assert reporting.agent.report == {
+        "url": f"https://api.example/prod/tasks/{TASK_ID}/reports",
+        "token": token,
+    }
+    assert re.fullmatch("[0-9a-f]{32}", token)
+    (item,) = reporting.items()
+    assert item["report_hash"] == {"S": hashlib.sha256(token.encode()).hexdigest()}
+    assert token not in str(item)
+    assert token != item["claim"]["S"]
+
+
+def test_each_task_has_a_token_of_its_own(reporting: Worker):
+    tokens = set()
+    for number in range(3):
+        reporting.deliver(reporting.create(f"task-{number}"))
+        tokens.add((reporting.agent.report or {})["token"])
+    assert len(tokens) == 3
+
+
+def test_an_agent_that_accepts_is_left_to_its_work(reporting: Worker, log: Log):
+    assert reporting.deliver(reporting.create())["outcome"] == "accepted"
+    task = reporting.task()
+    assert task["status"] == "processing"
+    assert "last_report" in task
+    assert reporting.messages() == BEGINNING
+    assert reporting.agent.stops == []
+    assert log.outcomes == ["accepted"]
+
+
+def test_nor_is_its_session_stopped_where_others_are(
+    reporting: Worker, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("STOP_SESSION_AFTER_TASK", "true")
+    reporting.deliver(reporting.create())
+    assert reporting.agent.stops == []
+
+
+@pytest.mark.parametrize("fault", ["refuse", "lose"])
+def test_an_acceptance_is_written_once_whatever_the_network_does(reporting: Worker, fault: str):
+    event = reporting.create()
+
+    def play(say: Callable[[str], None]) -> Answer:
+        say("On it")
+        setattr(reporting.client, fault, ["update_item"] * 2)
+        return Accepted("")
+
+    reporting.play(play)
+    assert reporting.deliver(event)["outcome"] == "accepted"
+    assert reporting.messages() == [*BEGINNING, "On it"]
+    assert reporting.agent.stops == []
+
+
+def test_an_acceptance_after_a_cancellation_ends_the_task_and_stops_the_session(
+    reporting: Worker,
+):
+    event = reporting.create()
+
+    def play(_: Callable[[str], None]) -> Answer:
+        reporting.cancel()
+        return Accepted("")
+
+    reporting.play(play)
+    assert reporting.deliver(event)["outcome"] == "error"
+    assert reporting.task()["error_code"] == "cancelled"
+    assert reporting.agent.stops == [TASK_ID]
+
+
+def test_an_acceptance_that_cannot_be_written_ends_the_task_and_stops_the_session(
+    reporting: Worker, monkeypatch: pytest.MonkeyPatch
+):
+    def forbidden(_claim: Any) -> None:
+        raise ClientError({"Error": {"Code": "AccessDeniedException"}}, "UpdateItem")
+
+    event = reporting.create()
+    monkeypatch.setattr(reporting.store, "accept_task", forbidden)
+    assert reporting.deliver(event)["outcome"] == "error"
+    task = reporting.task()
+    assert task["error_code"] == "agent_lost"
+    assert MAYBE in task["error_message"]
+    assert reporting.agent.stops == [TASK_ID]
+
+
+def test_an_acceptance_to_a_task_that_a_reader_ended_stops_the_session(reporting: Worker):
+    event = reporting.create()
+
+    def play(_: Callable[[str], None]) -> Answer:
+        reporting.time.sleep(661)
+        reporting.task()
+        return Accepted("")
+
+    reporting.play(play)
+    assert reporting.deliver(event)["outcome"] == "lost"
+    assert reporting.task()["error_code"] == "worker_lost"
+    assert reporting.agent.stops == [TASK_ID]
+
+
+@pytest.mark.parametrize("ends", ["answer", "failed", "unreadable", "ours", "lost"])
+def test_its_token_is_nowhere_whatever_it_says(reporting: Worker, log: Log, ends: str):
+    event = reporting.create()
+    tokens: list[str] = []
+
+    def play(say: Callable[[str], None]) -> Answer:
+        token = (reporting.agent.report or {})["token"]
+        tokens.append(token)
+        say(f"curl -H 'Bearer {token}' {'x' * 2_000}")
+        reporting.timers.fire()
+        answer = Answer(
+            f"I used {token}.",
+            [{"name": token, token: [token]}],
+            [{"note": token}],
+            unmatched_emails=[{"recipient": token}],
+            raw=f"raw {token}",
+        )
+        if ends == "failed":
+            raise AgentFailed(f"No. {token}", f"detail {token}", answer, f"raw {token}")
+        if ends == "unreadable":
+            raise AgentFailed("No.", raw=f"raw {token}")
+        if ends == "lost":
+            reporting.client.down = True
+            reporting.time.sleep(585)
+        if ends == "ours":
+            raise RuntimeError(f"ours {token}")
+        return answer
+
+    reporting.play(play)
+    with suppress(EndpointConnectionError):
+        reporting.deliver(event)
+    (token,) = tokens
+    assert token not in str(reporting.items())
+    assert token not in log.text
+    assert "[token]" in log.text
+    assert reporting.client.down or "[token]" in str(reporting.items())
+
+
+# --- the event that stops an agent ----------------------------------------------------------------
+
+
+@pytest.fixture
+def stopping(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> Worker:
+    monkeypatch.setattr(worker_lambda, "task_store", lambda: worker.store)
+    monkeypatch.setattr(worker_lambda, "agent_runtime", lambda: worker.agent)
+    return worker
+
+
+def no_session() -> ClientError:
+    return ClientError({"Error": {"Code": "ResourceNotFoundException"}}, "StopRuntimeSession")
+
+
+def in_state(worker: Worker, state: str) -> None:
+    """Brings the task into a state that a stop may find."""
+    if state == "absent":
+        return
+    worker.create()
+    if state == "pending":
+        return
+    claim = worker.store.claim_task(TASK_ID, "claim", worker.time.now + 600)
+    if state.startswith("reporting"):
+        worker.store.accept_task(claim)
+    if state.endswith("cancelled"):
+        worker.cancel()
+    if state == "reporting, expired":
+        worker.time.sleep(601)
+        worker.task()
+    if state in ("completed", "deleted"):
+        worker.store.end_task(claim, Outcome.of(ANSWER.kept()))
+    if state == "deleted":
+        worker.store.delete_task(TASK_ID, "public")
+
+
+@pytest.mark.parametrize(
+    "state, stops, ends_as",
+    [
+        ("absent", 0, None),
+        ("deleted", 0, None),
+        ("pending", 0, "pending"),
+        ("processing", 0, "processing"),
+        ("processing, cancelled", 1, "processing"),
+        ("reporting", 0, "processing"),
+        ("reporting, cancelled", 1, "error"),
+        ("reporting, expired", 1, "error"),
+        ("completed", 0, "completed"),
+    ],
+)
+def test_a_session_is_stopped_only_if_its_end_was_asked_for_or_its_reporting_is_over(
+    stopping: Worker, log: Log, state: str, stops: int, ends_as: str | None
+):
+    in_state(stopping, state)
+    before = stopping.items()
+    outcome = handle(stopping, {"stop": TASK_ID})["outcome"]
+    assert outcome == ("stopped" if stops else "nothing_to_stop")
+    assert stopping.agent.stops == [TASK_ID] * stops
+    if ends_as:
+        assert stopping.task()["status"] == ends_as
+    if state != "reporting, cancelled":
+        assert stopping.items() == before
+    assert [one for one in log.outcomes if one != "expired"] == [outcome]
+
+
+def test_the_end_of_a_reporting_task_is_written_by_who_stops_it(stopping: Worker):
+    in_state(stopping, "reporting, cancelled")
+    for _ in range(2):
+        handle(stopping, {"stop": TASK_ID})
+    task = stopping.task()
+    assert (task["error_code"], task["error_message"]) == ("cancelled", f"Cancelled. {MAYBE}")
+    assert stopping.messages() == [*BEGINNING, f"Cancelled. {MAYBE}"]
+
+
+@pytest.mark.parametrize(
+    "state, is_raised",
+    [
+        ("processing, cancelled", True),  # its agent may be called any moment
+        ("reporting, cancelled", False),
+        ("reporting, expired", False),
+    ],
+)
+def test_a_session_that_there_is_not_yet_is_stopped_when_lambda_brings_the_event_again(
+    stopping: Worker, state: str, is_raised: bool
+):
+    in_state(stopping, state)
+    stopping.agent.stop_error = no_session()
+    if is_raised:
+        with pytest.raises(ClientError, match="ResourceNotFound"):
+            handle(stopping, {"stop": TASK_ID})
+    else:
+        assert handle(stopping, {"stop": TASK_ID})["outcome"] == "stopped"
+        assert stopping.task()["status"] == "error"
+
+
+@pytest.mark.parametrize(
+    "error", [throttled("StopRuntimeSession"), ReadTimeoutError(endpoint_url="https://agent")]
+)
+def test_a_stop_that_fails_is_brought_again(stopping: Worker, error: Exception):
+    in_state(stopping, "reporting, cancelled")
+    stopping.agent.stop_error = error
+    with pytest.raises(type(error)):
+        handle(stopping, {"stop": TASK_ID})
+    stopping.agent.stop_error = None
+    handle(stopping, {"stop": TASK_ID})
+    assert stopping.task()["error_code"] == "cancelled"
+
+
+def test_a_task_that_is_deleted_while_its_agent_is_stopped_is_nobodys_trouble(stopping: Worker):
+    in_state(stopping, "reporting, cancelled")
+
+    def delete() -> None:
+        stopping.time.sleep(59)
+        reader = TaskStore(stopping.client, stopping.store.table_name, clock=lambda: NOW + 61)
+        reader.delete_task(TASK_ID, "public")
+
+    stopping.agent.meanwhile = delete
+    assert handle(stopping, {"stop": TASK_ID})["outcome"] == "stopped"
+    assert [set(item) for item in stopping.items()] == [{"id", "status"}]
+
+
+def test_a_stop_runs_no_agent_and_needs_a_task_s_id(stopping: Worker):
+    stopping.create()
+    handle(stopping, {"stop": TASK_ID, "task_id": TASK_ID, "description": "x"})
+    assert stopping.agent.runs == []
+    for event in ({"stop": ""}, {"stop": "x#0"}, {"stop": 7}, {"stop": True}):
+        assert handle(stopping, event)["code"] == "invalid_event"
+    assert stopping.agent.stops == []
+
+
+# --- answers that are too large -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["UpdateItem", "TransactWriteItems"])
+def test_an_answer_that_dynamodb_refuses_for_its_size_is_cut_shorter_and_tried_again(
+    worker: Worker, log: Log, monkeypatch: pytest.MonkeyPatch, kind: str
+):
+    end_task, tried = worker.store.end_task, list[int]()
+
+    def refuse(claim: dynamodb_helpers.Claim, outcome: Outcome) -> None:
+        tried.append(len(outcome.parts["agent_response"]))
+        if len(tried) < 4:
+            raise too_large(kind)
+        end_task(claim, outcome)
+
+    event = worker.create()
+    worker.play(lambda _: Answer("x" * 100_000, ANSWER.vendors))
+    monkeypatch.setattr(worker.store, "end_task", refuse)
+    assert worker.deliver(event)["outcome"] == "completed"
+    assert all(after < before * 0.51 for before, after in itertools.pairwise(tried))
+    task = worker.task()
+    assert len(task["agent_response"]) == tried[-1]
+    assert task["vendors"] == ANSWER.vendors
+    assert task["agent_response_truncated"] is True
+    cut = next(one for one in worker.messages() if "too long" in one)
+    assert 80_000 < int(re.sub(r"\D", "", cut)) <= 100_000
+
+
+def too_large(operation: str) -> ClientError:
+    if operation == "UpdateItem":
+        return ClientError({"Error": {"Code": "ValidationException"}}, operation)
+    error = {"Error": {"Code": "TransactionCanceledException"}}
+    reasons = [{"Code": "None"}, {"Code": "ValidationError"}]
+    return ClientError(error | {"CancellationReasons": reasons}, operation)
+
+
+def test_what_was_fitted_is_not_fitted_again_at_the_next_try(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+):
+    """10 MB of quotes take a second."""
+    fits: list[int] = []
+    fit_answer = tasks.fit_answer
+
+    def counted(*given: Any) -> Any:
+        fits.append(1)
+        return fit_answer(*given)
+
+    monkeypatch.setattr(tasks, "fit_answer", counted)
+    event = worker.create()
+
+    def play(_: Callable[[str], None]) -> Answer:
+        worker.client.refuse = ["update_item"] * 5
+        return ANSWER
+
+    worker.play(play)
+    assert worker.deliver(event)["outcome"] == "completed"
+    assert len(fits) == 1
+
+
+@pytest.mark.parametrize("left, is_logged", [(19.5, False), (18.5, True)])
+def test_an_answer_is_in_the_log_before_a_try_that_might_not_end_in_time(
+    worker: Worker, log: Log, left: float, is_logged: bool
+):
+    """A try may be two calls of 9 s, and closing the timeline takes its time too."""
+    event = worker.create()
+    end_task, logged = worker.store.end_task, list[bool]()
+
+    def watched(claim: dynamodb_helpers.Claim, outcome: Outcome) -> None:
+        logged.append(bool(log.said("answer, in case it cannot be written")))
+        end_task(claim, outcome)
+
+    worker.store.end_task = watched  # type: ignore[method-assign]
+
+    def play(_: Callable[[str], None]) -> Answer:
+        worker.time.sleep(600 - left)
+        return ANSWER
+
+    worker.play(play)
+    assert worker.deliver(event)["outcome"] == "completed"
+    assert logged == [is_logged]
+
+
+def test_so_is_what_could_not_be_read_of_a_failed_run(worker: Worker, log: Log):
+    event = worker.create()
+    end_task, logged = worker.store.end_task, list[str]()
+
+    def watched(claim: dynamodb_helpers.Claim, outcome: Outcome) -> None:
+        logged.extend(one["text"] for one in log.said("answer, in case it cannot be written"))
+        end_task(claim, outcome)
+
+    worker.store.end_task = watched  # type: ignore[method-assign]
+
+    def play(_: Callable[[str], None]) -> Answer:
+        worker.time.sleep(590)
+        raise AgentFailed("The answer cannot be read.", raw="<html>")
+
+    worker.play(play)
+    worker.deliver(event)
+    assert logged == ["<html>"]
 
 
 # --- the log --------------------------------------------------------------------------------------
