@@ -1208,7 +1208,7 @@ def test_a_claim_found_again_past_its_deadline_starts_nothing(worker: Worker, lo
 
 def test_a_task_cancelled_while_its_agent_was_throttled_starts_nothing(worker: Worker, log: Log):
     event, started = worker.create(), starts(worker, 30, worker.cancel)
-    assert worker.deliver(event)["outcome"] == "error"
+    assert worker.deliver(event)["outcome"] == "cancelled"
     assert started == []
     task = worker.task()
     assert task["error_code"] == "cancelled"
@@ -1216,7 +1216,7 @@ def test_a_task_cancelled_while_its_agent_was_throttled_starts_nothing(worker: W
         "Cancelled. The agent was not started, so no vendor was contacted."
     )
     assert worker.agent.stops == []
-    assert log.outcomes == ["error"]
+    assert log.outcomes == ["cancelled"]
 
 
 def test_a_task_that_a_reader_has_ended_starts_nothing(worker: Worker, log: Log):
@@ -1350,7 +1350,7 @@ def test_progress_that_a_cancellation_refuses_stops_the_session_once(worker: Wor
         return ANSWER
 
     worker.play(play)
-    assert worker.deliver(event)["outcome"] == "error"
+    assert worker.deliver(event)["outcome"] == "cancelled"
     task = worker.task()
     assert task["error_code"] == "cancelled"
     assert worker.messages() == [*BEGINNING, "one", "two", "three", f"Cancelled. {MAYBE}"]
@@ -1379,12 +1379,12 @@ def test_whatever_came_out_a_cancelled_task_ends_as_cancelled_with_what_was_answ
         return answer
 
     worker.play(cancelled)
-    assert worker.deliver(event)["outcome"] == "error"
+    assert worker.deliver(event)["outcome"] == "cancelled"
     task = worker.task()
     assert (task["status"], task["error_code"]) == ("error", "cancelled")
     assert task["error_message"] == f"Cancelled. {MAYBE}"
     assert task.get("agent_response") == kept
-    assert log.outcomes == ["error"]
+    assert log.outcomes == ["cancelled"]
 
 
 @pytest.mark.parametrize("fault", ["refuse", "lose"])
@@ -1399,7 +1399,7 @@ def test_the_end_of_a_cancelled_task_is_written_once_whatever_the_network_does(
         return ANSWER
 
     worker.play(play)
-    assert worker.deliver(event)["outcome"] == "error"
+    assert worker.deliver(event)["outcome"] == "cancelled"
     assert worker.messages() == [*BEGINNING, f"Cancelled. {MAYBE}"]
 
 
@@ -1485,7 +1485,7 @@ def test_an_acceptance_after_a_cancellation_ends_the_task_and_stops_the_session(
         return Accepted("")
 
     reporting.play(play)
-    assert reporting.deliver(event)["outcome"] == "error"
+    assert reporting.deliver(event)["outcome"] == "cancelled"
     assert reporting.task()["error_code"] == "cancelled"
     assert reporting.agent.stops == [TASK_ID]
 

@@ -23,7 +23,7 @@ import dynamodb_items
 import lambda_function
 import tasks
 import worker_lambda
-from dynamodb_helpers import Claim, Report, StoreError, TaskStore
+from dynamodb_helpers import Claim, StoreError, TaskStore
 from dynamodb_pages import StoreBusy
 from local.aws import LocalStack
 from simulation import backend
@@ -40,7 +40,7 @@ from simulation.network import (
     QUEUE_FAULTS,
 )
 from simulation.schedule import run
-from tasks import Outcome
+from tasks import Outcome, Report
 
 TABLE_NAME = "valro-tasks"
 REGION = "us-east-1"
