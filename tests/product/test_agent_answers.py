@@ -183,6 +183,17 @@ SDK_STREAM_ERROR = (
 )
 
 
+def test_an_error_in_a_stream_is_one_although_its_text_is_empty():
+    """So the SDK sends TimeoutError() and AssertionError(): not half an answer, completed."""
+    message = "An error occurred during streaming"
+    frame = line({"error": "", "error_type": "TimeoutError", "message": message})
+    with pytest.raises(AgentFailed, match=message) as failure:
+        read_stream(line("Hello "), frame)
+    assert failure.value.partial == Answer("Hello ")
+    with pytest.raises(AgentFailed, match=message):
+        read_json({"error": "", "error_type": "TimeoutError", "message": message})
+
+
 def test_a_stream_recorded_from_the_sdk_is_read():
     answer, said = read_stream(SDK_STREAM)
     assert answer == Answer("Hello line\u2028sep éb'x'")
