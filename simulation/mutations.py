@@ -124,7 +124,10 @@ MUTATIONS: dict[str, Line | Constant] = {
         Run, "_end", "self._persist(\n", "(lambda write, before: write())(\n"
     ),
     "unwritten answer not logged": Line(
-        Run, "_end", 'self._log("answer could not be written", kept)', "pass"
+        Run,
+        "_end",
+        "                log_answer()\n                self._outcome",
+        "                self._outcome",
     ),
     "late answer not logged": Line(Run, "_end", 'self._log("answer came too late", kept)', "pass"),
     "no time kept for the outcome": Constant(worker_lambda, "RESERVE_SECONDS", 0.0),
