@@ -161,7 +161,8 @@ class _Call:
 
     async def send(self, message: Message) -> None:
         """Sends the agent's answer on, what is no success as AgentCore's 424."""
-        if self._abandoned:
+        # Stopped: the agent may hear of it, and answer, before whoever watches it does.
+        if self._abandoned or self._stopped.is_set():
             raise ConnectionAbortedError("nobody listens any more")
         if message["type"] == "http.response.start":
             own = any(name == b"x-amzn-errortype" for name, _ in message["headers"])

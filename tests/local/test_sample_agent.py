@@ -1,5 +1,6 @@
 """The sample agent behind its runtime, called as the worker calls it: by boto3, over HTTP."""
 
+import asyncio
 import json
 import time
 import urllib.request
@@ -12,6 +13,7 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, ResponseStreamingError
+from starlette.types import Message, Receive, Scope, Send
 
 from local import REGION, faults
 from local.aws import AGENT_RUNTIME_ARN, LocalStack
@@ -268,6 +270,47 @@ def test_a_session_that_is_stopped_before_it_answers_is_a_runtime_client_error(c
         failure = waiting.exception(timeout=10)
     assert isinstance(failure, ClientError)
     assert failure.response["Error"]["Code"] == "RuntimeClientError"
+
+
+@pytest.mark.filterwarnings("ignore:Support for class-based `config`")  # the SDK's
+def test_an_agent_that_answers_when_it_hears_that_it_is_stopped_is_not_heard():
+    """As a machine that is gone: nothing of it comes, however fast its agent was."""
+    from local.runtime import SESSION_HEADER, build_server
+
+    session = str(uuid.uuid4())
+    sent: list[Any] = []
+
+    async def answers_at_once(_: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        while not faults.stopped_sessions[session].is_set():
+            await asyncio.sleep(0)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b'"Done."'})
+
+    async def take(message: Message) -> None:
+        sent.append(message)
+
+    async def ignore(_: Message) -> None:
+        pass
+
+    async def call_and_stop() -> None:
+        server = build_server(answers_at_once)
+        headers = [(SESSION_HEADER.encode(), session.encode())]
+        scope = {"type": "http", "method": "POST", "root_path": "", "headers": headers}
+        call = {**scope, "path": f"/runtimes/{AGENT_RUNTIME_ARN}/invocations"}
+        stop = {**scope, "path": f"/runtimes/{AGENT_RUNTIME_ARN}/stopruntimesession"}
+        requests: asyncio.Queue[Message] = asyncio.Queue()
+        requests.put_nowait({"type": "http.request", "body": b"{}", "more_body": False})
+        waiting = asyncio.ensure_future(server(call, requests.get, take))
+        while session not in faults.stopped_sessions:
+            await asyncio.sleep(0)
+        await server(stop, lambda: asyncio.sleep(0, {"type": "http.request"}), ignore)
+        await waiting
+
+    asyncio.run(call_and_stop())
+
+    assert [message.get("status") for message in sent] == [424, None]
+    assert b"Done." not in sent[1]["body"]
 
 
 def test_a_graceful_agent_ends_its_stream_in_good_order_when_it_is_stopped(caller: Caller):
