@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 
@@ -119,5 +120,6 @@ def list_all(stack: LocalStack) -> list[str]:
     while path:
         page = stack.api.request("GET", path)
         ids += [task["id"] for task in page.json()]
-        path = page.headers.get("Link", "").partition("<")[2].partition(">")[0]
+        link = page.headers.get("Link", "").partition("<")[2].partition(">")[0]
+        path = link and urljoin("/tasks", link)
     return ids

@@ -282,7 +282,7 @@ def test_an_agent_that_answers_when_it_hears_that_it_is_stopped_is_not_heard():
 
     async def answers_at_once(_: Scope, receive: Receive, send: Send) -> None:
         await receive()
-        while not faults.stopped_sessions[session].is_set():
+        while not faults.stopped_sessions[session].is_set():  # noqa: ASYNC110  at once, that is
             await asyncio.sleep(0)
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b'"Done."'})
@@ -302,7 +302,7 @@ def test_an_agent_that_answers_when_it_hears_that_it_is_stopped_is_not_heard():
         requests: asyncio.Queue[Message] = asyncio.Queue()
         requests.put_nowait({"type": "http.request", "body": b"{}", "more_body": False})
         waiting = asyncio.ensure_future(server(call, requests.get, take))
-        while session not in faults.stopped_sessions:
+        while session not in faults.stopped_sessions:  # noqa: ASYNC110  nobody tells
             await asyncio.sleep(0)
         await server(stop, lambda: asyncio.sleep(0, {"type": "http.request"}), ignore)
         await waiting
