@@ -6,7 +6,8 @@ timestamps aside.
 
 Payload: {"prompt": "Find me a landscaper in Charlotte under $300", "task_id": "…"}.
 Where reports are allowed it has "report" too, which only "[agent: report]" makes use of.
-It streams {"message": "…"} for progress, pieces of text, and the answer object last.
+It streams {"message": "…"} for progress, the vendors so far after each e-mail, pieces of text, and
+the answer object last.
 A prompt with words like "[agent: fail]" makes it misbehave: see faults.py.
 """
 
@@ -22,7 +23,7 @@ from bedrock_agentcore import BedrockAgentCoreApp, RequestContext
 from local import PACE_VARIABLE, faults
 from local.behaviours import REPORTING, read_behaviour
 from local.reporting import start_reporting
-from local.vendors import build_answer, progress_lines
+from local.vendors import answer_so_far, build_answer, progress_lines
 
 app = BedrockAgentCoreApp()
 
@@ -37,7 +38,7 @@ async def invoke(payload: dict[str, Any], context: RequestContext) -> Any:
     behaviour, _ = read_behaviour(prompt)
     if behaviour in REPORTING and "report" in payload:
         return accept(payload, session, behaviour)
-    wish = faults.read_wish(prompt, session)
+    wish = faults.read_wish(payload, session)
     answer = wish.grant() if wish else converse(prompt)
     return await answer if inspect.isawaitable(answer) else answer
 
@@ -52,9 +53,14 @@ def accept(payload: dict[str, Any], session: str, behaviour: str) -> dict[str, A
 
 
 async def converse(prompt: str) -> AsyncIterator[Any]:
-    """Streams progress, the response in pieces, and the answer object."""
+    """Streams progress, whom it has e-mailed, the response in pieces, and the answer object."""
     answer = build_answer(prompt)
+    contacted = 0
     for line in progress_lines(prompt, answer):
+        if line.startswith("E-mailed "):
+            # First, so that whoever is stopped after any line has said whom it wrote to.
+            contacted += 1
+            yield answer_so_far(answer, contacted)
         yield {"message": line}
         await asyncio.sleep(float(os.environ.get(PACE_VARIABLE, "0")))
     for sentence in re.findall(r".+?[.!?](?: |$)", answer["response"]):

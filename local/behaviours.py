@@ -26,6 +26,7 @@ BEHAVIOURS = {
     "invalid-json": "answers with JSON that ends too early",
     "invalid-utf8": "streams bytes that are not UTF-8",
     "empty": "answers with an empty body",
+    "leak": "says all that it was given, the token for its reports too",
     "strands": "streams raw Strands events, as an agent that passes them on does",
     "report SECONDS": "accepts at once, works on for so long, and reports over HTTP",
     "report-fail SECONDS": "the same, and fails at the end",

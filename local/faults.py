@@ -37,16 +37,18 @@ class Wish:
     number: float | None
     prompt: str
     session: str
+    payload: dict[str, Any]
 
     def grant(self) -> Any:
         """Returns what the agent's entrypoint is to return; raises if that is the wish."""
         return _ANSWERS[self.behaviour](self)
 
 
-def read_wish(prompt: str, session: str) -> Wish | None:
+def read_wish(payload: dict[str, Any], session: str) -> Wish | None:
     """Returns what the agent itself is to do differently, None if nothing."""
+    prompt = payload["prompt"]
     behaviour, number = read_behaviour(prompt)
-    return Wish(behaviour, number, prompt, session) if behaviour in _ANSWERS else None
+    return Wish(behaviour, number, prompt, session, payload) if behaviour in _ANSWERS else None
 
 
 def random_text(size: int) -> str:
@@ -142,6 +144,12 @@ async def _only(answer: dict[str, Any]) -> AsyncIterator[Any]:
     yield answer
 
 
+async def _leak(payload: dict[str, Any]) -> AsyncIterator[Any]:
+    """Says all that it was given, which no agent should: there may be a token in it."""
+    yield {"message": f"I was given {json.dumps(payload)}"}
+    yield {"response": json.dumps(payload), "vendors": [{"name": "A vendor", **payload}]}
+
+
 async def _strands(prompt: str) -> AsyncIterator[Any]:
     """Streams what a Strands agent yields, as the SDK sends it on.
 
@@ -197,5 +205,6 @@ _ANSWERS: dict[str, Callable[[Wish], Any]] = {
     ),
     "invalid-utf8": lambda _: Response(b'data: {"response": "caf\xe9"}\n\n', media_type=_STREAM),
     "empty": lambda _: Response(b"", media_type="application/json"),
+    "leak": lambda wish: _leak(wish.payload),
     "strands": lambda wish: _strands(wish.prompt),
 }

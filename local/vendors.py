@@ -157,6 +157,12 @@ def progress_lines(prompt: str, answer: dict[str, Any]) -> list[str]:
     return [*lines, "Comparing quotes"] if answer["quotes"] else lines
 
 
+def answer_so_far(answer: dict[str, Any], contacted: int) -> dict[str, Any]:
+    """Returns what of an answer is true once so many vendors have been e-mailed."""
+    parts = {name: answer[name][:contacted] for name in ("vendors", "emails")}
+    return {**parts, "emails_sent": contacted}
+
+
 def _response_text(request: Request, vendors: list[Vendor]) -> str:
     known = (
         f"I know {_listed([f'{job}s' for job, _ in SERVICES.values()])} in {_listed(list(CITIES))}."

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,9 +26,10 @@ from lambda_function import idempotent_id
 from local import REGION
 from local.aws import AGENT_RUNTIME_ARN, LocalStack, local_stack
 from local.processes import Program
+from tasks import timestamp
 from tests.api.contract import CheckedApi
 from tests.api.test_end_to_end import PROMPT, function_processes
-from tests.conftest import Deployment, eventually
+from tests.conftest import TABLE_NAME, Deployment, eventually
 
 QUIET = f"{PROMPT} [agent: quiet]"
 
@@ -65,6 +67,18 @@ def progress_of(task_id: str) -> Rule:
     """The writes that only append to a task's timeline."""
     quiet = """!(ExpressionAttributeValues.":status")"""
     return {"operation": "UpdateItem", "body": f"Key.id.S == '{task_id}' && {quiet}"}
+
+
+def accept_of(task_id: str) -> Rule:
+    """The write that leaves a task to its agent, which reports."""
+    accepts = """ExpressionAttributeValues.":report_until" """
+    return {"operation": "UpdateItem", "body": f"Key.id.S == '{task_id}' && {accepts}"}
+
+
+def report_of(task_id: str) -> Rule:
+    """The writes of reports, with an outcome or without; no large ones."""
+    reports = """ExpressionAttributeValues.":last_as_read" """
+    return {"operation": "UpdateItem", "body": f"Key.id.S == '{task_id}' && {reports}"}
 
 
 def large_end_of(task_id: str) -> Rule:
@@ -222,37 +236,63 @@ class FaultyDeployment(Deployment):
 
     def kill(self, function: str) -> None:
         """Kills a function's processes, as an out-of-memory does."""
-        for process in function_processes(self, function):
+        processes = function_processes(self, function)
+        assert processes
+        for process in processes:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
 
     @contextlib.contextmanager
-    def worker(self, timeout: int, **variables: str) -> Iterator[None]:
-        """Gives the worker another timeout and more variables for a while."""
+    def function(self, name: str, timeout: int = 0, **variables: str) -> Iterator[None]:
+        """Gives a function more variables, and another timeout if any, for a while."""
         client = self.client("lambda")
-        before = client.get_function_configuration(FunctionName="valro-worker")
+        before = client.get_function_configuration(FunctionName=name)
         environment = before["Environment"]["Variables"]
 
         def configure(seconds: int, with_variables: dict[str, str]) -> None:
             client.update_function_configuration(
-                FunctionName="valro-worker",
-                Timeout=seconds,
-                Environment={"Variables": with_variables},
+                FunctionName=name, Timeout=seconds, Environment={"Variables": with_variables}
             )
             client.get_waiter("function_updated_v2").wait(
-                FunctionName="valro-worker", WaiterConfig={"Delay": 1}
+                FunctionName=name, WaiterConfig={"Delay": 1}
             )
 
-        configure(timeout, environment | variables)
+        configure(timeout or before["Timeout"], environment | variables)
         try:
             yield
         finally:
             configure(before["Timeout"], environment)
 
+    def worker(self, timeout: int, **variables: str) -> contextlib.AbstractContextManager[None]:
+        """Gives the worker another timeout and more variables for a while."""
+        return self.function("valro-worker", timeout, **variables)
+
+    def item(self, task_id: str) -> dict[str, Any] | None:
+        """What the table has of a task, in DynamoDB's types."""
+        key = {"id": {"S": task_id}}
+        found = self.client("dynamodb").get_item(TableName=TABLE_NAME, Key=key)
+        item: dict[str, Any] | None = found.get("Item")
+        return item
+
+    def put_back(self, task_id: str, attribute: str, seconds: float) -> None:
+        """Sets a time that a task has already to so many seconds ago."""
+        then = timestamp(time.time() - seconds)
+        self.client("dynamodb").update_item(
+            TableName=TABLE_NAME,
+            Key={"id": {"S": task_id}},
+            UpdateExpression="SET #name = :then",
+            ConditionExpression="attribute_exists(#name)",
+            ExpressionAttributeNames={"#name": attribute},
+            ExpressionAttributeValues={":then": {"S": then}},
+        )
+
 
 @contextlib.contextmanager
-def faulty_deployment() -> Iterator[FaultyDeployment]:
-    """The backend on a local AWS, with a fault proxy between it and everything that it calls."""
+def faulty_deployment(pace: float = 0.1) -> Iterator[FaultyDeployment]:
+    """The backend on a local AWS, with a fault proxy between it and everything that it calls.
+
+    ``pace``: the seconds of a step of the agent. By default a line is written while it works on.
+    """
     aws, agent = FaultProxy(), FaultProxy()
     environment = {
         "AWS_ENDPOINT_URL_DYNAMODB": aws.url,
@@ -261,8 +301,7 @@ def faulty_deployment() -> Iterator[FaultyDeployment]:
     }
     try:
         # Without authorization: the proxy makes the Host header another than the signed one.
-        # At this pace progress is written while the agent is still at work.
-        with local_stack(pace=0.1, authorization=False, function_environment=environment) as local:
+        with local_stack(pace=pace, authorization=False, function_environment=environment) as local:
             aws.start(local.endpoint, local.folder)
             agent.start(local.agent_endpoint, local.folder)
             aws.warm_up("dynamodb", "list_tables")

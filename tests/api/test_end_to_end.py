@@ -302,7 +302,9 @@ def test_a_killed_worker_leads_to_an_error_and_never_to_a_second_run(stack: Depl
     eventually(lambda: stack.task(task_id), lambda task: len(task["events"]) > 3)
     writes = len(stack.writes_of(task_id))
 
-    for worker in function_processes(stack, "valro-worker"):
+    workers = function_processes(stack, "valro-worker")
+    assert workers
+    for worker in workers:
         os.kill(worker, signal.SIGKILL)
 
     # Lambda delivers the event again; that worker finds that the task is not its own.
@@ -605,7 +607,6 @@ def function_processes(stack: Deployment, function: str) -> list[int]:
             continue
         if variable in environment and gateway in environment:
             found.append(int(folder.name))
-    assert found
     return found
 
 

@@ -75,12 +75,12 @@ def caller(ministack: LocalStack) -> Caller:
     return Caller(ministack)
 
 
-def test_a_stream_is_progress_then_text_then_the_answer(caller: Caller):
+def test_a_stream_is_progress_with_the_vendors_so_far_then_text_then_the_answer(caller: Caller):
     frames = caller.frames(PROMPT)
 
     progress = [frame["message"] for frame in frames if set(frame) == {"message"}]
     text = [frame for frame in frames if isinstance(frame, str)]
-    answer = frames[-1]
+    *so_far, answer = (frame for frame in frames if "vendors" in frame)
     assert progress == [
         "Looking for landscapers in Charlotte within $300",
         "Found 3 landscapers within $300",
@@ -89,8 +89,11 @@ def test_a_stream_is_progress_then_text_then_the_answer(caller: Caller):
         "E-mailed Dogwood Outdoor Care at dogwood-outdoor-care@example.com",
         "Comparing quotes",
     ]
+    assert [frame["vendors"] for frame in so_far] == [answer["vendors"][:n] for n in (1, 2, 3)]
+    assert [frame["emails_sent"] for frame in so_far] == [1, 2, 3]
     assert "".join(text) == answer["response"]
-    assert len(progress) + len(text) + 1 == len(frames)
+    assert answer == frames[-1]
+    assert len(progress) + len(so_far) + len(text) + 1 == len(frames)
 
 
 def test_a_plain_answer_has_the_same_shape(caller: Caller):
