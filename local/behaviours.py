@@ -10,6 +10,7 @@ import re
 BEHAVIOURS = {
     "fail": "raises before anything is done",
     "fail-midway": "raises in the middle of its stream",
+    "fail-wordless": "raises in the middle of its stream, without a word why",
     "error": 'answers {"error": "…"}',
     "stall SECONDS": "says nothing for so long (300), unless its session is stopped",
     "drip SECONDS": "says something all the time, for so long (300), unless its session is stopped",

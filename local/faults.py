@@ -94,6 +94,13 @@ async def _fail_midway(wish: Wish) -> AsyncIterator[Any]:
     raise SampleAgentError("The sample agent was told to fail in mid-stream.")
 
 
+async def _fail_wordless(_: Wish) -> AsyncIterator[Any]:
+    """Fails as a library does whose errors say nothing: the SDK then sends an empty text."""
+    yield {"message": "Looking for vendors"}
+    yield "I have cont"
+    raise TimeoutError
+
+
 async def _stall(wish: Wish) -> AsyncIterator[Any]:
     """Streams one line of progress, then nothing until the time is up or the session ends."""
     yield {"message": "Waiting for a vendor to answer"}
@@ -186,6 +193,7 @@ _STREAM = "text/event-stream"
 _ANSWERS: dict[str, Callable[[Wish], Any]] = {
     "fail": _fail,
     "fail-midway": _fail_midway,
+    "fail-wordless": _fail_wordless,
     "error": lambda _: {"error": "The vendor directory is closed today."},
     "stall": _stall,
     "drip": _drip,

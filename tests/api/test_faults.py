@@ -8,15 +8,17 @@ import json
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 
+from dynamodb_helpers import TaskStore
 from local import faults
 from local.vendors import build_answer, progress_lines
-from tasks import EXPIRED
+from tasks import EXPIRED, Outcome, timestamp
 from tests.api.faulty import (
     ANSWER_LOST,
     BARE_ANSWER_LOST,
@@ -28,6 +30,7 @@ from tests.api.faulty import (
     WORKER_START,
     FaultyDeployment,
     Rule,
+    Wire,
     agent_call_of,
     claim_of,
     end_of,
@@ -44,10 +47,11 @@ from tests.api.test_end_to_end import (
     PROMPT,
     STARTED,
     backdate,
+    invoke,
     messages,
     with_no_worker,
 )
-from tests.conftest import eventually
+from tests.conftest import TABLE_NAME, eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -543,9 +547,13 @@ def test_a_worker_without_its_configuration_ends_the_task_when_it_starts(stack: 
          f"The agent could not be called (AccessDeniedException). {NOT_STARTED}"),
         ({"error": {"code": "ResourceNotFoundException", "status": 404}},
          f"The agent could not be called (ResourceNotFoundException). {NOT_STARTED}"),
+        ({"error": {"code": "ThrottlingException", "status": 424}},
+         f"The agent failed. {MAY_HAVE_ACTED}"),
+        ({"error": {"code": "ThrottlingException", "status": 502}},
+         f"The agent's service failed (ThrottlingException). {MAY_HAVE_ACTED}"),
         (CUT, f"The connection to the agent was lost. {MAY_HAVE_ACTED}"),
     ],
-    ids=["500", "503", "424", "403", "404", "cut"],
+    ids=["500", "503", "424", "403", "404", "a code under 424", "a code under 502", "cut"],
 )  # fmt: skip
 def test_a_call_that_fails_in_any_way_that_may_have_started_the_agent_is_made_once(
     stack: FaultyDeployment, what: Rule, words: str
@@ -618,6 +626,7 @@ def test_an_agent_that_refuses_connections_was_not_started(stack: FaultyDeployme
         ("fail-midway",
          ["Looking for landscapers in Charlotte within $300", "Found 3 landscapers within $300"],
          "The sample agent was told to fail in mid-stream."),
+        ("fail-wordless", ["Looking for vendors"], "An error occurred during streaming."),
         ("error", [], "The vendor directory is closed today."),
         ("cut", ["Looking for vendors"], "The connection to the agent was lost."),
         ("invalid-json", [], "The agent's answer cannot be read."),
@@ -731,3 +740,215 @@ def test_a_session_that_cannot_be_stopped_changes_nothing(stack: FaultyDeploymen
 
     assert task["error_message"] == f"The connection to the agent was lost. {MAY_HAVE_ACTED}"
     assert stack.agent_runs(task["id"]) == 1
+
+
+# Below what AWS's errors are: the wire
+
+
+def test_an_error_of_lambdas_that_is_cut_is_a_502_since_nothing_was_taken(
+    stack: FaultyDeployment,
+):
+    """Lambda's Invoke streams, so that this leaves botocore as an error of urllib3's."""
+    key, task_id = new_task()
+    cut = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 900\r\n\r\n{"
+
+    with Wire(stack.stack.endpoint) as wire:
+        wire.faults = [(False, cut)] * 2
+        with stack.function("valro-backend", AWS_ENDPOINT_URL_LAMBDA=wire.url):
+            answer = stack.post(QUIET, key)
+        assert len(wire.faults) < 2
+
+    assert (answer.status, answer.json()["code"]) == (502, "worker_unavailable")
+    task = stack.task(task_id)
+    words = f"The worker could not be started (no connection). {NOT_STARTED}"
+    assert (task["status"], task["error_message"]) == ("error", words)
+    assert stack.agent_runs(task_id) == 0
+
+
+def test_an_answer_of_lambdas_that_is_cut_is_a_202_since_the_event_was_taken(
+    stack: FaultyDeployment,
+):
+    key, task_id = new_task()
+    cut = b"HTTP/1.1 202 Accepted\r\nContent-Length: 900\r\n\r\n"
+
+    with Wire(stack.stack.endpoint) as wire:
+        wire.faults = [(True, cut)]
+        with stack.function("valro-backend", AWS_ENDPOINT_URL_LAMBDA=wire.url):
+            answer = stack.post(QUIET, key)
+        assert (wire.faults, len(wire.paths)) == ([], 1)
+
+    assert answer.status == 202
+    assert_completed(stack, stack.finish(task_id), [])
+
+
+def test_a_repeated_post_that_cannot_start_a_worker_ends_no_task_that_one_has_already(
+    stack: FaultyDeployment,
+):
+    key, task_id = new_task()
+
+    with stack.aws.fault(claim_of(task_id), BROKEN) as fault:
+        stack.post(QUIET, key)
+        fault.wait_for(1)
+        stack.put_back(task_id, "created_at", 31)
+        with stack.aws.fault(WORKER_START, CUT):
+            again = stack.post(QUIET, key)
+
+    assert (again.status, again.json()["status"]) == (202, "pending")
+    assert_completed(stack, stack.finish(task_id), [])
+
+
+# DynamoDB sends a checksum with every answer; what lacks one came from somebody else.
+GARBLED: Rule = {"response": {"corrupt_bytes": 16, "set_headers": {"x-amz-crc32": "1"}}}
+UNREADABLE: Rule = {"response": {"truncate_bytes": 1, "strip_headers": ["x-amz-crc32"]}}
+
+
+@pytest.mark.parametrize("what", [GARBLED, UNREADABLE], ids=["a wrong CRC", "no CRC"])
+@pytest.mark.parametrize(
+    "call_of",
+    [put_of, claim_of, progress_of, lambda task_id: end_of(task_id, "completed")],
+    ids=["create", "claim", "progress", "complete"],
+)
+def test_a_good_answer_of_dynamodbs_that_is_garbled_is_as_one_that_was_lost(
+    stack: FaultyDeployment, call_of: Callable[[str], Rule], what: Rule
+):
+    key, task_id = new_task()
+
+    with stack.aws.fault(call_of(task_id), what, times=1):
+        assert stack.post(PROMPT, key).status == 202
+        task = stack.finish(task_id)
+
+    assert_completed(stack, task, progress_lines(PROMPT, build_answer(PROMPT)))
+
+
+@pytest.mark.parametrize("what", [GARBLED, UNREADABLE], ids=["a wrong CRC", "no CRC"])
+def test_a_read_that_is_garbled_is_read_again(stack: FaultyDeployment, what: Rule):
+    task = stack.run(QUIET)
+
+    with stack.aws.fault(read_of(task["id"]), what, times=1):
+        assert stack.task(task["id"]) == task
+
+
+def test_an_agent_behind_a_proxy_that_cuts_idle_connections_is_started_once(
+    stack: FaultyDeployment,
+):
+    key, task_id = new_task()
+    agent = stack.stack.agent_endpoint
+
+    with Wire(idle=0.5) as wire:
+        environment = {"HTTP_PROXY": wire.url, "AWS_ENDPOINT_URL_BEDROCK_AGENTCORE": agent}
+        with stack.worker(timeout=600, **environment):
+            stack.post(f"{PROMPT} [agent: silent 2]", key)
+            task = stack.finish(task_id)
+            eventually(lambda: stack.stops(task_id), bool)
+        calls = [path for path in wire.paths if path.startswith(agent)]
+
+    assert [path.rpartition("/")[2].partition("?")[0] for path in calls] == [
+        "invocations",
+        "stopruntimesession",
+    ]
+    words = f"The connection to the agent was lost. {MAY_HAVE_ACTED}"
+    assert_failed(stack, task, words, runs=1)
+
+
+# What DynamoDB, or Lambda, has no room for
+
+TOO_LARGE: Rule = {
+    "error": {
+        "code": "ValidationException",
+        "status": 400,
+        "message": "Item size to update has exceeded the maximum allowed size",
+    }
+}
+
+
+def test_an_answer_that_dynamodb_refuses_for_its_size_is_cut_and_says_so(stack: FaultyDeployment):
+    key, task_id = new_task()
+    size = 200_000
+
+    with stack.aws.fault(end_of(task_id, "completed"), TOO_LARGE, times=1):
+        stack.post(f"[agent: huge {size}]", key)
+        task = stack.finish(task_id)
+
+    kept = len(task["agent_response"])
+    assert (task["status"], task["agent_response_truncated"]) == ("completed", True)
+    assert size / 3 < kept < size
+    assert task["agent_response"] == faults.random_text(size)[:kept]
+    cut = f"The agent's answer was too long: {size - kept:,} bytes of it were cut"
+    assert messages(task) == [CREATED, *STARTED, cut, COMPLETED]
+
+
+def test_an_answer_that_dynamodb_refuses_at_any_size_ends_the_task_and_is_in_the_log(
+    stack: FaultyDeployment,
+):
+    key, task_id = new_task()
+
+    with stack.aws.fault(end_of(task_id, "completed"), TOO_LARGE):
+        stack.post(QUIET, key)
+        task = stack.finish(task_id)
+
+    assert (task["status"], task["error_code"]) == ("error", "answer_too_large")
+    assert task["error_message"].endswith(MAY_HAVE_ACTED)
+    assert stack.logged("valro-worker", task_id, "answer could not be written")
+    assert stack.agent_runs(task_id) == 1
+
+
+def test_a_list_full_of_del_characters_is_pages_that_lambda_takes(stack: FaultyDeployment):
+    """The runtime writes each of them as six bytes, and Lambda takes 6 MB."""
+    store = TaskStore(stack.client("dynamodb"), TABLE_NAME)
+    ids = [str(uuid.uuid4()) for _ in range(5)]
+    for task_id in ids:
+        store.create_task(task_id, PROMPT)
+        claim = store.claim_task(task_id, "a-token", time.time() + 600)
+        vendors = [{"name": "\x7f" * 290_000}]
+        store.end_task(claim, Outcome.of({"vendors": vendors, "emails_sent": 0}))
+
+    seen: list[str] = []
+    event = {"httpMethod": "GET", "path": "/tasks", "queryStringParameters": {"limit": "100"}}
+    try:
+        while not set(ids) <= set(seen):
+            answer = invoke(stack, "valro-backend", event)
+            assert answer["statusCode"] == 200
+            assert len(json.dumps(answer).replace("\x7f", "\\u007f")) < 6 * 1024 * 1024
+            seen += [task["id"] for task in json.loads(answer["body"])]
+            if link := answer["headers"].get("Link"):
+                query = dict(parse_qsl(link.partition("?")[2].partition(">")[0]))
+                event["queryStringParameters"] = query
+        assert len(seen) == len(set(seen))
+        assert stack.task(ids[0])["vendors"][0]["name"] == "\x7f" * 290_000
+    finally:
+        remove(stack, ids)
+
+
+def test_items_of_other_peoples_making_break_no_list_and_end(stack: FaultyDeployment):
+    task = stack.run(QUIET)
+    old = "2020-01-01T00:00:00.000000Z"
+    of_all = {"owner": {"S": "public"}, "created_at": {"S": timestamp(time.time())}}
+    damaged: dict[str, dict[str, Any]] = {
+        "no JSON": {"status": {"S": "completed"}, "vendors": {"S": "[not json"}},
+        "no counter": {"status": {"S": "processing"}, "deadline": {"S": old}},
+        "no deadline": {"status": {"S": "pending"}, "created_at": {"S": old}},
+        "binary": {"status": {"S": "completed"}, "description": {"B": b"\xff\x00"}},
+    }
+    ids = {name: str(uuid.uuid4()) for name in damaged}
+    for name, attributes in damaged.items():
+        item = {"id": {"S": ids[name]}, "description": {"S": PROMPT}, **of_all, **attributes}
+        stack.client("dynamodb").put_item(TableName=TABLE_NAME, Item=item)
+
+    try:
+        # Not through the API that knows its contract: these tasks lack what it promises.
+        listed = stack.stack.api.request("GET", "/tasks?limit=100")
+        found = {each["id"]: each for each in listed.json()}
+        assert listed.status == 200
+        assert found.keys() >= {task["id"], ids["no JSON"], ids["no counter"], ids["binary"]}
+        assert found[ids["no JSON"]]["vendors"] == []
+        assert found[ids["no counter"]]["error_code"] == "worker_lost"
+        pending = stack.stack.api.request("GET", f"/tasks/{ids['no deadline']}").json()
+        assert (pending["status"], pending["error_code"]) == ("error", "not_started")
+    finally:
+        remove(stack, list(ids.values()))
+
+
+def remove(stack: FaultyDeployment, ids: list[str]) -> None:
+    """Takes tasks out of the table, so that they are in nobody else's list."""
+    for task_id in ids:
+        stack.client("dynamodb").delete_item(TableName=TABLE_NAME, Key={"id": {"S": task_id}})
