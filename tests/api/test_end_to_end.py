@@ -361,6 +361,32 @@ def test_posts_with_one_idempotency_key_make_one_task(stack: Deployment):
     assert stack.agent_runs(task_id) == 1
 
 
+# Cancelling, deleting and reports need no more than what the policies grant
+
+
+def test_a_task_is_cancelled_and_deleted_with_the_functions_own_rights(stack: Deployment):
+    task_id = stack.create(f"{PROMPT} [agent: stall]")
+    eventually(lambda: stack.task(task_id), lambda task: len(task["events"]) > 3)
+
+    assert stack.api.request("POST", f"/tasks/{task_id}/cancel").status == 202
+
+    assert stack.finish(task_id, 10)["error_code"] == "cancelled"  # sooner than a reader may
+    assert any(task_id in session for session in stack.stack.agent_report()["stopped"])
+    for each in (task_id, stack.run("[agent: huge 400000]")["id"]):
+        assert stack.api.request("DELETE", f"/tasks/{each}").status == 204
+        assert [one for one in stack.ids() if one.startswith(each)] == [each]
+        assert stack.api.request("GET", f"/tasks/{each}").status == 404
+
+
+def test_an_agent_reports_with_no_rights_but_its_token(stack: Deployment):
+    task = stack.run(f"{PROMPT} [agent: report]")
+
+    assert task["status"] == "completed"
+    assert messages(task)[-2:] == ["Comparing quotes", COMPLETED]
+    assert task["agent_response"] == build_answer(PROMPT)["response"]
+    assert stack.agent_runs(task["id"]) == 1
+
+
 # What is refused
 
 
