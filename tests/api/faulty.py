@@ -376,12 +376,19 @@ def faulty_deployment(pace: float = 0.1) -> Iterator[FaultyDeployment]:
         with local_stack(pace=pace, authorization=False, function_environment=environment) as local:
             aws.start(local.endpoint, local.folder)
             agent.start(local.agent_endpoint, local.folder)
-            aws.warm_up("dynamodb", "list_tables")
-            aws.warm_up("lambda", "list_functions")
             nobody = {"agentRuntimeArn": AGENT_RUNTIME_ARN, "runtimeSessionId": "x" * 33}
-            agent.warm_up("bedrock-agentcore", "stop_runtime_session", **nobody)
             throttling = ("--post-throttle-rate", "100", "--post-throttle-burst", "100")
-            local.deploy(arguments=throttling)
+            with ThreadPoolExecutor(3) as pool:
+                warm = [
+                    pool.submit(aws.warm_up, "dynamodb", "list_tables"),
+                    pool.submit(aws.warm_up, "lambda", "list_functions"),
+                    pool.submit(
+                        agent.warm_up, "bedrock-agentcore", "stop_runtime_session", **nobody
+                    ),
+                ]
+                local.deploy(arguments=throttling)
+            for each in warm:
+                each.result()
             deployment = FaultyDeployment(local, aws, agent)
             assert deployment.run(QUIET)["status"] == "completed"
             yield deployment
