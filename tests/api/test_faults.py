@@ -899,7 +899,7 @@ def test_a_list_full_of_del_characters_is_pages_that_lambda_takes(stack: FaultyD
     for task_id in ids:
         store.create_task(task_id, PROMPT)
         claim = store.claim_task(task_id, "a-token", time.time() + 600)
-        vendors = [{"name": "\x7f" * 290_000}]
+        vendors = [{"name": "\x7f" * 290_000, "emails": []}]
         store.end_task(claim, Outcome.of({"vendors": vendors, "emails_sent": 0}))
 
     seen: list[str] = []
