@@ -900,7 +900,7 @@ def test_a_list_full_of_del_characters_is_pages_that_lambda_takes(stack: FaultyD
         store.create_task(task_id, PROMPT)
         claim = store.claim_task(task_id, "a-token", time.time() + 600)
         vendors = [{"name": "\x7f" * 290_000, "emails": []}]
-        store.end_task(claim, Outcome.of({"vendors": vendors, "emails_sent": 0}))
+        store.end_task(claim, Outcome.of({"vendors": vendors, "agent_response": "Done."}))
 
     seen: list[str] = []
     event = {"httpMethod": "GET", "path": "/tasks", "queryStringParameters": {"limit": "100"}}

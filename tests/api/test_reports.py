@@ -150,7 +150,7 @@ def test_an_agent_reports_for_longer_than_any_worker_may_run_while_no_worker_run
     """Two minutes and more need no other proof than these seconds, which no worker had."""
     with stack.worker(timeout=4):
         before = stack.deliveries()
-        task_id = stack.create(f"{PROMPT} [agent: report 7]")
+        task_id = stack.create(f"{PROMPT} [agent: report 5]")
         eventually(stack.deliveries, lambda ended: ended > before)
         assert stack.outcomes(task_id) == ["accepted"]
         stack.kill("valro-worker")
