@@ -888,7 +888,7 @@ def test_an_answer_that_dynamodb_refuses_at_any_size_ends_the_task_and_is_in_the
 
     assert (task["status"], task["error_code"]) == ("error", "answer_too_large")
     assert task["error_message"].endswith(MAY_HAVE_ACTED)
-    assert stack.logged("valro-worker", task_id, "answer could not be written")
+    assert stack.logged("valro-worker", task_id, "answer, in case it cannot be written")
     assert stack.agent_runs(task_id) == 1
 
 
