@@ -126,8 +126,8 @@ MUTATIONS: dict[str, Line | Constant] = {
     "unwritten answer not logged": Line(
         Run,
         "_end",
-        "                log_answer()\n                self._outcome",
-        "                self._outcome",
+        "log_answer()\n            self._outcome",
+        "self._outcome",
     ),
     "late answer not logged": Line(Run, "_end", 'self._log("answer came too late", kept)', "pass"),
     "no time kept for the outcome": Constant(worker_lambda, "RESERVE_SECONDS", 0.0),
@@ -150,7 +150,7 @@ MUTATIONS: dict[str, Line | Constant] = {
         "import tasks; tasks.fit_answer(outcome.parts); now = timestamp(self.clock())",
     ),
     "answer too large for DynamoDB given up": Line(
-        Run, "_end", "shorter = outcome.shorter()", "shorter = None"
+        Run, "_end", "outcome.shorter()", 'Outcome(error_code="answer_too_large")'
     ),
     "answer that DynamoDB refuses not told from others": Line(
         Run, "_end", "is_refused_for_good(failure) and", "False and"
@@ -230,7 +230,7 @@ MUTATIONS: dict[str, Line | Constant] = {
     "cut error answer of Lambda's not caught": Line(
         lambda_function,
         "invoke_worker",
-        "except (BotoCoreError, ClientError, HTTPError) as error",
+        "except Exception as error",
         "except (BotoCoreError, ClientError) as error",
     ),
     "answer of Lambda's that breaks off is a refusal": Line(
@@ -280,7 +280,7 @@ MUTATIONS: dict[str, Line | Constant] = {
     "key with another body": Line(
         lambda_function, "post_task", 'task.get("fingerprint") != fingerprint', "False"
     ),
-    "everybody's tasks": Line(Store, "get_task", 'task["owner"] != owner', "False"),
+    "everybody's tasks": Line(Store, "get_task", 'task.get("owner") != owner', "False"),
     "internals shown": Line(lambda_function, "public_task", "return shown |", "return task |"),
     "AWS's words shown": Line(
         lambda_function, "_fail_dispatch", '["Error"]["Code"]', '["Error"]["Message"]'
