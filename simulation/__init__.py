@@ -3,10 +3,11 @@
     python -m simulation --count 1000        a thousand schedules
     python -m simulation --seed 42 --trace   one of them, told in full
 
-A schedule is a short life of the backend in virtual time: clients post and poll, Lambda delivers
-events late, twice or never, DynamoDB loses answers, sandboxes die, the agent stalls. What runs is
-the code that is deployed; only the clients of AWS, the clock and chance are replaced. Everything
-that happens follows from one number, so a failing schedule can be run again, and shrunk.
+A schedule is a short life of the backend in virtual time: clients post and poll, cancel and delete,
+Lambda delivers events late, twice or never, DynamoDB loses answers, sandboxes die, the agent stalls,
+or works on for hours and reports. What runs is the code that is deployed; only the clients of AWS,
+the clock and chance are replaced. Everything that happens follows from one number, so a failing
+schedule can be run again, and shrunk.
 
     choices.py     where chance comes from, and how a failing schedule gets shorter
     world.py       virtual time, threads, sandboxes and their end
@@ -18,7 +19,10 @@ that happens follows from one number, so a failing schedule can be run again, an
     gateway.py     a request as the API's event, and its reply
     invariants.py  what must be true after every step and at the end
     backend.py     the real modules, put into a world
-    people.py      those who post, poll, list, and call the worker by hand
+    callers.py     a request of the API's on its way, and what must be true of its reply
+    release_before.py  a reader that is not updated yet
+    reporters.py   agents that work on by themselves and report
+    people.py      those who post, poll, list, cancel, delete, and call the worker by hand
     schedule.py    one schedule: people and a backend, from a seed
     mutations.py   deliberate faults in the code, each of which must be found
 

@@ -16,9 +16,11 @@ from botocore.config import Config
 from urllib3.exceptions import ProtocolError
 from urllib3.exceptions import ReadTimeoutError as StreamReadTimeout
 
+from simulation import wire
+from simulation.dynamodb import client_error
 from simulation.network import AGENT_FAULTS, Fault, Network, Slow, Weather
 from simulation.wire import ACCOUNT, URL
-from simulation.world import Background, Sandbox, World
+from simulation.world import Actor, Background, Sandbox, World
 
 Json = Any
 
@@ -45,6 +47,9 @@ ENDINGS = (*AGENT_ENDINGS, "long answer", "too long answer", "too long answer")
 LAST_ENDINGS = ("too long answer", "long answer", "too long answer", "unreadable")
 AGENT_SECONDS = (1.0, 0.2, 20.0, 61.0, 400.0, 800.0, 0.0, 0.0)  # 0: all that it is given
 LAST_MOMENTS = (1.0, 0.3, 3.0, 9.0)  # before its time is over
+# What becomes of the answer to a call when its session is stopped.
+STOPS = ("breaks", "ends", "drips on")
+STOPPED_BEFORE_THE_HEAD = ("closed", "agent failed", "server error")
 SIZES = {"long answer": 2_000, "too long answer": 5_000}
 FILLERS = ("é", "x", "é", "\x7f")  # the last of which Lambda's runtime makes six bytes of
 FAILURES = {
@@ -88,6 +93,28 @@ class AgentRun:
     answered_to: Sandbox | None = None  # who has read the whole of a good answer
     unread: str = ""  # something in what nobody can understand
     unread_by: Sandbox | None = None  # who has read all of that
+    is_awaited: bool = False  # whether a good answer comes in time
+
+
+@dataclass
+class Session:
+    """Where an agent runs: what it was asked, and what of its answer is on its way."""
+
+    run: AgentRun
+    report: Json  # where it may report, if anywhere
+    is_alive: bool = True
+    body: Body | None = None
+    end_call: Callable[[Exception], None] = lambda _error: None
+
+    def stop(self, how: str, error: Exception) -> None:
+        """Ends it, and the answer in one way or another."""
+        self.is_alive = False
+        if how == "drips on":
+            return
+        if self.body:
+            self.body.cut(END if how == "ends" else CUT)
+        if how == "breaks":
+            self.end_call(error)  # unless its head has come
 
 
 class Body:
@@ -102,6 +129,7 @@ class Body:
         self.on_end: Callable[[], None] = lambda: None
         self.is_good = False  # whether the end of a good answer was read
         self._world = world
+        self._reader: tuple[Actor, int] | None = None
 
     @property
     def _raw_stream(self) -> Body:
@@ -111,15 +139,34 @@ class Body:
         """Ends the reading."""
         self.closed = True
 
+    def cut(self, end: Piece) -> None:
+        """Puts an end in the place of what is still to come."""
+        self.pieces = [(self._world.now, end)]
+        self.run.unread = ""  # or most of it
+        if self._reader:
+            self._world.after(0.0, self._world.resume, *self._reader, None)
+
+    def _next_piece(self) -> Piece:
+        """Waits for what comes next, which may change meanwhile."""
+        world = self._world
+        end = world.now + self.patience
+        while True:
+            due, piece = plan = self.pieces[0] if self.pieces else (world.now, END)
+            is_silent = piece.then == "stall" or due > end
+            self._reader = world.actor(), world.actor().ticket
+            world.sleep((end if is_silent else due) - world.now)
+            self._reader = None
+            if self.pieces and self.pieces[0] is not plan:
+                continue
+            if is_silent:
+                raise StreamReadTimeout(None, URL, "Read timed out.")  # type: ignore[arg-type]
+            del self.pieces[:1]
+            return piece
+
     def read1(self, _most: int) -> bytes:
         """Waits for what comes next, and returns it."""
         world = self._world
-        due, piece = self.pieces[0] if self.pieces else (world.now, END)
-        if piece.then == "stall" or due - world.now > self.patience:
-            world.sleep(self.patience)
-            raise StreamReadTimeout(None, URL, "Read timed out.")  # type: ignore[arg-type]
-        world.sleep(due - world.now)
-        del self.pieces[:1]
+        piece = self._next_piece()
         match piece.then:
             case "cut":
                 raise ProtocolError("Connection broken: IncompleteRead")
@@ -157,6 +204,8 @@ class Listening(Background):
     def next(self, seconds: float) -> Any:
         """Waits for the next item."""
         item = super().next(seconds)
+        if sandbox := self.world.actor().sandbox:
+            sandbox.heard_at = self.world.now
         if isinstance(item, dict):
             self.body = item["response"]
         elif self.body:
@@ -173,7 +222,7 @@ class Agent:
         network: Network,
         route: str,
         *,
-        started: Callable[[AgentRun, str], None],
+        started: Callable[[AgentRun, Json], None],
         stopped: Callable[[str], None],
         ended: Callable[[], None],
     ) -> None:
@@ -181,6 +230,9 @@ class Agent:
         self.network = network
         self.weather = Weather(world, "agent", AGENT_FAULTS, (0, 200, 600), route)
         self.is_odd = world.choices.below(2) == 1
+        self.accepts = world.choices.below(2) == 1  # and reports, where it is asked to
+        self.sessions: dict[str, Session] = {}
+        self.reporter: Callable[[Session], None] = lambda _session: None
         self.endings: tuple[str, ...] = ENDINGS
         self.seconds: tuple[float, ...] = AGENT_SECONDS
         self.started = started
@@ -191,11 +243,19 @@ class Agent:
         """Makes it an agent with a long answer, which comes when its time is nearly over."""
         self.is_odd, self.endings, self.seconds = True, LAST_ENDINGS, (0.0, 20.0)
 
-    def start(self, asked: Json, fault: Fault, patience: float, *, streams: bool) -> Slow:
+    def start(
+        self, session_id: str, asked: Json, fault: Fault, patience: float, *, streams: bool
+    ) -> Slow:
         """Starts it; what it will do is planned here, and what the wire does to it."""
         world, choices = self.world, self.world.choices
         run = AgentRun(asked["task_id"], f"Found by run {next(world.ids)}.")
-        self.started(run, asked["prompt"])
+        self.started(run, asked)
+        session = self.sessions[session_id] = Session(run, asked.get("report"))
+        if session.report and self.accepts:
+            self.reporter(session)
+            if choices.below(8) < 7:
+                return self._accept(session, fault, streams=streams)
+            world.count("agent: reports without having accepted")
         seconds = choices.pick(self.seconds) if self.is_odd else 1.0
         if not seconds:
             seconds = max(patience - choices.pick(LAST_MOMENTS), 0.5)
@@ -212,9 +272,29 @@ class Agent:
             "emails": [{"recipient": "Ann@example.com", "body": "Hello"}],
         }
         plan = self._stream(run, ending) if streams else self._document(run, ending)
+        answer = self._answer(session, plan, fault, seconds, streams=streams)
+        due = session.body.pieces[-1][0] if session.body else 0.0
+        run.is_awaited = ending == "answers" and not fault.name and due < world.now + patience - 3
+        return answer
+
+    def _accept(self, session: Session, fault: Fault, *, streams: bool) -> Slow:
+        """Says that it works on by itself, sooner or later."""
+        choices = self.world.choices
+        self.world.count("agent: accepts")
+        seconds = choices.pick((0.5, 0.0, 5.0, 40.0)) if self.is_odd else 0.5
+        data = b'data: {"accepted": true}\n\n' if streams else b'{"accepted": true}'
+        middle = choices.below(len(data))
+        plan = [*([Piece(data[:middle])] if middle else []), Piece(data[middle:]), END]
+        return self._answer(session, plan, fault, seconds, streams=streams)
+
+    def _answer(
+        self, session: Session, plan: list[Piece], fault: Fault, seconds: float, *, streams: bool
+    ) -> Slow:
+        """An answer on its way."""
+        world, choices = self.world, self.world.choices
         kind = "text/event-stream; charset=utf-8" if streams else "application/json"
-        plan, kind = _spoiled(plan, kind, fault, run)
-        body = Body(run, world)
+        plan, kind = _spoiled(plan, kind, fault, session.run)
+        body = session.body = Body(session.run, world)
         body.on_end = self.ended
         gap = seconds / len(plan) if streams else choices.pick((0.0, 0.01, 3.0))
         if fault.row and fault.row["fault"] == "dripping body":
@@ -224,7 +304,29 @@ class Agent:
         for piece in plan:
             due += gap
             body.pieces.append((due, piece))
-        return Slow({"contentType": kind, "response": body}, head)
+
+        def waited_for(end: Callable[[Exception], None]) -> None:
+            session.end_call = end
+
+        return Slow({"contentType": kind, "response": body}, head, waited_for)
+
+    def stop(self, session_id: str) -> Json:
+        """Ends a session, if there is one."""
+        world, choices = self.world, self.world.choices
+        self.stopped(session_id)
+        session = self.sessions.get(session_id)
+        if session is None or (not session.is_alive and choices.below(2)):
+            world.count("agent: no such session")
+            operation = "StopRuntimeSession"
+            raise client_error("ResourceNotFoundException", 404, operation, "No such session")
+        if session.is_alive:
+            how = choices.pick(STOPS)
+            world.count(f"agent: session stopped, {how}")
+            kinds = wire.by_kind("agent", "InvokeAgentRuntime", self.weather.route)
+            rows = kinds[choices.pick(STOPPED_BEFORE_THE_HEAD)]
+            whole = [row for row in rows if "raises" in row and "while" not in row]
+            session.stop(how, wire.error(choices.pick(whole)))
+        return {}
 
     def _document(self, run: AgentRun, ending: str) -> list[Piece]:
         text = json.dumps(run.answer, ensure_ascii=False).encode()
@@ -332,7 +434,7 @@ class AgentClient:
         patience = self.config.read_timeout if self.config else 60.0
 
         def arrive(fault: Fault) -> Slow:
-            return agent.start(asked, fault, patience, streams=streams)
+            return agent.start(runtimeSessionId, asked, fault, patience, streams=streams)
 
         def send(fault: Fault) -> Any:
             answer = agent.network.send(fault, self.config, operation, partial(arrive, fault))
@@ -355,12 +457,12 @@ class AgentClient:
         assert agentRuntimeArn == AGENT_ARN
         agent = self.agent
 
-        def arrive() -> Any:
-            agent.stopped(runtimeSessionId)
-            return {}
-
         return agent.network.call(
-            agent.weather, self.config, "StopRuntimeSession", arrive, lambda _fault, _answer: {}
+            agent.weather,
+            self.config,
+            "StopRuntimeSession",
+            partial(agent.stop, runtimeSessionId),
+            lambda _fault, _answer: {},
         )
 
 

@@ -72,13 +72,17 @@ class DynamoDBClient:
 
     def _call(self, operation: str, serve: Callable[..., Any], request: dict[str, Any]) -> Any:
         aws, sandbox = self.aws, self.aws.world.actor().sandbox
+        sent = aws.world.now
 
         def arrive() -> Any:
-            aws.writer = sandbox
+            aws.writer, aws.sent = sandbox, sent
             try:
                 answer = serve(**request)
             except ClientError as error:
-                self._trace(operation, request, sandbox, error.response["Error"]["Code"])
+                code = error.response["Error"]["Code"]
+                self._trace(operation, request, sandbox, code)
+                if sandbox and code == "ValidationException" and operation != "Query":
+                    sandbox.faults["size refused"] += 1
                 raise
             self._trace(operation, request, sandbox, "done")
             weather = aws.dynamodb_weather
@@ -106,7 +110,7 @@ class DynamoDBClient:
     ) -> None:
         if not self.aws.world.tracing:
             return
-        update = request.get("TransactItems", [{"Update": request}])[0]["Update"]
+        (update,) = request.get("TransactItems", [{"Update": request}])[0].values()
         key = update.get("Key") or update.get("Item", {})
         status = update.get("ExpressionAttributeValues", {}).get(":status", {}).get("S", "")
         what = f"{operation} {key.get('id', {}).get('S', '')} {status and f'to {status} '}"
@@ -137,7 +141,8 @@ class LambdaClient:
         weather = self.aws.lambda_weather
         answer = self.aws.network.call(weather, self.config, "Invoke", arrive, self._spoiled)
         if sandbox and answer["StatusCode"] == 202:
-            sandbox.told_taken.add(event["task_id"])
+            taken = sandbox.stops_taken if "stop" in event else sandbox.told_taken
+            taken.add(task_of(event))
         return answer
 
     def _spoiled(self, fault: Fault, answer: Any) -> Any:
@@ -167,6 +172,11 @@ class BrokenBody:
         """Ends the reading."""
 
 
+def task_of(event: Json) -> str:
+    """The id of the task that an event of the worker's is about."""
+    return str(event.get("task_id") or event["stop"])
+
+
 class Delivery(NamedTuple):
     """An event on its way to the worker; its retries keep its request id."""
 
@@ -190,7 +200,8 @@ class Queue:
         """Takes an event and plans its deliveries."""
         world, choices = self.aws.world, self.aws.world.choices
         request_id = f"event-{next(world.ids)}"
-        self.accepted.add(event["task_id"])
+        if "stop" not in event:
+            self.accepted.add(event["task_id"])
         fault, delays = self.aws.queue_weather.fault().name, [choices.pick((0.05, 0.01, 0.3, 2.0))]
         match fault:
             case "never delivered":
@@ -203,7 +214,7 @@ class Queue:
             case "again later":
                 again = (1.0, 61.0, 600.0, 700.0, 955.0, 961.0, 1_100.0)
                 delays.append(choices.pick(again))
-        world.trace(f"Lambda takes {request_id} for {event['task_id']}, due in {delays} s", "queue")
+        world.trace(f"Lambda takes {request_id}, {event}, due in {delays} s", "queue")
         delivery = Delivery(event, request_id, world.now, 0, f"{choices.stream}/event")
         for delay in delays:
             deliver = partial(self._deliver, delivery, throttled=fault == "throttled")
@@ -241,8 +252,8 @@ class Aws:
         self,
         world: World,
         *,
-        on_write: Callable[[Any, Any, Sandbox | None], None],
-        agent_started: Callable[[AgentRun, str], None],
+        on_write: Callable[[Any, Any, Sandbox | None, float], None],
+        agent_started: Callable[[AgentRun, Json], None],
         stopped: Callable[[str], None],
         start_worker: Callable[[Json, str, Callable[[Any], None]], None],
         maximum_event_age: float,
@@ -267,10 +278,11 @@ class Aws:
         if self.lambda_weather.rate and choices.below(4) == 3:
             self.lambda_weather.drags_down = self.dynamodb_weather
         self.writer: Sandbox | None = None
+        self.sent = 0.0  # when the call began that is served
         lags = choices.pick(((0.0,), (0.01, 0.0, 0.5, 3.0)))
         self.table = DynamoDB(
             clock=lambda: world.now,
-            on_write=lambda old, new: on_write(old, new, self.writer),
+            on_write=lambda old, new: on_write(old, new, self.writer, self.sent),
             index_lag=lambda: choices.pick(lags),
             read_lag=lambda: choices.pick((0.0, 0.05, 0.5, 2.0)),
         )

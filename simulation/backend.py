@@ -20,7 +20,7 @@ import lambda_function
 import tasks
 import worker_lambda
 from simulation.agent import AGENT_ARN, Listening
-from simulation.aws import WORKER_ARN, Aws
+from simulation.aws import WORKER_ARN, Aws, task_of
 from simulation.invariants import Invariants
 from simulation.world import EPOCH, Lock, Sandbox, Timer, Violation, World
 
@@ -29,6 +29,7 @@ Json = Any
 API_SECONDS = 30.0
 WORKER_SECONDS = (600.0, 60.0, 900.0)
 DEFAULT_SKEW = 5.0
+REPORTS_BASE_URL = "https://api.invalid"
 
 PRODUCT = (dynamodb_helpers, lambda_function, tasks, worker_lambda)
 LONG_ANSWER = 1_500  # characters, here
@@ -43,6 +44,7 @@ SCALED_DOWN = {
     (tasks, "MAX_ANSWER_RESPONSE_BYTES"): 9_000,
     (agent_answers, "MAX_BYTES"): 40_000,
     (lambda_function, "MAX_PAGE_BYTES"): 3_000,
+    (lambda_function, "MAX_REPORT_BYTES"): 20_000,
 }
 
 
@@ -92,6 +94,10 @@ class Backend:
         }
         if choices.below(4) == 3:
             self.environment["STOP_SESSION_AFTER_TASK"] = "true"
+        if choices.below(2):
+            self.environment["REPORTS_BASE_URL"] = REPORTS_BASE_URL
+        if choices.below(4) < 3:
+            self.environment["PUBLIC_CANCEL_AND_DELETE"] = "true"
         if choices.below(30) == 29:
             world.count("worker: misconfigured")
             self.invariants.is_misconfigured = True
@@ -122,13 +128,15 @@ class Backend:
 
         def handler() -> Any:
             try:
-                return worker_lambda.lambda_handler(event, Context(self.world, sandbox))
+                result = worker_lambda.lambda_handler(event, Context(self.world, sandbox))
             except Exception as error:  # noqa: BLE001  Lambda's part: to deliver again
-                self.invariants.raised(event["task_id"], sandbox, error)
+                self.invariants.raised(event, sandbox, error)
                 self.world.count("worker: raised")
                 return None
+            self.invariants.done(event, result)
+            return result
 
-        self.world.trace(f"starts for {event['task_id']}, {request_id}", sandbox.name)
+        self.world.trace(f"starts for {task_of(event)}, {request_id}", sandbox.name)
         self.world.start_sandbox(sandbox, handler)
 
     def clock(self) -> float:

@@ -22,6 +22,7 @@ import lambda_function
 import worker_lambda
 
 ALWAYS = "attribute_exists(#id)"
+MINE_ANYWAY = "#status = :processing AND #claim = :claim AND #event_seq = :seq"
 
 
 class Line(NamedTuple):
@@ -187,9 +188,9 @@ MUTATIONS: dict[str, Line | Constant] = {
         agent_answers.Answer, "__bool__", "self.agent_response.strip()", "self.agent_response"
     ),
     "answer not logged before it is written": Line(
-        Run, "_end", "self.time_left() < 2 * WRITE_SECONDS + LOG_SECONDS", "False"
+        Run, "_log_in_time", "self.time_left() < 2 * WRITE_SECONDS + LOG_SECONDS", "False"
     ),
-    "garbage not logged": Line(Run, "_log_rest", "if said.raw:", "if False:"),
+    "garbage not logged": Line(Run, "_log_rest", "if said.raw and", "if False and"),
     "agent called again after a 5xx": Line(
         agent_runtime, "_proves_not_started", "return is_own and", "return True or"
     ),
@@ -213,6 +214,129 @@ MUTATIONS: dict[str, Line | Constant] = {
         Store, "find_task", "ConsistentRead=True", "ConsistentRead=False"
     ),
     "pending for too long": Constant(dynamodb_helpers, "PENDING_SECONDS", 1_500),
+    # cancelling and deleting
+    "cancel that forgets that the task must run": Constant(
+        dynamodb_helpers, "IS_RUNNING_ON", "attribute_exists(#id)"
+    ),
+    "cancel that forgets the token": Constant(
+        dynamodb_helpers, "IS_MINE_TO_CANCEL", "attribute_exists(#cancel_requested_at)"
+    ),
+    "cancellation of somebody else's task": Line(
+        Store,
+        "cancel_task",
+        "self.get_task(task_id, owner)",
+        "self._repaired(self.find_task(task_id))",
+    ),
+    "stop without a request": Line(
+        worker_lambda, "stop_agent", 'not ("cancel_requested_at" in task or', "not (True or"
+    ),
+    "stop not sent": Line(lambda_function, "cancel_task", "send_stop(task)", "pass"),
+    "agent called again without a confirmation": Line(
+        agent_runtime.AgentRuntime,
+        "_start",
+        "        before_start()",
+        "        not attempt and before_start()",
+    ),
+    "claim found again is a fresh right": Line(
+        Store, "claim_task", "is_fresh=is_written", "is_fresh=True"
+    ),
+    "confirmation that ignores a cancellation": Line(
+        Store, "confirm_claim", "condition=IS_MINE_IN_TIME", f"condition={MINE_ANYWAY!r}"
+    ),
+    "progress that ignores a cancellation": Line(
+        Store, "_append", "condition: str = IS_MINE", f"condition: str = {MINE_ANYWAY!r}"
+    ),
+    "cancelled outcome shown as completed": Constant(dynamodb_helpers, "IS_MINE", MINE_ANYWAY),
+    "silence that does not look": Line(
+        Run, "_is_over", "claim: Claim) -> bool:", "claim: Claim) -> bool:\n    return False"
+    ),
+    "cancellation not ended by readers": Line(
+        dynamodb_helpers, "overdue_as", "if requested and", "if False and"
+    ),
+    "delete that frees the id": Line(
+        Store,
+        "delete_task",
+        "self.client.transact_write_items(",
+        "self.client.aws.table.items.pop(task_id, None) and dict(",
+    ),
+    "delete of what has not ended": Line(
+        Store, "delete_task", 'task["status"] not in FINAL_STATUSES', "False"
+    ),
+    "tombstone shown": Line(
+        Store, "find_task", 'task.get("status") == DELETED', '"status" not in task'
+    ),
+    "key of a deleted task not told": Line(
+        lambda_function, "post_task", 'task["status"] == DELETED', "False"
+    ),
+    # agents that report
+    "report judged before its token": Line(
+        lambda_function,
+        "post_report",
+        '        if scheme.lower() != "bearer"',
+        '        read_report(request, token.strip())\n        if scheme.lower() != "bearer"',
+    ),
+    "report on any token": Line(
+        lambda_function, "post_report", "hmac.compare_digest(digest,", "bool(digest or"
+    ),
+    "token told in the timeline": Line(
+        lambda_function, "read_report", "without(token, parse(", "(parse("
+    ),
+    "report counted twice": Line(
+        Store, "report", '[*task["report_ids"], report.id][-REPORT_IDS:]', "[]"
+    ),
+    "report that forgets the one before": Constant(
+        dynamodb_helpers,
+        "IS_LAST_REPORT",
+        "#status = :processing AND attribute_not_exists(#cancel_requested_at)",
+    ),
+    "reports' lines not counted": Line(
+        Store,
+        "report",
+        'task["updated_at"], task["noted"], task["noted_bytes"]',
+        'task["updated_at"]',
+    ),
+    "accept that resets a report": Line(
+        Store, "accept_task", "condition=IS_MINE_TO_ACCEPT", "condition=IS_MINE"
+    ),
+    "accept not recognized": Line(
+        Store, "_append", '"last_report" in attributes and "last_report" in found', "False"
+    ),
+    "reader that ignores that an agent reports": Line(
+        dynamodb_helpers, "overdue_as", '"last_report" not in task', "True"
+    ),
+    "reader that ignores a later report": Constant(
+        dynamodb_helpers, "IS_AS_READ", "#status = :as_read"
+    ),
+    "reports for ever": Line(
+        Store,
+        "report",
+        'min(timestamp(now + REPORT_SILENCE_SECONDS), task["report_until"])',
+        "timestamp(now + REPORT_SILENCE_SECONDS)",
+    ),
+    "silent agent goes on after its 8 hours": Line(
+        Store, "report", "if is_timeout or", "if over == 'agent_timeout' or"
+    ),
+    "final report that loses to a sign of life": Line(
+        Store, "report", "        task = found\n", "        return found\n"
+    ),
+    "reported end of a cancelled task": Line(
+        Store, "report", "outcome.cancelled(MAY_HAVE_ACTED) if is_cancelled else outcome", "outcome"
+    ),
+    "agent not told to stop": Line(
+        lambda_function, "post_report", ' and "cancel_requested_at" not in task', ""
+    ),
+    "late end of a report not logged": Line(
+        lambda_function, "post_report", "log_in_parts(", "(lambda *_, **__: None)("
+    ),
+    "answer of a report too large for DynamoDB given up": Line(
+        lambda_function, "_take_report", "not is_refused_for_good(error) or", "True or"
+    ),
+    "session of an expired agent left alone": Line(
+        lambda_function, "_stop_reporting", '"last_report" in task', "False"
+    ),
+    "cancelled agent that reports not ended by its stop": Line(
+        worker_lambda, "stop_agent", "    if reports:\n", "    if False:\n"
+    ),
     # the API
     "API writes the status after the invoke": Line(
         lambda_function,

@@ -8,6 +8,7 @@ that sends it. The request may be done all the same.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from botocore.config import Config
@@ -155,6 +156,8 @@ class Slow(NamedTuple):
 
     answer: Any
     seconds: float
+    # Gets what ends the waiting for it with something else.
+    waited_for: Callable[[Callable[[Exception], None]], None] = lambda _end: None
 
 
 class Trip(NamedTuple):
@@ -273,6 +276,8 @@ class Network:
             raise ReadTimeoutError(endpoint_url=URL)
         if isinstance(answer, ClientError):
             raise _garbled(answer) if fault.name == "garbled" else answer
+        if isinstance(answer, Exception):
+            raise answer
         return answer
 
     def _arrive(self, trip: Trip, serve: Callable[[], Any], actor: Actor, ticket: int) -> None:
@@ -284,6 +289,9 @@ class Network:
         except ClientError as error:
             answer = error
         if isinstance(answer, Slow):
+            if not _is_silent(trip.fault):
+                end = partial(self.world.after, 0.0, self.world.resume, actor, ticket)
+                answer.waited_for(end)
             delay, answer = delay + answer.seconds, answer.answer
         if delay >= trip.patience:
             delay, answer = trip.patience, TIMED_OUT

@@ -1,14 +1,14 @@
-"""Those who use the backend: they post, post again, poll, list, and call the worker by hand."""
+"""Those who use the backend: they post, poll, list, cancel, delete, and call the worker by hand."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import urljoin
 
+from simulation import release_before
 from simulation.backend import Backend
-from simulation.gateway import Reply, http_event
+from simulation.callers import Caller
+from simulation.gateway import Reply
 from simulation.world import Violation
 
 Json = Any
@@ -20,54 +20,21 @@ STARTS = (0.0, 0.001, 0.02, 1.0, 31.0, 130.0, 955.0)
 BEFORE_POSTING_AGAIN = (0.1, 2.0, 45.0)
 BETWEEN_POLLS = (2.0, 0.05, 0.5, 10.0, 60.0, 300.0)
 AROUND_A_DEADLINE = (1.0, -2.0, -0.01, 0.01, 6.0, -61.0, -80.0)
-GATEWAY_LATENCIES = (0.01, 0.001, 0.2)
+# From a task's creation on, or from the worker's claim.
+BEFORE_CANCELLING = (1.2, 0.0, 0.05, 0.15, 0.5, 3.0, 8.0, 19.0, 30.0, 70.0, 350.0, 640.0)
+BEFORE_DELETING = (3.0, 0.1, 1.0, 30.0, 70.0, 700.0)
+LISTS = (
+    "/tasks",
+    "/tasks?limit=2",
+    "/tasks?status=pending,processing&limit=2",
+    "/tasks?status=error",
+    "/tasks?status=completed,error&limit=1",
+)
 BY_HAND_ID = "test-123"
 
 
-class Person:
-    """One client, signed in or not."""
-
-    def __init__(self, backend: Backend, owner: str | None) -> None:
-        self.backend = backend
-        self.world = backend.world
-        self.choices = backend.world.choices
-        self.owner = owner
-
-    def request(
-        self, method: str, path: str, body: Json = None, headers: dict[str, str] | None = None
-    ) -> Reply | None:
-        """Sends a request through the gateway; None if no answer comes back."""
-        world = self.world
-        actor, ticket = world.actor(), world.actor().ticket
-        event = http_event(method, path, body, headers or {}, self.owner)
-        sandbox = self.backend.new_sandbox("api", f"request-{next(world.ids)}")
-        going, coming = self.choices.pick(GATEWAY_LATENCIES), self.choices.pick(GATEWAY_LATENCIES)
-
-        def ended(response: Json) -> None:
-            self.backend.invariants.answered_in_time(method, path, sandbox)
-            if response is not None and self.choices.chance(self.backend.reply_loss):
-                world.count("gateway: reply lost")
-                response = None
-            world.after(coming, world.resume, actor, ticket, response)
-
-        sandbox.on_end = ended
-        world.trace(f"{method} {path} {headers or ''} as {self.owner or 'anybody'}")
-        start: Callable[[], None] = lambda: self.backend.start_api(sandbox, event)  # noqa: E731
-        world.after(going, start)
-        response = world.wait()
-        if response is None:
-            world.trace("gets no answer")
-            return None
-        reply = Reply(
-            response["statusCode"],
-            response["headers"],
-            json.loads(response.get("body") or "null"),
-            response.get("body") or "",
-            sandbox.faults.total(),
-        )
-        world.trace(f"gets {reply.status} {reply.text[:160]}")
-        self.backend.invariants.replied(self.owner, method, path, reply, sandbox)
-        return reply
+class Person(Caller):
+    """One who has tasks done."""
 
     def post(self, description: str, key: str | None) -> Reply | None:
         """Asks for a task."""
@@ -113,12 +80,28 @@ class Person:
 
     def list(self) -> None:
         """Lists tasks, page by page."""
-        path = "/tasks?limit=2" if self.choices.below(2) else "/tasks"
+        path = self.choices.pick(LISTS)
         for _ in range(4):
             reply = self.request("GET", path)
             if not reply or reply.status != 200 or "Link" not in reply.headers:
                 return
             path = urljoin(path, reply.headers["Link"].partition("<")[2].partition(">")[0])
+
+    def cancel(self, task_id: str) -> None:
+        """Cancels a task, perhaps again and again, and looks how it ends."""
+        for _ in range(self.choices.pick((1, 2, 3))):
+            reply = self.request("POST", f"/tasks/{task_id}/cancel")
+            if reply:
+                self.backend.invariants.cancelled(self.owner, task_id, reply)
+            self.world.sleep(self.choices.pick((0.2, 2.0, 22.0, 59.0, 65.0, 71.0)))
+        self.request("GET", f"/tasks/{task_id}")
+
+    def delete(self, task_id: str) -> bool:
+        """Deletes a task, if it has ended."""
+        reply = self.request("DELETE", f"/tasks/{task_id}")
+        if reply:
+            self.backend.invariants.removed(self.owner, task_id, reply)
+        return bool(reply and reply.status == 204)
 
 
 def client(backend: Backend) -> None:
@@ -136,9 +119,60 @@ def client(backend: Backend) -> None:
 def _post_and_poll(person: Person, description: str, key: str | None) -> None:
     task_id = person.insist(description, key)
     if task_id:
+        _perhaps_cancel(person, task_id)
+        if person.choices.below(4) == 3:
+            deleter = lambda: _delete(person, task_id, description, key)  # noqa: E731
+            person.world.spawn("deleter", deleter)
         if person.choices.below(2):
             person.world.spawn("poller", lambda: person.poll(task_id))
         person.poll(task_id)
+
+
+def _perhaps_cancel(person: Person, task_id: str) -> None:
+    """Has a task cancelled at some moment, by who owns it or by somebody else."""
+    choices, world = person.choices, person.world
+    if choices.below(8) < 5:
+        return
+    wait = choices.pick(BEFORE_CANCELLING)
+    somebody = Person(person.backend, choices.pick((person.owner, person.owner, *OWNERS)))
+    world.count("client: cancels")
+    world.spawn("canceller", lambda: somebody.cancel(task_id), delay=wait)
+    if choices.below(4) == 3:
+        wait += choices.pick((0.0, 0.001, 0.3, 25.0))
+        world.spawn("canceller", lambda: somebody.cancel(task_id), delay=wait)
+
+
+def _delete(person: Person, task_id: str, description: str, key: str | None) -> None:
+    """Deletes a task once it may be, and then does what must bring nothing back."""
+    choices, world, backend = person.choices, person.world, person.backend
+    somebody = Person(backend, choices.pick((person.owner, person.owner, *OWNERS)))
+    for _ in range(3):
+        world.sleep(choices.pick(BEFORE_DELETING))
+        if somebody.delete(task_id):
+            world.count("client: task deleted")
+            break
+    else:
+        return
+    for _ in range(choices.below(4)):
+        world.sleep(choices.pick((0.0, 1.0, 40.0)))
+        match choices.below(5):
+            case 0:
+                person.request("GET", f"/tasks/{task_id}")
+            case 1:
+                person.post(choices.pick((description, DESCRIPTIONS[1])), key)
+            case 2:
+                _by_hand(backend, {"task_id": task_id, "description": description})
+            case 3:
+                _by_hand(backend, {"stop": task_id})
+            case _:
+                person.list()
+                person.delete(task_id)
+
+
+def _by_hand(backend: Backend, event: Json) -> None:
+    world = backend.world
+    world.count("operator: worker invoked by hand")
+    world.after(0.0, backend.start_worker, event, f"by-hand-{next(world.ids)}", _nothing)
 
 
 def lister(backend: Backend) -> None:
@@ -158,9 +192,32 @@ def operator(backend: Backend) -> None:
     world, choices = backend.world, backend.world.choices
     event = {"task_id": BY_HAND_ID, "description": DESCRIPTIONS[0]}
     for _ in range(choices.below(2) + 1):
-        world.count("operator: worker invoked by hand")
-        world.after(0.0, backend.start_worker, event, f"by-hand-{next(world.ids)}", _nothing)
+        _by_hand(backend, event)
         world.sleep(choices.pick((0.0, 0.01, 5.0)))
+
+
+def meddler(backend: Backend) -> None:
+    """Sends events of other people's tasks by hand: stops that nobody asked for, and starts."""
+    world, choices = backend.world, backend.world.choices
+    for _ in range(choices.below(4) + 1):
+        world.sleep(choices.pick((0.5, 3.0, 30.0, 700.0)))
+        for task_id in list(backend.invariants.told)[:2]:
+            is_stop = choices.below(3) < 2
+            event = {"task_id": task_id, "description": DESCRIPTIONS[0]}
+            _by_hand(backend, {"stop": task_id} if is_stop else event)
+
+
+def reader_before(backend: Backend) -> None:
+    """Reads with the release before, with a liking for the moments when something is due."""
+    world, choices, invariants = backend.world, backend.world.choices, backend.invariants
+    for _ in range(choices.below(6) + 2):
+        world.sleep(choices.pick((20.0, 1.0, 61.0, 300.0, 600.0)))
+        for task_id in list(invariants.told)[:2]:
+            if choices.below(2):
+                world.sleep(
+                    max(invariants.due(task_id) - world.now, 0.0) + choices.pick((7.0, -4.0))
+                )
+            release_before.read(backend, task_id)
 
 
 def cleaner(backend: Backend) -> None:

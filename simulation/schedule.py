@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from simulation import people
+from simulation import people, reporters
 from simulation.backend import DEFAULT_SKEW, Backend, in_place_of_aws
 from simulation.choices import Choices, Script
 from simulation.world import Violation, World
@@ -57,14 +57,20 @@ def run(
 
 def _live(backend: Backend) -> None:
     world, choices = backend.world, backend.world.choices
+    backend.aws.agent.reporter = partial(reporters.work, backend)
     for _ in range(choices.below(3) + 1):
         world.spawn("client", partial(people.client, backend))
     if choices.below(3) == 2:
         world.spawn("lister", partial(people.lister, backend))
     if choices.below(8) == 7:
         world.spawn("operator", partial(people.operator, backend))
-    if choices.below(8) == 7:
+    busybody = choices.below(12)
+    if busybody == 11:
         world.spawn("cleaner", partial(people.cleaner, backend))
+    elif busybody == 10:
+        world.spawn("meddler", partial(people.meddler, backend))
+    if choices.below(12) == 11:
+        world.spawn("reader before", partial(people.reader_before, backend))
     world.run()
     world.trace("from here on everything works", "-")
     backend.aws.clear_weather()
