@@ -227,6 +227,7 @@ class TaskRun:
         self.sleep = sleep
         self.timer = timer
         self.started = clock()
+        self.is_logged = False  # what the agent said
         self.right_since = -FRESH_SECONDS  # when the last write was sent that allows a start
         base = os.environ.get("REPORTS_BASE_URL")
         # Random, and no other token of the task's. Whoever has it can report.
@@ -262,6 +263,7 @@ class TaskRun:
         except Exception:  # noqa: BLE001 - the last resort
             # Our own fault, but the agent may have run: the task must end, and not run again.
             said = AgentLost("The worker failed.", traceback.format_exc())
+        self._log_in_time(said)  # a write of progress may be under way, and is waited for
         progress.close()
         # First the outcome, then the session of an agent that should not go on by itself; also if
         # the outcome could not be written.
@@ -334,14 +336,7 @@ class TaskRun:
         answer = said if isinstance(said, Answer) else said.partial
         kept = self._hide(answer.kept() if answer else {})
         error = said if isinstance(said, AgentError) else None
-        what = "answer, in case it cannot be written"
-        log_answer = functools.cache(functools.partial(self._log, what, kept or said.raw))
-
-        def log_first() -> None:
-            # Once Lambda has cut a try off it is too late for the log.
-            if self.time_left() < 2 * WRITE_SECONDS + LOG_SECONDS:
-                log_answer()
-
+        log_first = functools.partial(self._log_in_time, said)
         log_first()  # fitting takes its time too
         outcome = Outcome.of(
             kept, error.code if error else "", self._hide(str(error)) if error else ""
@@ -362,9 +357,9 @@ class TaskRun:
                     # What AWS counts is larger than what is counted here.
                     outcome = outcome.shorter()
                     if not outcome.parts:
-                        log_answer()
+                        self._log_answer(said)
                     continue
-                log_answer()
+                self._log_answer(said)
                 self._outcome("lost", f"not written: {outcome.message()}")
                 raise
             else:
@@ -407,6 +402,20 @@ class TaskRun:
         fields: dict[str, Any] = {"duration_ms": round((self.clock() - self.started) * 1000)}
         fields |= {"error_code": error_code} if error_code else {}
         return _log_outcome(outcome, message, self.task.task_id, self.context, **fields)
+
+    def _log_in_time(self, said: Answer | AgentError) -> None:
+        """Logs what the agent said where another call may take all the time that is left."""
+        # Once Lambda has cut a try off it is too late for the log.
+        if self.time_left() < 2 * WRITE_SECONDS + LOG_SECONDS:
+            self._log_answer(said)
+
+    def _log_answer(self, said: Answer | AgentError) -> None:
+        """Logs what the agent said, readable or not, once."""
+        if not self.is_logged:
+            self.is_logged = True
+            answer = said if isinstance(said, Answer) else said.partial
+            kept = answer.kept() if answer else {}
+            self._log("answer, in case it cannot be written", kept or said.raw)
 
     def _log_rest(self, said: Answer | AgentError) -> None:
         """Logs what the task does not show."""

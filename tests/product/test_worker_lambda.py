@@ -938,6 +938,22 @@ def goes_down(worker: Worker, answer: Answer) -> Callable[[Callable[[str], None]
     return play
 
 
+def test_an_answer_is_in_the_log_before_a_write_of_progress_is_waited_for(
+    worker: Worker, log: Log, monkeypatch: pytest.MonkeyPatch
+):
+    """That wait may take all the time that a function of seconds has left."""
+    logged: list[int] = []
+    close = worker_lambda.Progress.close
+
+    def wait(progress: worker_lambda.Progress) -> None:
+        logged.append(len(log.said("answer, in case it cannot be written")))
+        close(progress)
+
+    monkeypatch.setattr(worker_lambda.Progress, "close", wait)
+    worker.deliver(worker.create(), 5.0)
+    assert logged == [1]
+
+
 def test_an_answer_that_cannot_be_written_is_in_the_log_and_the_function_raises(
     worker: Worker, log: Log
 ):
