@@ -66,6 +66,7 @@ class Constant(NamedTuple):
 
 Store, Claim = dynamodb_helpers.TaskStore, dynamodb_helpers.Claim
 Run, Progress = worker_lambda.TaskRun, worker_lambda.Progress
+Report = dynamodb_helpers.Report
 Agent = agent_runtime.AgentRuntime
 
 MUTATIONS: dict[str, Line | Constant] = {
@@ -127,8 +128,8 @@ MUTATIONS: dict[str, Line | Constant] = {
     "unwritten answer not logged": Line(
         Run,
         "_end",
-        "log_answer()\n            self._outcome",
-        "self._outcome",
+        "            self._log_answer(said)\n            self._outcome",
+        "            self._outcome",
     ),
     "late answer not logged": Line(Run, "_end", 'self._log("answer came too late", kept)', "pass"),
     "no time kept for the outcome": Constant(worker_lambda, "RESERVE_SECONDS", 0.0),
@@ -151,7 +152,7 @@ MUTATIONS: dict[str, Line | Constant] = {
         "import tasks; tasks.fit_answer(outcome.parts); now = timestamp(self.clock())",
     ),
     "answer too large for DynamoDB given up": Line(
-        Run, "_end", "outcome.shorter()", 'Outcome(error_code="answer_too_large")'
+        Run, "_end", "outcome = outcome.shorter()", "raise"
     ),
     "answer that DynamoDB refuses not told from others": Line(
         Run, "_end", "is_refused_for_good(failure) and", "False and"
@@ -190,7 +191,7 @@ MUTATIONS: dict[str, Line | Constant] = {
     "answer not logged before it is written": Line(
         Run, "_log_in_time", "self.time_left() < 2 * WRITE_SECONDS + LOG_SECONDS", "False"
     ),
-    "garbage not logged": Line(Run, "_log_rest", "if said.raw and", "if False and"),
+    "garbage not logged": Line(Run, "_log_rest", "if said.raw:", "if False:"),
     "agent called again after a 5xx": Line(
         agent_runtime, "_proves_not_started", "return is_own and", "return True or"
     ),
@@ -282,7 +283,7 @@ MUTATIONS: dict[str, Line | Constant] = {
         lambda_function, "read_report", "without(token, parse(", "(parse("
     ),
     "report counted twice": Line(
-        Store, "report", '[*task["report_ids"], report.id][-REPORT_IDS:]', "[]"
+        Report, "taken", '[*task["report_ids"], self.id][-REPORT_IDS:]', "[]"
     ),
     "report that forgets the one before": Constant(
         dynamodb_helpers,
@@ -290,10 +291,10 @@ MUTATIONS: dict[str, Line | Constant] = {
         "#status = :processing AND attribute_not_exists(#cancel_requested_at)",
     ),
     "reports' lines not counted": Line(
-        Store,
-        "report",
-        'task["updated_at"], task["noted"], task["noted_bytes"]',
-        'task["updated_at"]',
+        Report,
+        "taken",
+        "Timeline.of(task)",
+        'Timeline(task["event_seq"], task["updated_at"])',
     ),
     "accept that resets a report": Line(
         Store, "accept_task", "condition=IS_MINE_TO_ACCEPT", "condition=IS_MINE"
@@ -308,19 +309,19 @@ MUTATIONS: dict[str, Line | Constant] = {
         dynamodb_helpers, "IS_AS_READ", "#status = :as_read"
     ),
     "reports for ever": Line(
-        Store,
-        "report",
+        Report,
+        "taken",
         'min(timestamp(now + REPORT_SILENCE_SECONDS), task["report_until"])',
         "timestamp(now + REPORT_SILENCE_SECONDS)",
     ),
     "silent agent goes on after its 8 hours": Line(
-        Store, "report", "if is_timeout or", "if over == 'agent_timeout' or"
+        Report, "finds_over", 'now > task["report_until"]', "False"
     ),
     "final report that loses to a sign of life": Line(
         Store, "report", "        task = found\n", "        return found\n"
     ),
     "reported end of a cancelled task": Line(
-        Store, "report", "outcome.cancelled(MAY_HAVE_ACTED) if is_cancelled else outcome", "outcome"
+        Report, "taken", "outcome.cancelled(MAY_HAVE_ACTED)", "outcome"
     ),
     "agent not told to stop": Line(
         lambda_function, "post_report", ' and "cancel_requested_at" not in task', ""
@@ -329,7 +330,7 @@ MUTATIONS: dict[str, Line | Constant] = {
         lambda_function, "post_report", "log_in_parts(", "(lambda *_, **__: None)("
     ),
     "answer of a report too large for DynamoDB given up": Line(
-        lambda_function, "_take_report", "not is_refused_for_good(error) or", "True or"
+        Store, "report", "if not (outcome", "if True or (outcome"
     ),
     "session of an expired agent left alone": Line(
         lambda_function, "_stop_reporting", '"last_report" in task', "False"
