@@ -178,11 +178,11 @@ class AgentRuntime:
         last_start = end - seconds * (1 - STARTING_SHARE)
         attempt = 0
         while True:
-            before_start()
-            left = end - self.monotonic()
+            left = max(end - self.monotonic(), 0.001)
+            client = self._client(min(CONNECT_SECONDS, left), left)
+            before_start()  # last, since the right that it gives does not last
             if self.monotonic() >= last_start:
                 raise AgentNotStarted("There was no time left to start the agent.")
-            client = self._client(min(CONNECT_SECONDS, left), left)
             call = self.background(_call(client, request))
             try:
                 return self._next(call, end, on_silence), call

@@ -19,6 +19,7 @@ import agent_answers
 import agent_runtime
 import dynamodb_helpers
 import lambda_function
+import tasks
 import worker_lambda
 
 ALWAYS = "attribute_exists(#id)"
@@ -66,7 +67,7 @@ class Constant(NamedTuple):
 
 Store, Claim = dynamodb_helpers.TaskStore, dynamodb_helpers.Claim
 Run, Progress = worker_lambda.TaskRun, worker_lambda.Progress
-Report = dynamodb_helpers.Report
+Report = tasks.Report
 Agent = agent_runtime.AgentRuntime
 
 MUTATIONS: dict[str, Line | Constant] = {
