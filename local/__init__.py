@@ -10,7 +10,7 @@
     processes.py   child processes that leave nothing behind
     aws.py         MiniStack, the agent and the two scripts, started and stopped
     addresses.py   where all that is, the same at every run
-    worker_log.py  what the worker logs, as it comes
+    task_log.py    what the functions log, as it comes
     console.py     what a person sees
 
 Nothing here is in a zip, and nothing in a zip knows of this package.

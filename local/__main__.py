@@ -157,12 +157,12 @@ def _run_task(console: Console, api: Api, description: str) -> dict[str, Any]:
 
 
 def _wait(console: Console, stack: LocalStack) -> int:
-    """Shows what the worker logs until Ctrl-C."""
+    """Shows what the functions log until Ctrl-C."""
     try:
         # Imported here: --help needs nothing that is not in Python itself.
-        from local.worker_log import WorkerLog  # noqa: PLC0415
+        from local.task_log import TaskLog  # noqa: PLC0415
 
-        log = WorkerLog(stack.endpoint)
+        log = TaskLog(stack.endpoint)
         console.line(
             "Serving until Ctrl-C. Below: what became of each task, and what its agent sent"
         )

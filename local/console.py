@@ -204,7 +204,7 @@ EMPTY_USAGE = (
 
 
 def show_log_line(console: Console, line: dict[str, Any]) -> None:
-    """Writes a line of the worker's log: a task's outcome, or what went wrong with it.
+    """Writes a line of a log: a task's outcome, or what went wrong with it.
 
     A long text is shown by its beginning: the whole of it is in the log.
     """
