@@ -151,6 +151,8 @@ def test_what_stands_around_a_stack_can_be_pasted_too(operator: Operator):
     shown = operator.run("aws cloudwatch get-dashboard --dashboard-name valro --output json")
     widgets = json.loads(json.loads(shown)["DashboardBody"])["widgets"]
     assert {each["properties"]["region"] for each in widgets} == {"us-east-1"}
+    api_id = operator.run("aws apigatewayv2 get-apis --query Items[].ApiId --output text").strip()
+    assert f'"ApiId", "{api_id}"' in json.dumps(widgets)
 
 
 @pytest.mark.e2e
