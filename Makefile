@@ -49,8 +49,9 @@ help: ## Say what there is
 	@echo
 	@echo "./deploy.sh builds the zips, ./create-infrastructure.sh deploys them to AWS."
 
+# exec: a shell between would die of a SIGTERM alone, and leave the rest running.
 run: $(RUNS) ## A task end to end on a local AWS
-	@$(BIN)/python -m local $(RUN_ARGS)
+	@exec $(BIN)/python -m local $(RUN_ARGS)
 
 test: $(INSTALLED) ## The whole suite
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) loadfile $(PYTEST_ARGS)
