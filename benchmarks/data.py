@@ -15,10 +15,6 @@ Task = dict[str, Any]
 
 TASK_COUNT = 100
 NATIVE_TABLE = "native-tasks"  # where vendors and quotes are DynamoDB's own lists
-LISTED = (
-    "id,description,status,vendors,quotes,emails_sent,events,created_at,updated_at,error_message,"
-    "agent_response_truncated,owner,deadline,event_seq,chunks"
-).split(",")
 PUBLIC = (
     "id,description,status,vendors,quotes,emails_sent,events,created_at,updated_at,agent_response"
 ).split(",")

@@ -31,7 +31,6 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
 from benchmarks.data import (
-    LISTED,
     NATIVE_TABLE,
     TASK_COUNT,
     make_task,
@@ -39,6 +38,7 @@ from benchmarks.data import (
     to_item,
     to_native_item,
 )
+from dynamodb_pages import LISTED_ATTRIBUTES
 
 AGENT_ANSWER = {name: make_task(0)[name] for name in ("vendors", "quotes", "emails_sent")} | {
     "response": make_task(0)["agent_response"]
@@ -50,7 +50,9 @@ class Answers:
 
     def __init__(self) -> None:
         items = [to_item(make_task(number)) for number in range(TASK_COUNT)]
-        listed = [{name: item[name] for name in LISTED if name in item} for item in items]
+        listed = [
+            {name: item[name] for name in LISTED_ATTRIBUTES if name in item} for item in items
+        ]
         # One key more than a page has, as a next page would begin with.
         tasks = [make_task(number) for number in range(TASK_COUNT + 1)]
         keys = [
