@@ -416,13 +416,14 @@ class TaskRun:
             answer = said if isinstance(said, Answer) else said.partial
             kept = answer.kept() if answer else {}
             self._log("answer, in case it cannot be written", kept or said.raw)
+            self._log("not understood", said.raw if kept else "")
 
     def _log_rest(self, said: Answer | AgentError) -> None:
         """Logs what the task does not show."""
         answer = said if isinstance(said, Answer) else said.partial
         if isinstance(said, AgentError):
             self._log("agent run failed", said.detail)
-        if said.raw:
+        if not self.is_logged:
             self._log("not understood", said.raw)
         for email in answer.unmatched_emails if answer else ():
             self._log("e-mail to nobody among the vendors", email)

@@ -192,7 +192,7 @@ MUTATIONS: dict[str, Line | Constant] = {
     "answer not logged before it is written": Line(
         Run, "_log_in_time", "self.time_left() < 2 * WRITE_SECONDS + LOG_SECONDS", "False"
     ),
-    "garbage not logged": Line(Run, "_log_rest", "if said.raw:", "if False:"),
+    "garbage not logged": Line(Run, "_log_rest", "if not self.is_logged:", "if False:"),
     "agent called again after a 5xx": Line(
         agent_runtime, "_proves_not_started", "return is_own and", "return True or"
     ),

@@ -954,6 +954,22 @@ def test_an_answer_is_in_the_log_before_a_write_of_progress_is_waited_for(
     assert logged == [1]
 
 
+def test_what_nobody_understood_is_in_the_log_before_the_last_writes_are_tried(
+    worker: Worker, log: Log
+):
+    """Beside what was understood, and once: the session's end may take all the time that is left."""
+
+    def play(_: Callable[[str], None]) -> Answer:
+        raise AgentFailed("No.", partial=Answer("Found Ann"), raw="what is this")
+
+    worker.play(play)
+    worker.deliver(worker.create(), 5.0)
+    said = [one["message"] for one in log.lines if "text" in one or "outcome" in one]
+    before, end = said[:2], said[2:]
+    assert before == ["answer, in case it cannot be written", "not understood"]
+    assert len(end) == 1  # the outcome
+
+
 def test_an_answer_that_cannot_be_written_is_in_the_log_and_the_function_raises(
     worker: Worker, log: Log
 ):
