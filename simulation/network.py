@@ -201,16 +201,22 @@ class Network:
         send: Callable[[Fault], Any],
     ) -> Any:
         """Sends until it works, or botocore would give up."""
-        attempts = attempts_of(config)
+        attempts, sandbox = attempts_of(config), self.world.actor().sandbox
         for attempt in range(1, attempts + 1):
             fault = weather.fault(operation)
             is_last = attempt == attempts or not fault.is_sent_again
+            if attempt > 1 and sandbox:
+                sandbox.troubled.add(weather.service)  # until there is an answer
             try:
                 answer = send(fault)
+                if sandbox and not fault.name:
+                    sandbox.troubled.discard(weather.service)
                 # An answer that is garbled is asked for again too, if botocore sees that it is.
                 if is_last or not fault.row:
                     return answer
             except Exception:
+                if sandbox and not fault.name:
+                    sandbox.troubled.discard(weather.service)
                 if is_last:
                     raise
             self.world.count("botocore sends again")
