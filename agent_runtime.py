@@ -22,6 +22,7 @@ Not here: how what it says is read (agent_answers.py), and where that is kept.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import queue
 import random
@@ -183,11 +184,15 @@ class AgentRuntime:
             before_start()  # last, since the right that it gives does not last
             if self.monotonic() >= last_start:
                 raise AgentNotStarted("There was no time left to start the agent.")
-            call = self.background(_call(client, request))
+            payload = io.BytesIO(request["payload"])
+            call = self.background(_call(client, request | {"payload": payload}))
             try:
                 return self._next(call, end, on_silence), call
             except Exception as error:  # not botocore's alone: see _agent_error
                 call.abandon()
+                # It may be looking for the agent still, and find it when Lambda wakes this process
+                # for another task: what is closed cannot be sent any more.
+                payload.close()
                 if not _proves_not_started(error):
                     raise _agent_error(error) from error
                 wait = self.jitter() * min(MAX_BACKOFF_SECONDS, BACKOFF_SECONDS * 2**attempt)

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from io import BytesIO
 from typing import Any, NamedTuple
 
 from botocore.config import Config
@@ -422,18 +423,20 @@ class AgentClient:
         *,
         agentRuntimeArn: str,  # noqa: N803
         runtimeSessionId: str,  # noqa: N803
-        payload: bytes,
+        payload: BytesIO,
     ) -> Any:
         """Starts the agent and returns its answer as it comes."""
         assert agentRuntimeArn == AGENT_ARN
         assert len(runtimeSessionId) >= 33
-        agent, asked = self.agent, json.loads(payload)
+        agent = self.agent
         streams = agent.world.choices.below(2) == 1
         operation = "InvokeAgentRuntime, streamed" if streams else "InvokeAgentRuntime"
 
         patience = self.config.read_timeout if self.config else 60.0
 
         def arrive(fault: Fault) -> Slow:
+            # Read when it is sent, and closed if nobody waits any more.
+            asked = json.loads(payload.getvalue())
             return agent.start(runtimeSessionId, asked, fault, patience, streams=streams)
 
         def send(fault: Fault) -> Any:

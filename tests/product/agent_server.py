@@ -53,7 +53,10 @@ class Exchange(BaseHTTPRequestHandler):
     server: "AgentServer"
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("content-length") or 0))
+        length = int(self.headers.get("content-length") or 0)
+        body = self.rfile.read(length)
+        if len(body) < length:
+            return  # cut off, so no agent can be started with it
         url = urlsplit(self.path)
         _, _, arn, operation = url.path.split("/")
         call = Call(

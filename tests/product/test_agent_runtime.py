@@ -5,6 +5,7 @@ Its tables are the outline: how often the agent is reached, how long it may take
 
 import json
 import re
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -624,6 +625,32 @@ def test_a_call_that_was_given_up_ends_its_thread_and_its_connection():
     time.sleep(0.05)  # so that it waits for somebody to take what it has
     call.abandon()
     assert closed.wait(ENOUGH)
+
+
+def test_a_call_that_was_given_up_while_it_looked_for_the_agent_never_starts_it(
+    agent: AgentRuntime, server: AgentServer, monkeypatch: pytest.MonkeyPatch
+):
+    found, resolve, sent = threading.Event(), socket.getaddrinfo, threading.Event()
+
+    def slowly(*address: Any, **options: Any) -> Any:
+        found.wait(ENOUGH)
+        return resolve(*address, **options)
+
+    def call(client: Any, request: Any) -> Iterator[Any]:
+        try:
+            yield from original(client, request)
+        finally:
+            sent.set()
+
+    original = agent_runtime._call
+    monkeypatch.setattr(agent_runtime, "_call", call)
+    monkeypatch.setattr(socket, "getaddrinfo", slowly)
+    server.play(sends_json("done"))
+    with pytest.raises(AgentTimeout):
+        agent.run(TASK_ID, "x", SHORT, print)
+    found.set()
+    assert sent.wait(ENOUGH)
+    assert server.runs == []
 
 
 # --- the right to start ---------------------------------------------------------------------------
