@@ -308,9 +308,8 @@ class TaskStore:
         """
         task = self.get_task(task_id, owner)
         if task["status"] == "pending":
-            task = self.fail_pending_task(
-                task_id, "", CANCELLED_UNSTARTED, CANCELLED, task["updated_at"]
-            )
+            updated_at = str(task.get("updated_at", ""))
+            task = self.fail_pending_task(task_id, "", CANCELLED_UNSTARTED, CANCELLED, updated_at)
         if task["status"] == "processing" and "cancel_requested_at" not in task:
             attributes = {"cancel_requested_at": timestamp(self.clock())}
             values = {"processing": "processing"}
@@ -384,8 +383,11 @@ class TaskStore:
         try:
             self.client.transact_write_items(TransactItems=[{"Put": put}, *deletes])
         except ClientError as error:
-            if refused_by(error) is None:  # else somebody else has deleted it
+            found = refused_by(error)
+            if found is None:
                 raise
+            if found.get("status", DELETED) != DELETED:  # else somebody else has deleted it
+                raise TaskNotFinal(task_id) from error  # shown as ended, but no write can end it
 
     # --- reads, which repair ----------------------------------------------------------------------
 

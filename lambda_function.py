@@ -29,6 +29,7 @@ import functools
 import hashlib
 import hmac
 import json
+import math
 import os
 import re
 import sys
@@ -275,7 +276,7 @@ def post_report(request: Request, task_id: str) -> Response:
     try:
         task = tasks().find_task(task_id)
         digest = hashlib.sha256(token.strip().encode()).hexdigest()
-        is_right = hmac.compare_digest(digest, str(task.get("report_hash", "")))
+        is_right = hmac.compare_digest(digest.encode(), str(task.get("report_hash", "")).encode())
         if scheme.lower() != "bearer" or not is_right:
             raise HttpError(401, "invalid_token", "This token is not the task's.")
         report = read_report(request, token.strip(), task_id)
@@ -456,8 +457,10 @@ def public_task(task: Task) -> dict[str, Any]:
 
 
 def age_of(task: Task) -> float:
-    """Seconds since the task was created."""
-    return time.time() - epoch(task["created_at"])
+    """Seconds since the task was created; for ever, if what it says of that is no time."""
+    with suppress(KeyError, TypeError, ValueError):
+        return time.time() - epoch(task["created_at"])
+    return math.inf
 
 
 # --- private --------------------------------------------------------------------------------------

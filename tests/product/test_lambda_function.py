@@ -1158,6 +1158,41 @@ class TestDamagedItems:
         (listed,) = json.loads(request("GET")["body"], parse_constant=no_constant)
         assert listed["vendors"] == read("old")["vendors"] == []
 
+    @pytest.mark.parametrize("lives", [True, False])
+    @pytest.mark.parametrize("kind", [*ODD, "missing"])
+    def test_what_is_said_of_a_waiting_one_is_what_was_done(
+        self, store: TaskStore, allowed: None, dynamodb: Any, lives: bool, kind: str
+    ):
+        now = datetime.now(UTC).timestamp()
+        good = self.GOOD | {"status": {"S": "pending"}}
+        good["created_at"] = good["updated_at"] = {"S": timestamp(now)}
+        good["deadline"] = {"S": timestamp(now + (60 if lives else -60))}
+        table = store.table_name
+        for name in "chunks updated_at created_at report_hash status".split():
+            odd = {key: value for key, value in good.items() if key != name}
+            odd |= {name: self.ODD[kind]} if kind in self.ODD else {}
+            if name == "created_at" and kind not in ("text", "missing"):
+                continue  # DynamoDB refuses it, for the index
+            for ask in (cancel, delete, lambda one: request("GET", f"/tasks/{one}"), report_on):
+                dynamodb.put_item(TableName=table, Item=odd | {"id": {"S": "odd"}})
+                status = ask("odd")["statusCode"]
+                assert status < 500, (name, ask)
+                if ask is delete and status == 204:
+                    assert request("GET", "/tasks/odd")["statusCode"] == 404
+
+    def test_one_that_no_write_can_end_is_not_said_to_be_deleted(
+        self, store: TaskStore, allowed: None, dynamodb: Any
+    ):
+        item = self.GOOD | {"id": {"S": "odd"}, "status": {"S": "pending"}, "events": {"N": "7"}}
+        dynamodb.put_item(TableName=store.table_name, Item=item)
+        assert code_of(delete("odd")) == (409, "task_not_final")
+        assert read("odd")["status"] == "error"
+
+
+def report_on(task_id: str) -> dict[str, Any]:
+    body = json.dumps({"report_id": "one"})
+    return request("POST", f"/tasks/{task_id}/reports", body, authorization="Bearer no")
+
 
 @pytest.fixture
 def allowed(monkeypatch: pytest.MonkeyPatch, worker: Worker) -> None:
