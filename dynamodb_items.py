@@ -26,7 +26,6 @@ from tasks import (
     Event,
     Task,
     dumps,
-    is_task_id,
 )
 
 Place = dict[str, Any]  # in an owner's list: created_at and id
@@ -88,6 +87,7 @@ IS_AS_READ = "#status = :as_read AND #deadline = :deadline_as_read"
 IS_STILL = "#status = :as_read"
 
 UNREAD = "Unread"
+MAX_SORT_KEY_BYTES = 1_024
 
 
 class JsonText(str):
@@ -280,10 +280,16 @@ def decode_cursor(cursor: str) -> Place:
     except (ValueError, RecursionError) as error:
         raise InvalidCursor("'cursor' is not one that this API gave") from error
     match value:
-        case [str(created_at), task_id] if is_task_id(task_id):
-            if re.fullmatch(r"[0-9TZ:.+ -]{1,40}", created_at):
-                return {"created_at": created_at, "id": task_id}
+        # Items of other people's making have times and ids of their own.
+        case [str(created_at), str(task_id)] if all(map(_is_key, (created_at, task_id))):
+            return {"created_at": created_at, "id": task_id}
     raise InvalidCursor("'cursor' is not one that this API gave")
+
+
+def _is_key(text: str) -> bool:
+    """Whether a text can be a key of DynamoDB's, but for a chunk's."""
+    size = len(text.encode(errors="replace"))
+    return 0 < size <= MAX_SORT_KEY_BYTES and not re.search("[#\ud800-\udfff]", text)
 
 
 def read_answers_fast(client: Any) -> None:

@@ -2419,6 +2419,19 @@ class TestCursors:
         assert cursor.isascii()
         assert cursor.replace("-", "").replace("_", "").isalnum()
 
+    @pytest.mark.parametrize("created_at", ["2025-10-31", "Oct 31, 2025, 12:00 (UTC)", "é"])
+    @pytest.mark.parametrize("task_id", ["task:1", "my task", "_"])
+    def test_they_lead_past_items_of_other_peoples_making(
+        self, store: TaskStore, dynamodb: Any, created_at: str, task_id: str
+    ):
+        names = {"id": task_id, "created_at": created_at, "owner": "jwt#z", "status": "completed"}
+        for ours in (names, names | {"id": "last", "created_at": "!"}):
+            item = {name: {"S": text} for name, text in ours.items()}
+            dynamodb.put_item(TableName=store.table_name, Item=item)
+        (first,), cursor = store.list_tasks("jwt#z", 1)
+        (last,), more = store.list_tasks("jwt#z", 1, cursor)
+        assert (first["id"], last["id"], more) == (task_id, "last", None)
+
     @given(st.text() | st.binary().map(lambda data: base64.urlsafe_b64encode(data).decode()))
     @example("")
     @example("é")
