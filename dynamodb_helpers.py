@@ -383,8 +383,7 @@ class TaskStore:
         try:
             self.client.transact_write_items(TransactItems=[{"Put": put}, *deletes])
         except ClientError as error:
-            found = refused_by(error)
-            if found is None:
+            if (found := refused_by(error)) is None:
                 raise
             if found.get("status", DELETED) != DELETED:  # else somebody else has deleted it
                 raise TaskNotFinal(task_id) from error  # shown as ended, but no write can end it
