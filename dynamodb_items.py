@@ -13,7 +13,7 @@ import re
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeGuard
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -151,9 +151,17 @@ def refused_by(error: ClientError) -> Task | None:
     return from_item(response["Item"]) if response.get("Item") else {}
 
 
+def is_service_own(error: Exception) -> TypeGuard[ClientError]:
+    """Whether it is an error of the service's: anybody's 502 can have a code in its body."""
+    if not isinstance(error, ClientError):
+        return False
+    metadata: dict[str, Any] = error.response.get("ResponseMetadata", {})
+    return bool(metadata.get("HTTPStatusCode", 400) < 500)
+
+
 def is_refused_for_good(error: Exception) -> bool:
     """Whether DynamoDB will never take what it refused: an answer's size, for one."""
-    if not isinstance(error, ClientError):
+    if not is_service_own(error):
         return False
     reasons = error.response.get("CancellationReasons", [])
     return error.response["Error"]["Code"] == "ValidationException" or any(

@@ -59,7 +59,7 @@ from dynamodb_helpers import (
     TaskStore,
     task_store,
 )
-from dynamodb_items import is_refused_for_good
+from dynamodb_items import is_refused_for_good, is_service_own
 from tasks import (
     CANCELLED,
     FINAL_STATUSES,
@@ -228,6 +228,7 @@ class TaskRun:
         self.timer = timer
         self.started = clock()
         self.is_logged = False  # what the agent said
+        self.is_accepted = False  # by an agent that works on
         self.right_since = -FRESH_SECONDS  # when the last write was sent that allows a start
         base = os.environ.get("REPORTS_BASE_URL")
         # Random, and no other token of the task's. Whoever has it can report.
@@ -271,12 +272,12 @@ class TaskRun:
             if isinstance(said, Accepted):
                 try:
                     self._persist(lambda: self.store.accept_task(claim))
-                    return self._outcome("accepted", "The agent works on and reports")
+                    return self._accepted()
                 except (StoreError, BotoCoreError, ClientError) as error:
                     said = AgentLost("Nobody could take note that the agent reports.", repr(error))
             return self._end(claim, said)
         finally:
-            if _ends_session(said):
+            if _ends_session(said) and not self.is_accepted:
                 self._stop_session()
             # Last, since it may be long.
             self._log_rest(said)
@@ -321,6 +322,10 @@ class TaskRun:
             raise AgentNotStarted(what, repr(error)) from error
         raise AgentNotStarted(what, "It takes too long.")
 
+    def _accepted(self) -> dict[str, Any]:
+        self.is_accepted = True
+        return self._outcome("accepted", "The agent works on and reports")
+
     def _is_over(self, claim: Claim) -> bool:
         """Whether a silent agent need not be waited for: somebody asked for the end, or wrote it."""
         try:
@@ -349,6 +354,9 @@ class TaskRun:
             except CancelRequested:
                 outcome = outcome.cancelled(error.consequence if error else MAY_HAVE_ACTED)
             except ClaimLost as lost:
+                if "last_report" in (lost.task or {}):
+                    # That the agent accepted had been written after all, and it has reported since.
+                    return self._accepted()
                 # Final is final: a reader has ended the task, or somebody deleted it.
                 self._log("answer came too late", kept)
                 return self._outcome("lost", str(lost))
@@ -567,7 +575,7 @@ def _is_hopeless(error: Exception) -> bool:
 
 
 def _error_code(error: Exception) -> str:
-    return error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
+    return error.response["Error"]["Code"] if is_service_own(error) else ""
 
 
 prepare(task_store, agent_runtime)

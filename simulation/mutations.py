@@ -278,7 +278,7 @@ MUTATIONS: dict[str, Line | Constant] = {
         '        read_report(request, token.strip())\n        if scheme.lower() != "bearer"',
     ),
     "report on any token": Line(
-        lambda_function, "post_report", "hmac.compare_digest(digest,", "bool(digest or"
+        lambda_function, "post_report", "hmac.compare_digest(digest.encode(),", "bool(digest or"
     ),
     "token told in the timeline": Line(
         lambda_function, "read_report", "without(token, parse(", "(parse("

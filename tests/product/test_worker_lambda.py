@@ -1537,6 +1537,49 @@ def test_an_acceptance_that_cannot_be_written_ends_the_task_and_stops_the_sessio
     assert reporting.agent.stops == [TASK_ID]
 
 
+def test_an_agent_that_has_reported_is_not_stopped_though_the_acceptance_seems_refused(
+    reporting: Worker, log: Log, monkeypatch: pytest.MonkeyPatch
+):
+    """Its answer was lost, a report came, and the same write sent again was refused otherwise."""
+    accept = reporting.store.accept_task
+
+    def accepted_unheard(claim: dynamodb_helpers.Claim) -> None:
+        accept(claim)
+        task = reporting.store.find_task(TASK_ID)
+        reporting.store.report(task, tasks.Report("a1", ["E-mailed Lone Brush"]))
+        raise ClientError({"Error": {"Code": "AccessDeniedException"}}, "UpdateItem")
+
+    event = reporting.create()
+    monkeypatch.setattr(reporting.store, "accept_task", accepted_unheard)
+    assert reporting.deliver(event)["outcome"] == "accepted"
+    assert reporting.messages() == [*BEGINNING, "E-mailed Lone Brush"]
+    assert reporting.task()["status"] == "processing"
+    assert reporting.agent.stops == []
+    assert log.outcomes == ["accepted"]
+
+
+def test_a_code_under_a_status_of_somebody_elses_ends_no_tries(worker: Worker):
+    """A proxy's 502 can have any code in its body."""
+    refusals = [
+        ClientError(
+            {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": 502}}, "UpdateItem"
+        )
+        for code in ("AccessDeniedException", "ValidationException")
+    ]
+    event = worker.create()
+    end_task = worker.store.end_task
+
+    def refused_at_first(claim: dynamodb_helpers.Claim, outcome: Outcome) -> None:
+        if refusals:
+            raise refusals.pop()
+        end_task(claim, outcome)
+
+    worker.store.end_task = refused_at_first  # type: ignore[method-assign]
+    worker.play(lambda _: ANSWER)
+    assert worker.deliver(event)["outcome"] == "completed"
+    assert worker.task()["agent_response"] == ANSWER.agent_response
+
+
 def test_an_acceptance_to_a_task_that_a_reader_ended_stops_the_session(reporting: Worker):
     event = reporting.create()
 
