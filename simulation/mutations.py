@@ -300,9 +300,6 @@ MUTATIONS: dict[str, Line | Constant] = {
     "accept that resets a report": Line(
         Store, "accept_task", "condition=IS_MINE_TO_ACCEPT", "condition=IS_MINE"
     ),
-    "accept not recognized": Line(
-        Store, "_append", '"last_report" in attributes and "last_report" in found', "False"
-    ),
     "reader that ignores that an agent reports": Line(
         dynamodb_helpers, "overdue_as", '"last_report" not in task', "True"
     ),
