@@ -383,7 +383,7 @@ def test_schemathesis_finds_no_fault_over_http(stack: Deployment):
     command: list[str | Path] = [Path(sys.executable).parent / "schemathesis"]
     command += ["--config-file", SCHEMATHESIS_CONFIG]
     command += ["run", contract.DOCUMENT, "--url", stack.api.url]
-    command += ["--seed", "1", "--max-time", "20", "--no-shrink", "--request-timeout", "20"]
+    command += ["--seed", "1", "--max-examples", "10", "--no-shrink", "--request-timeout", "20"]
     with tempfile.TemporaryDirectory() as folder:
         run = subprocess.run(
             command,
@@ -391,7 +391,7 @@ def test_schemathesis_finds_no_fault_over_http(stack: Deployment):
             env=os.environ | {"REPORT_TASK": _reporting_task(stack), "REPORT_TOKEN": TOKEN},
             capture_output=True,
             text=True,
-            timeout=90,
+            timeout=300,
             check=False,
         )
         assert run.returncode == 0, run.stdout[-8000:] + run.stderr[-2000:]
