@@ -31,6 +31,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import botocore.session
@@ -79,7 +80,7 @@ MAX_BACKOFF_SECONDS = 20.0
 CONNECT_SECONDS = 5.0
 STOP_SECONDS = 2.0
 
-SILENCE_SECONDS = 20.0
+LOOK_SECONDS = 20.0
 READ_BYTES = 65_536
 SESSION_ID_CHARACTERS = 33  # AgentCore takes 33 to 256
 
@@ -90,6 +91,15 @@ RUNTIME_ARN = re.compile(
 
 class InvalidArn(ValueError):
     """AGENT_RUNTIME_ARN is not the ARN of an AgentCore Runtime."""
+
+
+@dataclass
+class Patience:
+    """How long a call is waited for: until ``end``, or until ``is_over``, asked at ``look_at``."""
+
+    end: float
+    is_over: Callable[[], bool]
+    look_at: float
 
 
 class AgentRuntime:
@@ -126,24 +136,25 @@ class AgentRuntime:
         *,
         report: dict[str, Any] | None = None,
         before_start: Callable[[], None] = lambda: None,
-        on_silence: Callable[[], bool] = lambda: False,
+        is_over: Callable[[], bool] = lambda: False,
     ) -> Answer:
         """Runs the agent once, for ``seconds`` at most; raises AgentError.
 
         ``on_progress`` gets each thing that the agent says it is doing, as it arrives. ``report``
         goes into the payload: where to report; only then may the agent accept instead of answering.
         ``before_start`` is called before every call of the agent, and what it raises ends the run.
-        ``on_silence`` is called after every 20 s without a byte, and says whether to give up; it
+        ``is_over`` is called every 20 s, whatever the agent says, and says whether to give up; it
         does not raise.
         """
-        end = self.monotonic() + seconds
+        now = self.monotonic()
+        patience = Patience(now + seconds, is_over, now + LOOK_SECONDS)
         payload = {"prompt": prompt, "task_id": task_id} | ({"report": report} if report else {})
         request = {
             "runtimeSessionId": session_id(task_id),
             "payload": json.dumps(payload).encode(),
             **self.target,
         }
-        response, call = self._start(request, seconds, end, before_start, on_silence)
+        response, call = self._start(request, seconds, patience, before_start)
         content_type = (response.get("contentType") or "").lower()
         reader: EventStream | WholeAnswer
         if content_type.startswith("text/event-stream"):
@@ -153,7 +164,7 @@ class AgentRuntime:
             is_text = content_type.startswith("text/") and "html" not in content_type
             reader = WholeAnswer(is_text=is_text)
         try:
-            while data := self._next(call, end, on_silence):
+            while data := self._next(call, patience):
                 reader.feed(data)
         except (HTTPError, OSError) as error:
             # OSError: our own TimeoutError, and what a socket raises under urllib3.
@@ -171,15 +182,14 @@ class AgentRuntime:
         self,
         request: dict[str, Any],
         seconds: float,
-        end: float,
+        patience: Patience,
         before_start: Callable[[], None],
-        on_silence: Callable[[], bool],
     ) -> tuple[dict[str, Any], Any]:
         """Calls the agent until it starts; returns botocore's response, and what reads its body."""
-        last_start = end - seconds * (1 - STARTING_SHARE)
+        last_start = patience.end - seconds * (1 - STARTING_SHARE)
         attempt = 0
         while True:
-            left = max(end - self.monotonic(), 0.001)
+            left = max(patience.end - self.monotonic(), 0.001)
             client = self._client(min(CONNECT_SECONDS, left), left)
             before_start()  # last, since the right that it gives does not last
             if self.monotonic() >= last_start:
@@ -187,7 +197,7 @@ class AgentRuntime:
             payload = io.BytesIO(request["payload"])
             call = self.background(_call(client, request | {"payload": payload}))
             try:
-                return self._next(call, end, on_silence), call
+                return self._next(call, patience), call
             except Exception as error:  # not botocore's alone: see _agent_error
                 call.abandon()
                 # It may be looking for the agent still, and find it when Lambda wakes this process
@@ -202,17 +212,19 @@ class AgentRuntime:
                     raise AgentNotStarted(what, repr(error)) from error
                 self.sleep(wait)
 
-    def _next(self, call: Any, end: float, on_silence: Callable[[], bool]) -> Any:
-        """What the call brings next, None at its end; raises TimeoutError at ``end``."""
+    def _next(self, call: Any, patience: Patience) -> Any:
+        """What the call brings next, None at its end; raises TimeoutError or InterruptedError."""
         while True:
-            left = end - self.monotonic()
-            try:
-                return call.next(min(max(left, 0.001), SILENCE_SECONDS))
-            except queue.Empty:
-                if left <= SILENCE_SECONDS:
-                    raise TimeoutError("the time for the agent is over") from None
-                if on_silence():
-                    raise InterruptedError("told to stop") from None
+            now = self.monotonic()
+            if now >= patience.end:
+                raise TimeoutError("the time for the agent is over")
+            if now >= patience.look_at:
+                patience.look_at = now + LOOK_SECONDS
+                # Not right before the end, since it takes its time too.
+                if patience.look_at < patience.end and patience.is_over():
+                    raise InterruptedError("told to stop")
+            with suppress(queue.Empty):
+                return call.next(min(patience.end, patience.look_at) - now)
 
     def _client(self, connect_timeout: float, read_timeout: float) -> Any:
         """A client that sends a call once; made per call, since its time is what is left."""

@@ -12,8 +12,8 @@ wins the claim runs the agent; everybody else does nothing and succeeds:
 
 Every call of the agent follows a claim, or a confirmation of it, that succeeded within 10 s. Whoever
 asks meanwhile for the task's end is heard in three ways, since each may fail: the event
-``{"stop": task_id}`` stops the agent's session; a write of progress is refused; and when the agent
-is silent for 20 s, the worker looks.
+``{"stop": task_id}`` stops the agent's session; a write of progress is refused; and every 20 s the
+worker looks.
 
 What it raises, Lambda delivers again (twice). So it raises only before the agent has started, when
 DynamoDB cannot be written; when the outcome could not be written: then the next delivery finds a
@@ -257,7 +257,7 @@ class TaskRun:
                 lambda line: progress.say(self._hide(line)),
                 report=self.report,
                 before_start=lambda: self._renew_right(claim),
-                on_silence=lambda: self._is_over(claim),
+                is_over=lambda: self._is_over(claim),
             )
         except AgentError as error:
             said = error
@@ -327,7 +327,7 @@ class TaskRun:
         return self._outcome("accepted", "The agent works on and reports")
 
     def _is_over(self, claim: Claim) -> bool:
-        """Whether a silent agent need not be waited for: somebody asked for the end, or wrote it."""
+        """Whether the agent need not be waited for: somebody asked for the end, or wrote it."""
         try:
             task = self.store.find_task(self.task.task_id)
         except TaskNotFound:

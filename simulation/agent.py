@@ -205,8 +205,6 @@ class Listening(Background):
     def next(self, seconds: float) -> Any:
         """Waits for the next item."""
         item = super().next(seconds)
-        if sandbox := self.world.actor().sandbox:
-            sandbox.heard_at = self.world.now
         if isinstance(item, dict):
             self.body = item["response"]
         elif self.body:

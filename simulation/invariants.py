@@ -31,7 +31,7 @@ SILENT_BOUND = 600.0
 REPORTING_BOUND = 8 * 3_600 + 600.0
 # A right to start the agent is 10 s old at most when it is used, and a call takes its way.
 FRESH_BOUND = 10.0 + 1.25
-# A silent worker looks every 20 s; then it stops and writes, without a fault.
+# A worker looks every 20 s; then it stops and writes, without a fault.
 LOOKING_BOUND = 45.0
 REDISPATCH_BOUND = 31.0
 GIVING_UP_SECONDS = 20.0
@@ -311,15 +311,15 @@ class Invariants:
             _must("nobody ends a task under a living worker", not life.holder.alive, detail)
 
     def _heard_of(self, life: Life, detail: str) -> None:
-        """A worker that lives hears of a cancellation, if only since its agent is silent."""
+        """A worker that lives hears of a cancellation, if only since it looks every 20 s."""
         holder, asked = life.holder, life.cancelled_at
         assert holder
         assert asked is not None
         if not holder.alive or holder.faults["dynamodb"] > life.faults_by_then:
             return
-        passed = self.world.now - max(asked, holder.heard_at)
+        passed = self.world.now - asked
         in_time = passed <= LOOKING_BOUND or holder.is_overtaken
-        _must("a silent worker looks whether to stop", in_time, f"{detail} after {passed:.0f} s")
+        _must("a worker looks whether to stop", in_time, f"{detail} after {passed:.0f} s")
 
     def _in_order(self, new: Item, events: list[Json]) -> None:
         times = [event["ts"] for event in events]

@@ -180,8 +180,8 @@ MUTATIONS: dict[str, Line | Constant] = {
     "cut error answer called not started": Line(
         agent_runtime, "_agent_error", "isinstance(error, BotoCoreError)", "True"
     ),
-    "silence taken for the end of the agent's time": Line(
-        Agent, "_next", "if left <= SILENCE_SECONDS", "if True"
+    "a look taken for the end of the agent's time": Line(
+        Agent, "_next", "if now >= patience.end:", "if now >= patience.look_at:"
     ),
     "error without words is an answer": Line(
         agent_answers.EventStream, "_object", 'if (error or "error_type" in frame)', "if error"
@@ -197,7 +197,7 @@ MUTATIONS: dict[str, Line | Constant] = {
         agent_runtime, "_proves_not_started", "return is_own and", "return True or"
     ),
     "agent's time unbounded": Line(
-        Agent, "_next", "min(max(left, 0.001), SILENCE_SECONDS)", "1_000_000"
+        Agent, "_next", "min(patience.end, patience.look_at) - now", "1_000_000"
     ),
     "lost agent called not started": Constant(
         agent_answers.AgentLost, "consequence", agent_answers.UNSTARTED

@@ -69,7 +69,6 @@ class Sandbox:
         self.is_overtaken = False  # by a call that took longer than all of its timeouts
         self.told_taken: set[str] = set()  # the tasks of which Lambda said that it has the event
         self.stops_taken: set[str] = set()  # and those of which it has the stop
-        self.heard_at = 0.0  # when something of an agent came last
         self.report: Any = None  # an agent's, in what it was asked
         self.is_before = False  # whether it runs the release before
         self.on_end: Callable[[Any], None] = lambda _result: None

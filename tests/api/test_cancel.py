@@ -464,7 +464,7 @@ def test_a_task_cancelled_while_its_agent_was_throttled_starts_nothing_from_10_s
     assert stack.wait_for_outcomes(waiting.throttled, 1) == ["cancelled"]
 
 
-def test_a_worker_that_nobody_told_looks_after_20_s_of_silence_and_stops_the_session(
+def test_a_worker_that_nobody_told_looks_within_20_s_and_stops_the_session(
     stack: FaultyDeployment, waiting: Waiting
 ):
     task = assert_cancelled(stack, waiting.silent)

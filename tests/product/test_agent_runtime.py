@@ -561,7 +561,7 @@ def test_a_stall_after_a_long_stream_is_given_up_in_what_time_is_left(
     session: botocore.session.Session, server: AgentServer, fake_time: FakeTime
 ):
     """The read timeout that the call began with would allow a gap as long as the whole."""
-    agent = AgentRuntime(session, ARN, monotonic=fake_time.monotonic)
+    agent = AgentRuntime(session, ARN, monotonic=lambda: time.monotonic() + fake_time.monotonic())
     server.play(streams(line({"message": "one"}), then=Exchange.stall))
     start = time.monotonic()
     with pytest.raises(AgentLost):
@@ -586,29 +586,32 @@ def test_progress_is_heard_while_the_agent_is_still_at_work(
 
 
 @pytest.mark.parametrize(
-    "script", [Exchange.stall, streams(line("Hello"), then=Exchange.stall)], ids=["head", "body"]
+    "script",
+    [Exchange.stall, streams(line("Hello"), then=Exchange.stall), drips_pieces],
+    ids=["no head", "a stream that stalls", "one that goes on"],
 )
-def test_after_every_20_seconds_of_silence_somebody_may_give_up(
+def test_every_20_seconds_somebody_may_give_up(
     agent: AgentRuntime, server: AgentServer, monkeypatch: pytest.MonkeyPatch, script: Script
 ):
-    assert agent_runtime.SILENCE_SECONDS == 20
-    monkeypatch.setattr(agent_runtime, "SILENCE_SECONDS", 0.05)
+    assert agent_runtime.LOOK_SECONDS == 20
+    monkeypatch.setattr(agent_runtime, "LOOK_SECONDS", 0.05)
     server.play(script)
     asked = iter([False, False, True])
     with pytest.raises(AgentLost) as caught:
-        agent.run(TASK_ID, "x", ENOUGH, print, on_silence=lambda: next(asked))
+        agent.run(TASK_ID, "x", ENOUGH, print, is_over=lambda: next(asked))
     assert str(caught.value) == f"The agent was told to stop. {MAYBE}"
-    assert caught.value.partial == (None if script is Exchange.stall else Answer("Hello"))
+    if script is not drips_pieces:
+        assert caught.value.partial == (None if script is Exchange.stall else Answer("Hello"))
     assert next(asked, None) is None
 
 
-def test_nobody_is_asked_while_the_agent_talks(
+def test_nobody_is_asked_right_before_the_end(
     agent: AgentRuntime, server: AgentServer, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(agent_runtime, "SILENCE_SECONDS", 3 * SHORT)
-    server.play(drips_pieces)
+    monkeypatch.setattr(agent_runtime, "LOOK_SECONDS", 0.6 * SHORT)
+    server.play(Exchange.stall)
     with pytest.raises(AgentLost, match="in time"):
-        agent.run(TASK_ID, "x", 5 * SHORT, print, on_silence=lambda: pytest.fail("it talks"))
+        agent.run(TASK_ID, "x", SHORT, print, is_over=lambda: pytest.fail("too late"))
 
 
 def test_a_call_that_was_given_up_ends_its_thread_and_its_connection():

@@ -121,7 +121,7 @@ class FakeAgent(AgentRuntime):
         self.meanwhile: Callable[[], Any] = lambda: None
         # What the worker gives to the real one for a run.
         self.before_start: Callable[[], None] = lambda: None
-        self.on_silence: Callable[[], bool] = lambda: False
+        self.is_over: Callable[[], bool] = lambda: False
         self.report: dict[str, Any] | None = None
 
     def run(
@@ -133,9 +133,9 @@ class FakeAgent(AgentRuntime):
         *,
         report: dict[str, Any] | None = None,
         before_start: Callable[[], None] = lambda: None,
-        on_silence: Callable[[], bool] = lambda: False,
+        is_over: Callable[[], bool] = lambda: False,
     ) -> Answer:
-        self.before_start, self.on_silence, self.report = before_start, on_silence, report
+        self.before_start, self.is_over, self.report = before_start, is_over, report
         self.runs.append((task_id, prompt, seconds))
         return self.play(on_progress)
 
@@ -1310,16 +1310,14 @@ def test_one_that_is_always_too_slow_ends_the_task_as_not_started(worker: Worker
 
 
 @pytest.mark.parametrize("cancelled", [False, True])
-def test_a_silent_agent_is_given_up_only_if_the_task_s_end_was_asked_for(
-    worker: Worker, cancelled: bool
-):
+def test_an_agent_is_given_up_only_if_the_task_s_end_was_asked_for(worker: Worker, cancelled: bool):
     event = worker.create()
     heard: list[bool] = []
 
     def play(_: Callable[[str], None]) -> Answer:
         if cancelled:
             worker.cancel()
-        heard.append(worker.agent.on_silence())
+        heard.append(worker.agent.is_over())
         raise AgentLost("The agent was told to stop.", partial=ANSWER)
 
     worker.play(play)
@@ -1331,7 +1329,7 @@ def test_a_silent_agent_is_given_up_only_if_the_task_s_end_was_asked_for(
     assert worker.agent.stops == [TASK_ID]
 
 
-def test_a_silent_agent_is_given_up_once_a_reader_ended_its_task_or_its_owner_deleted_it(
+def test_an_agent_is_given_up_once_a_reader_ended_its_task_or_its_owner_deleted_it(
     worker: Worker,
 ):
     event = worker.create()
@@ -1340,9 +1338,9 @@ def test_a_silent_agent_is_given_up_once_a_reader_ended_its_task_or_its_owner_de
     def play(_: Callable[[str], None]) -> Answer:
         worker.time.sleep(661)
         worker.task()
-        heard.append(worker.agent.on_silence())
+        heard.append(worker.agent.is_over())
         worker.store.delete_task(TASK_ID, "public")
-        heard.append(worker.agent.on_silence())
+        heard.append(worker.agent.is_over())
         return ANSWER
 
     worker.play(play)
@@ -1351,14 +1349,14 @@ def test_a_silent_agent_is_given_up_once_a_reader_ended_its_task_or_its_owner_de
     assert [set(item) for item in worker.items()] == [{"id", "status"}]
 
 
-def test_a_silent_agent_is_waited_for_while_nobody_can_look(worker: Worker):
+def test_an_agent_is_waited_for_while_nobody_can_look(worker: Worker):
     event = worker.create()
     heard: list[bool] = []
 
     def play(_: Callable[[str], None]) -> Answer:
         worker.cancel()
         worker.client.down = True
-        heard.append(worker.agent.on_silence())
+        heard.append(worker.agent.is_over())
         worker.client.down = False
         return ANSWER
 
