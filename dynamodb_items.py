@@ -208,8 +208,9 @@ def from_item(item: dict[str, Any], *, as_text: bool = False) -> Task:
     if task["status"] != DELETED:
         task.setdefault("owner", PUBLIC_OWNER)
     is_ours = as_text and "lists_crc" in task and task["lists_crc"] == _lists_crc(task)
-    if not isinstance(task.get("chunks", 0), int):
-        del task["chunks"]
+    for name in ("chunks", "expires_at"):
+        if not isinstance(task.get(name, 0), int):
+            del task[name]
     for name in ("vendors", "quotes"):
         value = task.get(name, [])
         if isinstance(value, str):

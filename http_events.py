@@ -10,7 +10,6 @@ Not here: which routes there are.
 from __future__ import annotations
 
 import base64
-import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -138,13 +137,6 @@ def allowed_origin(origins: str, origin: str) -> Headers:
         return {"Access-Control-Allow-Origin": "*"}
     allowed = {"Access-Control-Allow-Origin": origin} if origin in origins.split(",") else {}
     return {"Vary": "Origin"} | allowed
-
-
-def size_as_json(text: str) -> int:
-    """How many bytes JSON text has as a string inside JSON; Python 3.11's runtime escapes it."""
-    if text.isascii():
-        return len(text) + text.count('"') + text.count("\\") + 5 * text.count("\x7f") + 2
-    return len(json.dumps(text))
 
 
 def _values(event: dict[str, Any], name: str, multi_name: str) -> list[tuple[str, str]]:

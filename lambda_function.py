@@ -63,7 +63,6 @@ from http_events import (
     allowed_origin,
     as_object,
     make_response,
-    size_as_json,
 )
 from tasks import (
     CANCELLED,
@@ -81,6 +80,7 @@ from tasks import (
     clean_description,
     dumps,
     epoch,
+    size_as_json,
     without,
 )
 
@@ -278,7 +278,8 @@ def post_report(request: Request, task_id: str) -> Response:
         digest = hashlib.sha256(token.strip().encode()).hexdigest()
         is_right = hmac.compare_digest(digest.encode(), str(task.get("report_hash", "")).encode())
         if scheme.lower() != "bearer" or not is_right:
-            raise HttpError(401, "invalid_token", "This token is not the task's.")
+            headers = {"WWW-Authenticate": "Bearer"}
+            raise HttpError(401, "invalid_token", "This token is not the task's.", headers=headers)
         report = read_report(request, token.strip(), task_id)
         is_new = report.id not in task.get("report_ids", ())
         task = tasks().report(task, report)

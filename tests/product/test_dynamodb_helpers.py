@@ -2130,6 +2130,18 @@ class TestForeignItems:
         assert task["emails_sent"] == 3
         assert json.loads(json.dumps(task)) == task
 
+    def test_one_whose_expiry_is_no_time_is_ended_and_deleted_like_any(
+        self, store: TaskStore, dynamodb: Any
+    ):
+        pending = {"status": {"S": "pending"}, "expires_at": {"NULL": True}}
+        pending["deadline"] = {"S": timestamp(NOW + 60)}
+        dynamodb.put_item(TableName=store.table_name, Item=self.ITEM | pending)
+        claim = store.claim_task("old-1", "claim", NOW + 60)
+        store.end_task(claim, Outcome.of({"agent_response": "x" * 400_000}))
+        assert seen(store, "old-1")["status"] == "completed"
+        store.delete_task("old-1", "public")
+        assert [set(item) for item in everything(store)] == [{"id", "status"}]
+
     def test_without_an_owner_they_are_everybodys(self, store: TaskStore, dynamodb: Any):
         dynamodb.put_item(TableName=store.table_name, Item=self.ITEM)
         assert seen(store, "old-1")["owner"] == PUBLIC_OWNER

@@ -1475,6 +1475,7 @@ class TestReports:
         for body in ('{"report_id": "r"}', "{", None):
             response = request("POST", f"/tasks/{task_id}/reports", body, **headers)
             assert code_of(response) == (401, "invalid_token")
+            assert response["headers"]["WWW-Authenticate"] == "Bearer"
         assert items(store) == before
 
     def test_a_task_that_nobody_may_report_on_is_401(self, store: TaskStore, worker: Worker):
