@@ -547,6 +547,7 @@ export interface components {
         /** @description The token is not this task's, or there is none. Code `invalid_token`. It is looked at before the body and the task's status are. */
         InvalidToken: {
             headers: {
+                "WWW-Authenticate": components["headers"]["Challenge"];
                 "Cache-Control": components["headers"]["NoStoreOfFunction"];
                 "Access-Control-Allow-Origin": components["headers"]["AllowOrigin"];
                 "Access-Control-Expose-Headers": components["headers"]["ExposeHeaders"];
@@ -740,6 +741,11 @@ export interface components {
          * @example 1
          */
         RetryAtOnce: 1;
+        /**
+         * @description How to say who one is (RFC 9110, 11.6.1): `Authorization: Bearer` and the task's token.
+         * @example Bearer
+         */
+        Challenge: "Bearer";
         /**
          * @description What is allowed at this path.
          * @example GET, DELETE, OPTIONS
