@@ -423,8 +423,7 @@ class TaskStore:
         if len(found) < len(ids):
             # The chunks were written with the task, all or nothing, and go with it.
             raise TaskNotFound(task["id"])
-        text = "".join(found[chunk_id]["chunk"] for chunk_id in ids)
-        answer: Answer = json.loads(text)
+        answer: Answer = json.loads("".join(found[chunk_id]["chunk"] for chunk_id in ids))
         return task | answer
 
     def list_tasks(
@@ -451,8 +450,7 @@ class TaskStore:
             sleep=self.sleep,
         )
         shown = [self._shown(task) for task in tasks]
-        wanted = statuses or STATUSES
-        return [task for task in shown if task.get("status", "pending") in wanted], more
+        return [task for task in shown if task["status"] in (statuses or STATUSES)], more
 
     # --- private ----------------------------------------------------------------------------------
 
@@ -476,8 +474,7 @@ class TaskStore:
                 return {}, True
             written = self.client.update_item(**target, **update).get("Attributes")
         except ClientError as error:
-            found = refused_by(error)
-            if found is None:
+            if (found := refused_by(error)) is None:
                 raise
             if found.get("status", DELETED) == DELETED:
                 raise TaskNotFound(task_id) from error
@@ -551,7 +548,7 @@ class TaskStore:
         if not code:
             return task
         attributes = {"status": "error", "error_code": code, "error_message": EXPIRED[code]}
-        # A reader's clock may be behind the worker's; the timeline must not run backwards.
+        # A reader's clock may be behind the worker's.
         events = [make_event(max(now, str(task.get("updated_at", ""))), EXPIRED[code], "error")]
         values, condition = {"as_read": task["status"]}, IS_STILL
         if isinstance(task.get("deadline"), str):
@@ -566,7 +563,10 @@ class TaskStore:
             if not is_refused_for_good(error):
                 raise
             found, is_written = task, False  # a timeline that takes no line
-        if is_written:
+        if is_written or (found.get("error_code"), found.get("updated_at")) == (
+            code,
+            events[0]["ts"],
+        ):
             fields = {"task_id": task["id"], "was": task["status"], "error_code": code}
             log("WARNING", "task expired", outcome="expired", **fields)
             self.on_expired(found)

@@ -1708,6 +1708,17 @@ class TestExpiry:
         assert json.loads(line)["outcome"] == "expired"
         assert json.loads(line)["task_id"] == "task-1"
 
+    def test_a_reader_whose_write_was_sent_again_tells_of_it_as_of_any(
+        self, store: TaskStore, clock: Clock, network: Network, capsys: pytest.CaptureFixture[str]
+    ):
+        expired: list[dict[str, Any]] = []
+        store.on_expired = expired.append
+        create(store)
+        clock.now += 961
+        network.plan("update_item", resent)
+        assert expired == [seen(store)]
+        assert json.loads(capsys.readouterr().err)["outcome"] == "expired"
+
     def test_a_list_expires_what_it_finds(self, store: TaskStore, clock: Clock):
         create(store)
         clock.now += 961
