@@ -563,10 +563,9 @@ class TaskStore:
             if not is_refused_for_good(error):
                 raise
             found, is_written = task, False  # a timeline that takes no line
-        if is_written or (found.get("error_code"), found.get("updated_at")) == (
-            code,
-            events[0]["ts"],
-        ):
+        # It is mine too if it was sent again, and refused by itself.
+        is_mine = found.get("error_code") == code and found.get("updated_at") == events[0]["ts"]
+        if is_written or is_mine:
             fields = {"task_id": task["id"], "was": task["status"], "error_code": code}
             log("WARNING", "task expired", outcome="expired", **fields)
             self.on_expired(found)
