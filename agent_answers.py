@@ -15,17 +15,20 @@ from dataclasses import dataclass, field
 
 from agent_values import (
     ANSWER_KEYS,
+    CONVERSE_KEYS,
     QUOTED,
     InvalidAnswer,
     Json,
     answer_in,
     from_text,
+    is_acceptance,
     is_python_repr,
     is_result,
     mended,
     named_response,
     parse,
     result_text,
+    says_nothing,
     text_of,
 )
 from tasks import (
@@ -40,22 +43,13 @@ from tasks import (
 MAX_BYTES = 32 * 1024 * 1024  # of one frame, or of all text together; a worker has 1024 MB
 MAX_VENDORS_OF_ONE_ADDRESS = 10  # each of which gets all e-mails to it
 
-# Keys of Strands' events that say nothing to a person, or that say again what another one has said.
-STRANDS_KEYS = frozenset(
-    "init_event_loop start start_event_loop delta current_tool_use force_stop tool_cancel_event "
-    "event_loop_throttled_delay node_id from_node_ids".split()
-)
-# The model's own events, which Strands wraps in {"event": …}.
-CONVERSE_KEYS = frozenset(
-    "messageStart messageStop contentBlockStart contentBlockDelta contentBlockStop metadata".split()
-)
-ACCEPTED = {"accepted": True}
-
 UNSTARTED = "The agent was not started, so no vendor was contacted."
 NO_ANSWER = "The agent ended without an answer."
 UNREADABLE = "The agent's answer cannot be read."
 
 BOM = b"\xef\xbb\xbf"
+# Lines of event streams that mean nothing here: other fields, comments, data without any.
+NO_DATA = re.compile(rb"(?:data|event|id|retry)?(?::|\Z)")
 LINE_END = re.compile(rb"\r\n|\n|\r(?!\Z)")  # a last CR may be half of a CRLF
 # What Strands' text events begin with, as the SDK sends them: {'data': "I'll look", 'delta': …
 TEXT_EVENT = re.compile(r"\{'data': " + QUOTED + ", '", re.DOTALL)
@@ -222,7 +216,7 @@ class EventStream:
         if self.question:
             raise AgentFailed(self.question, "it was interrupted", answer, self.raw())
         if answer is None and whole not in (None, "", [], {}):
-            answer = make_answer(whole if isinstance(whole, dict) else {"response": whole}, "")
+            answer = make_answer({"response": whole}, "")
         if not answer:
             raise AgentFailed(NO_ANSWER, raw=self.raw())
         return answer
@@ -267,6 +261,8 @@ class EventStream:
             if self.event or not self._frame(data):
                 self.event.append(data)
                 self._grow(len(data))
+        elif not NO_DATA.match(line):
+            self._not_understood(line + b"\n")
 
     def _frame(self, data: bytes) -> bool:
         """Reads a frame; False if it is not JSON."""
@@ -282,7 +278,7 @@ class EventStream:
     def take(self, frame: Json) -> bool:
         """Takes a frame; False if nobody understands it. Raises AgentFailed if it says so."""
         self.frames += 1
-        self.is_acceptance = frame == ACCEPTED
+        self.is_acceptance = is_acceptance(frame)
         return self._read(frame, self.turns[""])
 
     def _read(self, frame: Json, turn: Turn) -> bool:
@@ -295,7 +291,7 @@ class EventStream:
         if REPEATED in frame and not frame.startswith("{'result'") and is_python_repr(frame):
             return True
         inner = from_text(frame)
-        if inner is not None and self._object(inner, turn):
+        if inner and self._object(inner, turn):
             return True
         if is_python_repr(frame) or (inner and turn.is_tool):
             return False
@@ -311,7 +307,7 @@ class EventStream:
         if isinstance(frame, dict) and len(frame) == 1 and CONVERSE_KEYS & frame.keys():
             frame = {"event": frame}
         match frame:
-            case {"error": error} if (error or "error_type" in frame) and not turn.is_tool:
+            case {"error": error} if (error or frame.get("error_type")) and not turn.is_tool:
                 self.answer |= _answered(frame)
                 raise AgentFailed(error_text(frame), repr(frame), self.partial(), self.raw())
             case {"tool_stream_event": {"tool_use": {"toolUseId": str(use)}, "data": data}}:
@@ -356,10 +352,8 @@ class EventStream:
                 return self._read(text, turn)
             case {"message": str(message)}:
                 self._progress(message)
-            case {"event": dict()} | {"message": dict()} | {"role": "user", "content": _}:
-                pass
             case _:
-                return not frame or (isinstance(frame, dict) and bool(STRANDS_KEYS & frame.keys()))
+                return says_nothing(frame)
         return True
 
     def _result(self, result: dict[str, Json]) -> None:
@@ -453,7 +447,7 @@ class WholeAnswer:
     def accepted(self) -> bool:
         """Whether all that the agent said is that it accepted the task."""
         with suppress(InvalidAnswer):
-            return bool(parse(self.body) == ACCEPTED)
+            return is_acceptance(parse(self.body))
         return False
 
     def partial(self) -> None:
@@ -469,9 +463,7 @@ def read_answer(value: Json) -> Answer:
     if isinstance(value, dict) and isinstance(value.get("message"), str):
         value = {"response": value["message"]} | value  # of a whole answer, not progress
     stream = EventStream(lambda _: None)
-    if stream.take(value):
-        return stream.finish()
-    if isinstance(value, str) and is_python_repr(value):
+    if not stream.take(value) and isinstance(value, str) and is_python_repr(value):
         raise AgentFailed(UNREADABLE, "a Python object", raw=value)
     return stream.finish(value)
 

@@ -8,9 +8,9 @@ whether the agent may have acted:
     ThrottlingException, RetryableConflictException,
     ServiceQuotaExceededException, as 402, 409, 429  yes      no
     no connection was made, to a proxy neither       yes      no
-    any other 4xx (no access, no such agent)         no       no
+    3xx, 400, 401, 403, 404, 413: refused            no       no
     424 RuntimeClientError: the agent failed         no       yes
-    5xx                                              no       yes
+    any other status                                 no       yes
     a connection or proxy lost, a stall, a cut       no       yes, and may still be running
     an answer that says ``error``, or is unreadable  no       yes
 
@@ -69,6 +69,8 @@ NOT_STARTED_CODES = frozenset(
 )
 NOT_STARTED_STATUSES = frozenset({402, 409, 429})
 NOT_CONNECTED = (EndpointConnectionError, ConnectTimeoutError)
+# With any other status than the service's own nobody knows what has reached the agent.
+REFUSED_STATUSES = NOT_STARTED_STATUSES | {*range(300, 400), 400, 401, 403, 404, 413}
 AGENT_FAILED_CODE = "RuntimeClientError"
 AGENT_FAILED_STATUS = 424
 
@@ -338,7 +340,7 @@ def _agent_error(error: Exception) -> AgentError:
         status = _status(error)
         if code == AGENT_FAILED_CODE or status == AGENT_FAILED_STATUS:
             return AgentFailed("The agent failed.", detail)
-        if status < 500:
+        if status in REFUSED_STATUSES:
             return AgentNotStarted(f"The agent could not be called ({code}).", detail)
         return AgentLost(f"The agent's service failed ({code}).", detail)
     # A TLS connection can break in the middle of a call too: that is a BotoConnectionError.

@@ -1,4 +1,4 @@
-"""What the values that agents send hold: JSON, texts of JSON or of Python's, messages, results.
+"""What the values that agents send are: JSON, texts of it or of Python's, messages, results, noise.
 
 Pure, and knows no stream: agent_answers.py puts together what comes in pieces.
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 Json = Any
 
-MAX_VALUES = 1_800_000  # of one JSON text: some take 300 bytes of memory, and two of text
+MAX_VALUES = 600_000  # of one JSON text: some take 300 bytes of memory, and two of text
 MAX_REPR_CHARACTERS = 200_000  # longer ones are not parsed to see what they are
 MAX_DEPTH = 500  # of nesting; Python's own JSON stops at about 1,000
 
@@ -23,6 +23,17 @@ ANSWER_KEYS = frozenset(
     "structured_output response result output vendors quotes emails emails_sent".split()
 )
 
+# Keys of Strands' events that say nothing to a person, or that say again what another one has said:
+# those that are true, and those with what it is about.
+STRANDS_FLAGS = ("init_event_loop", "start", "start_event_loop", "force_stop", "reasoning")
+STRANDS_KEYS = frozenset(
+    "current_tool_use tool_cancel_event event_loop_throttled_delay citation".split()
+)
+# The model's own events, which Strands wraps in {"event": …}.
+CONVERSE_KEYS = frozenset(
+    "messageStart messageStop contentBlockStart contentBlockDelta contentBlockStop metadata".split()
+)
+ACCEPTED_TEXT = re.compile(r'\s*\{\s*"accepted"\s*:\s*true\s*\}\s*')
 STARTS_AS_JSON = re.compile(r"\s*[\[{]")
 OBJECT_START = re.compile(r"(?:```\w*+\s*+)?(?=\{\s*\")")
 # Up to what begins a value, or to the end: all linear, also where a string never ends.
@@ -124,9 +135,37 @@ def message_text(value: Json) -> str | None:
 def is_result(value: dict[str, Json]) -> bool:
     """Whether an object is what Strands gives as the result of an agent, a swarm or a graph."""
     match value:
-        case {"stop_reason": _} | {"status": _, "results": dict()}:
+        case {"stop_reason": _, "role": _}:
+            return False  # a message as the model's own API has it
+        case {"stop_reason": _}:
             return not {"response", "result", "output"} & value.keys()
+        case {"status": _, "results": dict(nodes)}:
+            is_nodes = all(isinstance(node, dict) for node in nodes.values())
+            return is_nodes and not {"response", "result", "output"} & value.keys()
     return False
+
+
+def is_acceptance(value: Json) -> bool:
+    """Whether an agent says that it works on by itself: ``{"accepted": true}``, or the text of it."""
+    if isinstance(value, str):
+        return bool(ACCEPTED_TEXT.fullmatch(value))
+    return isinstance(value, dict) and len(value) == 1 and value.get("accepted") is True
+
+
+def says_nothing(frame: Json) -> bool:
+    """Whether a frame says nothing to a person, or what another one of Strands' has said."""
+    match frame:
+        case {"event": dict(event)}:
+            return bool(CONVERSE_KEYS & event.keys())
+        case {"message": {"role": "user"}} | {"role": "user", "content": _}:
+            return True
+        case {"type": str(kind)} if kind.startswith("multiagent_"):
+            return True
+        case dict() if STRANDS_KEYS & frame.keys():
+            return True
+        case dict() if any(frame.get(flag) is True for flag in STRANDS_FLAGS):
+            return True
+    return not frame
 
 
 def result_text(result: Json) -> str:

@@ -8,7 +8,7 @@ so that status and timeline cannot disagree. ``completed`` and ``error`` are fin
     pending      processing   worker    still pending, its deadline not past          2
     processing   processing   worker    mine*                                         what the agent says
     processing   processing   worker    mine*, its deadline not past (confirm)        none
-    processing   processing   worker    mine*, not accepted before (accept)           none
+    processing   processing   worker    mine* (accept)                                none
     processing   completed    worker    mine*                                         1
     processing   error        worker    mine*, or mine with a cancellation requested  1
     processing   processing   API       no cancellation requested yet (it is then)    none
@@ -18,7 +18,7 @@ so that status and timeline cannot disagree. ``completed`` and ``error`` are fin
     either       error        readers   status and deadline as they were read         1
     final        (tombstone)  API       its status as read (delete)                   none
 
-    * my claim, event_seq as I left it, and no cancellation requested
+    * my claim, event_seq as I left it, not accepted yet, and no cancellation requested
 
 botocore resends a write whose answer was lost, and then sees its own write refuse it. So every
 conditional write asks for the item that refused it (ReturnValuesOnConditionCheckFailure=ALL_OLD),
@@ -51,7 +51,6 @@ from dynamodb_items import (
     IS_LAST_REPORT,
     IS_MINE,
     IS_MINE_IN_TIME,
-    IS_MINE_TO_ACCEPT,
     IS_MINE_TO_CANCEL,
     IS_NEW,
     IS_PENDING,
@@ -272,7 +271,7 @@ class TaskStore:
             "report_until": timestamp(epoch(claim.task["updated_at"]) + MAX_REPORTING_SECONDS),
             "deadline": timestamp(now + REPORT_SILENCE_SECONDS),
         } | claim.timeline.counters()
-        self._append(claim, attributes, condition=IS_MINE_TO_ACCEPT)
+        self._append(claim, attributes)
 
     def end_task(self, claim: Claim, outcome: Outcome) -> None:
         """Writes the outcome, with what is kept of the answer, whole if it fits.
@@ -574,7 +573,7 @@ class TaskStore:
             return self._repaired(found)
         # No write can end it as it is, nor can any worker have it.
         log("ERROR", "task not repaired", task_id=task["id"])
-        return task | attributes
+        return task | attributes | {"updated_at": events[0]["ts"]}
 
     def _shown(self, task: Task) -> Task:
         """A task of a list, repaired if it can be: one that cannot must not cost the others."""

@@ -63,15 +63,15 @@ IS_NEW = "attribute_not_exists(#id)"
 IS_CLAIMABLE = "#status = :pending AND #deadline > :now"
 # Only the holder of the claim appends to a running task, so event_seq (how many events there are)
 # tells it exactly which of its lines arrived when an answer was lost.
+IS_HELD = "#status = :processing AND #claim = :claim AND #event_seq = :seq"
+IS_MINE_TO_CANCEL = f"{IS_HELD} AND attribute_exists(#cancel_requested_at)"
+# Once its agent has accepted, it is the agent's.
 IS_MINE = (
-    "#status = :processing AND #claim = :claim AND #event_seq = :seq "
-    "AND attribute_not_exists(#cancel_requested_at)"
+    f"{IS_HELD} AND attribute_not_exists(#cancel_requested_at) "
+    "AND attribute_not_exists(#last_report)"
 )
-IS_MINE_TO_CANCEL = IS_MINE.replace("_not_exists", "_exists")
 # Past the deadline a reader may have said that the agent is not running.
 IS_MINE_IN_TIME = f"{IS_MINE} AND #deadline > :now"
-# A lost answer must not set back what has been reported meanwhile.
-IS_MINE_TO_ACCEPT = f"{IS_MINE} AND attribute_not_exists(#last_report)"
 # Reports have no claim: each depends on the one before it, and on nobody having asked for an end.
 IS_LAST_REPORT = (
     "#status = :processing AND #last_report = :last_as_read AND #deadline = :deadline_as_read "
@@ -87,6 +87,7 @@ IS_AS_READ = "#status = :as_read AND #deadline = :deadline_as_read"
 IS_STILL = "#status = :as_read"
 
 UNREAD = "Unread"
+MAX_CHUNKS = 100  # so many items has a transaction, the task among them
 MAX_SORT_KEY_BYTES = 1_024
 
 
@@ -139,6 +140,8 @@ def names_in(expression: str) -> dict[str, str]:
 
 def refused_by(error: ClientError) -> Task | None:
     """The task that refused a condition, {} if there is none; None if this is another error."""
+    if not is_service_own(error):
+        return None
     response: dict[str, Any] = error.response
     if response["Error"]["Code"] == "TransactionCanceledException":
         # The task's update comes first; the chunks have no condition.
@@ -208,9 +211,10 @@ def from_item(item: dict[str, Any], *, as_text: bool = False) -> Task:
     if task["status"] != DELETED:
         task.setdefault("owner", PUBLIC_OWNER)
     is_ours = as_text and "lists_crc" in task and task["lists_crc"] == _lists_crc(task)
-    for name in ("chunks", "expires_at"):
-        if not isinstance(task.get(name, 0), int):
-            del task[name]
+    if task.get("chunks", 0) not in range(MAX_CHUNKS):
+        del task["chunks"]
+    if not isinstance(task.get("expires_at", 0), int):
+        del task["expires_at"]
     for name in ("vendors", "quotes"):
         value = task.get(name, [])
         if isinstance(value, str):

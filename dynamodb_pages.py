@@ -145,7 +145,7 @@ def _scan(
         if "LastEvaluatedKey" not in page:
             break
         request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
-    mine = sorted((task for task in tasks if task["owner"] == owner), key=_age_key)
+    mine = sorted((task for task in tasks if task.get("owner") == owner), key=_age_key)
     if after:
         mine = mine[: bisect_left(mine, _age_key(after), key=_age_key)]
     newest = mine[-limit:][::-1]

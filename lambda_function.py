@@ -419,6 +419,8 @@ def read_report(request: Request, token: str, task_id: str) -> Report:
         except AgentError as error:
             read = error.partial or Answer("")
             report.outcome = Outcome.of(read.kept(), error.code, str(error))
+            if error.raw:
+                log_in_parts("not understood", error.raw, task_id=task_id)
         for email in read.unmatched_emails:
             log_in_parts("e-mail to nobody among the vendors", email, task_id=task_id)
     return report

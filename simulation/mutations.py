@@ -24,6 +24,7 @@ import worker_lambda
 
 ALWAYS = "attribute_exists(#id)"
 MINE_ANYWAY = "#status = :processing AND #claim = :claim AND #event_seq = :seq"
+NOT_CANCELLED = f"{MINE_ANYWAY} AND attribute_not_exists(#cancel_requested_at)"
 
 
 class Line(NamedTuple):
@@ -184,7 +185,7 @@ MUTATIONS: dict[str, Line | Constant] = {
         Agent, "_next", "if now >= patience.end:", "if now >= patience.look_at:"
     ),
     "error without words is an answer": Line(
-        agent_answers.EventStream, "_object", 'if (error or "error_type" in frame)', "if error"
+        agent_answers.EventStream, "_object", 'if (error or frame.get("error_type"))', "if error"
     ),
     "blank is an answer": Line(
         agent_answers.Answer, "__bool__", "self.agent_response.strip()", "self.agent_response"
@@ -298,7 +299,7 @@ MUTATIONS: dict[str, Line | Constant] = {
         'Timeline(task["event_seq"], task["updated_at"])',
     ),
     "accept that resets a report": Line(
-        Store, "accept_task", "condition=IS_MINE_TO_ACCEPT", "condition=IS_MINE"
+        Store, "accept_task", "attributes)", f"attributes, condition={NOT_CANCELLED!r})"
     ),
     "reader that ignores that an agent reports": Line(
         dynamodb_helpers, "overdue_as", '"last_report" not in task', "True"

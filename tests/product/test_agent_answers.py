@@ -99,7 +99,16 @@ def test_a_message_beside_result_keys_is_the_response_and_not_progress():
 
 
 @pytest.mark.parametrize(
-    "frame", [None, True, 5, 1.5, [], ["x"], {}, {"start": True}, {"event": 3}, {"message": 3}]
+    "frame",
+    [
+        *(None, True, 5, 1.5, [], ["x"], {}, {"start": True}, {"event": 3}, {"message": 3}),
+        *(
+            {"event": {"date": "Monday"}},
+            {"start": "Monday"},
+            {"delta": "x"},
+            {"message": {"a": 1}},
+        ),
+    ],
 )
 def test_frames_that_mean_nothing_are_passed_over(frame: Any):
     answer, said = read_frames(frame, "x")
@@ -264,6 +273,43 @@ def test_only_a_newline_ends_a_line():
         b'data: "' + json.dumps(text, ensure_ascii=False)[1:-1].encode() + b'"\n\n'
     )
     assert answer.agent_response == text
+
+
+@pytest.mark.parametrize("said", ["[]", "{}", "[1]"])
+def test_a_piece_of_text_that_is_json_by_itself_is_a_piece(said: str):
+    pieces = ('{"response": "I asked", "quotes": ', said, ', "vendors": [', "{}", "]}")
+    answer, _ = read_frames(*pieces)
+    assert (answer.agent_response, len(answer.vendors)) == ("I asked", 1)
+    assert read_frames(*({"data": piece} for piece in pieces))[0] == answer
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {
+            "role": "assistant",
+            "content": [{"type": "text", "text": "Ann: $250"}],
+            "stop_reason": "x",
+        },
+        {"status": "success", "results": {"vendors": [{"name": "Ann: $250"}]}},
+        {"start": "Monday", "vendor": "Ann: $250"},
+        {"delta": "Ann: $250"},
+        {"event": {"vendor": "Ann: $250"}},
+        {"message": {"vendor": "Ann: $250"}},
+        {"role": "user", "content": "Ann: $250"},
+        {"error": None, "error_type": None, "response": "Ann: $250"},
+    ],
+)
+def test_an_answer_that_looks_like_something_of_strands_is_shown_whole(sent: Any):
+    assert "Ann: $250" in read_json(sent).agent_response
+    assert "Ann: $250" in read_json(json.dumps(sent)).agent_response
+
+
+@pytest.mark.parametrize("data", [b'{"response": "x"}\n', b' data: "x"\n', b"<html>502</html>\n"])
+def test_lines_that_no_event_stream_has_are_kept_for_the_log(data: bytes):
+    with pytest.raises(AgentFailed) as caught:
+        read_stream(data, b": a comment\nevent: x\nid: 1\ndata:\n\n")
+    assert caught.value.raw == data.decode()
 
 
 def test_crlf_comments_and_other_fields_are_allowed():

@@ -358,7 +358,7 @@ def test_a_refused_connection_is_tried_again_until_it_is_too_late_to_start(
     assert fake_time.slept == [1, 2, 4, 8]
 
 
-@pytest.mark.parametrize("status", [424, 500, 502, 503])
+@pytest.mark.parametrize("status", [408, 424, 499, 500, 502, 503])
 @pytest.mark.parametrize("_, code", NOT_STARTED)
 def test_a_code_under_a_status_that_is_not_its_own_proves_nothing(
     agent: AgentRuntime, server: AgentServer, status: int, _: int, code: str
@@ -715,6 +715,9 @@ def test_where_to_report_is_in_the_payload_only_if_it_was_given(
         (streams(b": hello\n\n", line(ACCEPTED), b"\n"), True),
         (sends_json(ACCEPTED | {"response": "done"}), False),
         (sends_json([ACCEPTED]), False),
+        (sends_json(json.dumps(ACCEPTED)), True),
+        (streams(line(json.dumps(ACCEPTED))), True),
+        (sends_json({"accepted": 1}), False),
         (sends_json({"response": "done"}), False),
         (streams(line(ACCEPTED), line("done")), False),
         (streams(line("done"), line(ACCEPTED)), False),

@@ -874,6 +874,34 @@ class TestConfirm:
         assert not store.claim_task("task-2", "mine", NOW + 600).is_fresh
 
 
+@pytest.mark.parametrize("status", [500, 502, 503])
+@pytest.mark.parametrize(
+    "code", ["ConditionalCheckFailedException", "TransactionCanceledException"]
+)
+def test_a_refusal_under_a_status_of_somebody_elses_refuses_nothing(
+    store: TaskStore, network: Network, status: int, code: str
+):
+    """Whoever stands in between can answer, and its body can have any code."""
+    response = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    response["CancellationReasons"] = [{"Code": "ConditionalCheckFailed"}]
+
+    def refuse(*_: Any) -> None:
+        raise ClientError(response, "UpdateItem")
+
+    claim = claimed(store)
+    for operation, write in (
+        ("put_item", lambda: create(store)),
+        ("update_item", lambda: store.claim_task("task-1", "theirs", NOW + 600)),
+        ("update_item", lambda: store.end_task(claim, Outcome.of({"agent_response": "Done"}))),
+        ("transact_write_items", lambda: store.delete_task("task-1", PUBLIC_OWNER)),
+    ):
+        network.plan(operation, refuse)
+        with pytest.raises(ClientError):
+            write()
+        store.end_task(claim, Outcome.of({"agent_response": "Done"}))
+    assert seen(store)["agent_response"] == "Done"
+
+
 class TestAccept:
     def test_the_task_stays_processing_and_its_silence_is_bounded(
         self, store: TaskStore, clock: Clock

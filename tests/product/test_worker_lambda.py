@@ -1535,22 +1535,24 @@ def test_an_acceptance_that_cannot_be_written_ends_the_task_and_stops_the_sessio
     assert reporting.agent.stops == [TASK_ID]
 
 
-def test_an_agent_that_has_reported_is_not_stopped_though_the_acceptance_seems_refused(
-    reporting: Worker, log: Log, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("reported", [None, [], ["E-mailed Lone Brush"]])
+def test_an_agent_whose_acceptance_was_written_is_not_stopped_though_it_seems_refused(
+    reporting: Worker, log: Log, monkeypatch: pytest.MonkeyPatch, reported: list[str] | None
 ):
-    """Its answer was lost, a report came, and the same write sent again was refused otherwise."""
+    """Its answer was lost, a report may have come, and what was sent again was refused otherwise."""
     accept = reporting.store.accept_task
 
     def accepted_unheard(claim: dynamodb_helpers.Claim) -> None:
         accept(claim)
         task = reporting.store.find_task(TASK_ID)
-        reporting.store.report(task, tasks.Report("a1", ["E-mailed Lone Brush"]))
+        if reported is not None:
+            reporting.store.report(task, tasks.Report("a1", reported))
         raise ClientError({"Error": {"Code": "AccessDeniedException"}}, "UpdateItem")
 
     event = reporting.create()
     monkeypatch.setattr(reporting.store, "accept_task", accepted_unheard)
     assert reporting.deliver(event)["outcome"] == "accepted"
-    assert reporting.messages() == [*BEGINNING, "E-mailed Lone Brush"]
+    assert reporting.messages() == [*BEGINNING, *(reported or [])]
     assert reporting.task()["status"] == "processing"
     assert reporting.agent.stops == []
     assert log.outcomes == ["accepted"]
