@@ -23,7 +23,7 @@ from bedrock_agentcore import BedrockAgentCoreApp, RequestContext
 from local import PACE_VARIABLE, faults
 from local.behaviours import REPORTING, read_behaviour
 from local.reporting import start_reporting
-from local.vendors import answer_so_far, build_answer, progress_lines
+from local.vendors import answer_so_far, build_answer, carry_out, progress_lines
 
 app = BedrockAgentCoreApp()
 
@@ -57,7 +57,7 @@ async def converse(prompt: str) -> AsyncIterator[Any]:
     answer = build_answer(prompt)
     contacted = 0
     for line in progress_lines(prompt, answer):
-        if line.startswith("E-mailed "):
+        if carry_out(line, answer):
             # First, so that whoever is stopped after any line has said whom it wrote to.
             contacted += 1
             yield answer_so_far(answer, contacted)

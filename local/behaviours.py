@@ -31,7 +31,7 @@ BEHAVIOURS = {
     "strands": "streams raw Strands events, as an agent that passes them on does",
     "report SECONDS": "accepts at once, works on for so long, and reports over HTTP",
     "report-fail SECONDS": "the same, and fails at the end",
-    "report-die SECONDS": "the same, but is gone after its first line",
+    "report-die": "the same, but is gone without a word after its first line",
     "accept": "accepts at once, and is never heard of again",
     "throttle TIMES": "is refused by the runtime with 429 so often (1), then answers",
     "conflict TIMES": "is refused by the runtime with 409 so often (1), then answers",

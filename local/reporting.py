@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from examples.reporting_agent.reporter import Reporter
 from local import PACE_VARIABLE
 from local.behaviours import read_behaviour
 from local.faults import SampleAgentError
-from local.vendors import build_answer, progress_lines
+from local.vendors import build_answer, carry_out, progress_lines
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -47,6 +46,14 @@ def start_reporting(
         threading.Thread(target=watch, daemon=True).start()
 
 
+class _Doomed(Reporter):
+    """Is gone without a word, process and all, when its first report was received."""
+
+    def _deliver(self, report: dict[str, Any]) -> None:
+        super()._deliver(report)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def work(payload: dict[str, Any]) -> None:
     """Does what the sample agent does, and reports it; goes wrong as the prompt says."""
     prompt = payload["prompt"]
@@ -54,13 +61,12 @@ def work(payload: dict[str, Any]) -> None:
     answer = build_answer(prompt)
     lines = progress_lines(prompt, answer)
     pause = float(os.environ.get(PACE_VARIABLE, "0")) if seconds is None else seconds / len(lines)
-    with Reporter(payload) as report:
+    is_doomed = behaviour == "report-die"
+    with _Doomed(payload) if is_doomed else Reporter(payload) as report:
         for line in lines:
+            carry_out(line, answer)
             report.say(line)
-            if behaviour == "report-die":
-                time.sleep(1)  # so that the line is sent
-                os.kill(os.getpid(), signal.SIGKILL)
-            report.stopped.wait(pause)
+            report.stopped.wait(None if is_doomed else pause)
         if behaviour == "report-fail":
             raise SampleAgentError("The sample agent was told to fail.")
         report.finish(answer)

@@ -157,6 +157,15 @@ def progress_lines(prompt: str, answer: dict[str, Any]) -> list[str]:
     return [*lines, "Comparing quotes"] if answer["quotes"] else lines
 
 
+def carry_out(line: str, answer: dict[str, Any]) -> bool:
+    """Does what a line of progress says: returns whether that sent an e-mail of the answer."""
+    for email in answer["emails"]:
+        if line.startswith("E-mailed ") and line.endswith(f" at {email['recipient']}"):
+            email["timestamp"] = _now()
+            return True
+    return False
+
+
 def answer_so_far(answer: dict[str, Any], contacted: int) -> dict[str, Any]:
     """Returns what of an answer is true once so many vendors have been e-mailed."""
     parts = {name: answer[name][:contacted] for name in ("vendors", "emails")}
@@ -202,8 +211,12 @@ def _write_email(vendor: Vendor, request: Request) -> dict[str, str]:
             f"a homeowner in {vendor.city} is looking for a {job}.{limit}\n"
             "Could you tell us when you have time, and what it would cost?\n\nValro"
         ),
-        "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "timestamp": _now(),
     }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _public_vendor(vendor: Vendor) -> dict[str, Any]:

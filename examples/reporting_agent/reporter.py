@@ -12,17 +12,17 @@ An exception of the work is reported by its type alone, since its text may hold 
 on its way, so that your log has it.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import random
 import threading
 import time
 import uuid
+from contextlib import suppress
 from http.client import HTTPException
+from queue import Empty, SimpleQueue
 from typing import Any, Self
-from urllib.request import HTTPErrorProcessor, Request, build_opener
+from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request
 
 SIGN_OF_LIFE_SECONDS = 60.0  # the task ends 600 s after the last report that was received
 PAUSE_SECONDS = 2.0  # between two reports, in which lines gather
@@ -32,8 +32,13 @@ MAX_SECONDS = 8 * 3600 + 600.0  # no task lives longer, so nobody waits for a re
 MAX_BYTES = 4_000_000  # of one report
 MAX_LINES = 100  # in one report
 MAX_LINE_CHARACTERS = 1_000
+CUT = "The agent's answer was too long, so its end was cut off."
 
 log = logging.getLogger(__name__)
+# Without the usual handlers that follow redirects: one would take the token to another address.
+opener = OpenerDirector()
+for handler in (ProxyHandler(), HTTPHandler(), HTTPSHandler()):
+    opener.add_handler(handler)
 
 
 class Stopped(BaseException):
@@ -45,32 +50,27 @@ class Reporter:
 
     def __init__(self, payload: dict[str, Any]) -> None:
         report = payload.pop("report")  # so that no prompt, trace or log gets it with the payload
-        self.stopped = threading.Event()
-        self._url: str = report["url"]
-        self._token: str = report["token"]
-        self._lines: list[str] = []
-        self._outcome: dict[str, Any] | None = None
-        self._news = threading.Condition()
+        self._url, self._token = report["url"], report["token"]
+        self._said: SimpleQueue[str | dict[str, Any]] = SimpleQueue()  # lines, then the outcome
         self._sender = threading.Thread(target=self._keep_reporting, daemon=True)
         self._end = time.monotonic() + MAX_SECONDS
+        self.stopped = threading.Event()
 
     def say(self, line: str) -> None:
         """Adds a line to the task's timeline, soon; raises Stopped if nobody reads it any more."""
         if self.stopped.is_set():
             raise Stopped
         if line.strip():
-            with self._news:
-                self._lines.append(line.strip()[:MAX_LINE_CHARACTERS])
-                self._news.notify()
+            self._said.put(line.strip()[:MAX_LINE_CHARACTERS])
 
     def finish(self, answer: dict[str, Any] | str) -> None:
         """Ends the task with its answer; the end of the ``with`` block waits until it is sent."""
         whole = answer if isinstance(answer, dict) else {"response": answer}
-        self._conclude({"answer": json.loads(_json(whole))})  # raises here if it is no JSON
+        self._said.put({"answer": json.loads(_json(whole))})  # raises here if it is no JSON
 
     def fail(self, error: str) -> None:
         """Ends the task as failed, with a sentence for the person whose task it is."""
-        self._conclude({"error": error})
+        self._said.put({"error": error})
 
     def __enter__(self) -> Self:
         self._sender.start()
@@ -78,93 +78,78 @@ class Reporter:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
         what = f"failed ({kind.__name__})" if kind else "ended without an answer"
-        self.fail(f"The agent {what}.")  # unless it has concluded before
+        self.fail(f"The agent {what}.")  # unless it has ended before: the first outcome is sent
         self._sender.join()
         return kind is Stopped
 
-    def _conclude(self, outcome: dict[str, Any]) -> None:
-        with self._news:
-            self._outcome = self._outcome or outcome
-            self._news.notify()
-
     def _keep_reporting(self) -> None:
         """Sends what there is, or a sign of life, until the outcome is sent or nobody waits."""
-        outcome_sent = False
-        while not outcome_sent and not self.stopped.is_set():
-            with self._news:
-                self._news.wait_for(lambda: self._lines or self._outcome, SIGN_OF_LIFE_SECONDS)
-                lines, self._lines = self._lines[:MAX_LINES], self._lines[MAX_LINES:]
-                outcome_sent = bool(self._outcome) and not self._lines
-                outcome = (outcome_sent and self._outcome) or {}
-            self._deliver(lines, outcome)
-            with self._news:
-                self._news.wait_for(lambda: self._outcome, PAUSE_SECONDS)
+        outcome: dict[str, Any] = {}
+        earliest = 0.0
+        while not outcome and not self.stopped.is_set():
+            lines: list[str] = []
+            due = time.monotonic() + SIGN_OF_LIFE_SECONDS
+            with suppress(Empty):
+                while not outcome and len(lines) < MAX_LINES:
+                    said = self._said.get(timeout=max(0.0, due - time.monotonic()))
+                    if isinstance(said, dict):
+                        outcome = said
+                    else:
+                        lines.append(said)
+                    due = earliest
+            self._deliver({"messages": lines, **outcome})
+            earliest = time.monotonic() + PAUSE_SECONDS
 
-    def _deliver(self, lines: list[str], outcome: dict[str, Any]) -> None:
+    def _deliver(self, report: dict[str, Any]) -> None:
         """Repeats one report until it is received; sets ``stopped`` if nobody waits for it."""
-        report_id, room, attempt = str(uuid.uuid4()), MAX_BYTES, 0
+        report_id, backoff = uuid.uuid4(), 0.5
         while time.monotonic() < self._end:
-            body = _fitted({"report_id": report_id, "messages": lines, **outcome}, room)
-            status, answer, retry_after = self._post(body)
+            status, answer, retry_after = self._post({"report_id": str(report_id), **report})
             match status, answer:
-                case (200, {"continue": False}) | (401 | 404, _):
-                    break
                 case 200, {"continue": True}:
                     return
-                case 413, _ if "answer" in outcome and room > 1_000:  # a gateway takes less
-                    room //= 2
+                case (200, {"continue": False}) | (401 | 404, _):
+                    break
                 case 400 | 413, _:
-                    log.warning("A report was refused and is left out: %r", answer)
-                    if "answer" not in outcome:
-                        return
-                    report_id = str(uuid.uuid4())
-                    outcome = {"error": "The agent's answer could not be reported."}
+                    log.warning("A report was refused with %d: %r", status, answer)
+                    if "answer" not in report:
+                        return  # without its lines
+                    report, report_id = _in_place_of(report, status), uuid.uuid4()
                 case _:
-                    backoff = min(2.0**attempt, MAX_BACKOFF_SECONDS) * random.uniform(0.5, 1)
-                    attempt = min(attempt + 1, 10)
-                    time.sleep(min(retry_after or backoff, MAX_BACKOFF_SECONDS))
+                    backoff = min(2 * backoff, MAX_BACKOFF_SECONDS)
+                    wait = retry_after or backoff * random.uniform(0.5, 1)
+                    time.sleep(min(wait, MAX_BACKOFF_SECONDS))
         self.stopped.set()
 
-    def _post(self, body: bytes) -> tuple[int, Any, float]:
+    def _post(self, report: dict[str, Any]) -> tuple[int, Any, float]:
         """Returns status, answer and Retry-After of one request; the status is 0 without any."""
+        body = _json(report)
+        if len(body) > MAX_BYTES:
+            return 413, "over 4 MB", 0.0
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
         try:
             request = Request(self._url, body, headers)  # noqa: S310  the payload's own address
-            with _OPENER.open(request, timeout=TIMEOUT_SECONDS) as response:
-                retry_after = response.headers.get("Retry-After", "")
-                wait = float(retry_after) if retry_after.isdecimal() else 0.0
+            with opener.open(request, timeout=TIMEOUT_SECONDS) as response:
                 said = response.read().replace(self._token.encode(), b"[token]")
-                return response.status, json.loads(said) if response.status == 200 else said, wait
+                wait = response.headers.get("Retry-After", "")
+                answer = json.loads(said) if response.status == 200 else said
+                return response.status, answer, float(wait) if wait.isdecimal() else 0.0
         except (OSError, HTTPException, ValueError) as error:
             # Its type alone: the text of some errors quotes the header that has the token.
             log.info("A report is to be sent again: %s", type(error).__name__)
             return 0, None, 0.0
 
 
-class _EveryStatus(HTTPErrorProcessor):
-    """Hands on every answer as it is: a redirect would take the token to another address."""
-
-    def http_response(self, request: Request, response: Any) -> Any:  # noqa: ARG002
-        return response
-
-    https_response = http_response
-
-
-_OPENER = build_opener(_EveryStatus)
-
-
-def _fitted(report: dict[str, Any], room: int) -> bytes:
-    """The report as JSON of at most ``room`` bytes: the longest fields of its answer are cut."""
-    body = _json(report)
-    answer = dict(report.get("answer") or {})
-    while len(body) > room and answer:
-        longest = max(answer, key=lambda key: len(_json(answer[key])))
-        value = answer.pop(longest)
-        if isinstance(value, str | list) and value:
-            answer[longest] = value[: int(len(value) * room / len(body) * 0.95)]
-        lines = [*report["messages"], "The agent's answer was too long, so its end was cut off."]
-        body = _json({**report, "messages": lines, "answer": answer})
-    return body
+def _in_place_of(report: dict[str, Any], status: int) -> dict[str, Any]:
+    """What to send for an answer that was refused: with less of its longest field, or an error."""
+    lines, answer = report["messages"], dict(report["answer"])
+    if status == 400 or not answer:
+        return {"messages": lines, "error": "The agent's answer could not be reported."}
+    longest = max(answer, key=lambda key: len(_json(answer[key])))
+    value = answer.pop(longest)
+    if isinstance(value, str | list) and len(value) > 1:
+        answer[longest] = value[: len(value) * 3 // 4]
+    return {"messages": lines if CUT in lines else [*lines, CUT], "answer": answer}
 
 
 def _json(value: Any) -> bytes:

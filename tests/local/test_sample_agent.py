@@ -17,9 +17,17 @@ from starlette.types import Message, Receive, Scope, Send
 
 from local import REGION, faults
 from local.aws import AGENT_RUNTIME_ARN, LocalStack
-from local.vendors import CATALOGUE, CITIES, SERVICES, build_answer, read_prompt
+from local.vendors import (
+    CATALOGUE,
+    CITIES,
+    SERVICES,
+    build_answer,
+    carry_out,
+    progress_lines,
+    read_prompt,
+)
 from tests.conftest import eventually
-from tests.examples.report_api import ReportApi, report_api
+from tests.examples.report_api import ReportApi, report_api, slow
 
 pytestmark = pytest.mark.e2e
 
@@ -90,6 +98,7 @@ def test_a_stream_is_progress_with_the_vendors_so_far_then_text_then_the_answer(
         "Comparing quotes",
     ]
     assert [frame["vendors"] for frame in so_far] == [answer["vendors"][:n] for n in (1, 2, 3)]
+    assert [frame["emails"] for frame in so_far] == [answer["emails"][:n] for n in (1, 2, 3)]
     assert [frame["emails_sent"] for frame in so_far] == [1, 2, 3]
     assert "".join(text) == answer["response"]
     assert answer == frames[-1]
@@ -118,6 +127,17 @@ def test_the_same_prompt_gives_the_same_answer_timestamps_aside():
         for email in answer["emails"]:
             del email["timestamp"]
     assert first == second
+
+
+def test_an_email_has_the_time_at_which_it_was_sent():
+    answer = build_answer(PROMPT)
+    sent = []
+    for line in progress_lines(PROMPT, answer):
+        time.sleep(0.002)
+        sent.append(carry_out(line, answer))
+    assert sent == [False, False, True, True, True, False]
+    times = [email["timestamp"] for email in answer["emails"]]
+    assert times == sorted(set(times))
 
 
 @pytest.mark.parametrize(
@@ -381,6 +401,23 @@ def test_a_reporting_agent_that_is_gone_says_no_more(
     eventually(caller.health, lambda status: status == "Healthy")
     assert api.task.status == "processing"
     assert not api.task.error
+
+
+def test_an_agent_that_dies_after_its_first_line_has_said_it_however_long_that_takes(
+    caller: Caller, api: ReportApi
+):
+    api.faults = [slow(1.2)]
+    accepted(caller, api, "report-die")
+
+    eventually(caller.health, lambda status: status == "Healthy")
+    assert api.task.lines == ["Looking for landscapers in Charlotte within $300"]
+
+
+def test_an_agent_that_reports_says_when_each_email_was_sent(caller: Caller, api: ReportApi):
+    accepted(caller, api, "report 0.6")
+    answer = eventually(lambda: api.task.answer, bool)
+    times = [email["timestamp"] for email in answer["emails"]]
+    assert times == sorted(set(times))
 
 
 def test_an_agent_that_may_not_report_answers_as_usual(caller: Caller):
