@@ -91,7 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _agent(options: argparse.Namespace) -> str:
     if options.agent:
         return f"the agent is yours at {options.agent}."
-    return "the sample agent runs beside it."
+    return "the sample agent runs beside it, and only pretends to write e-mails."
 
 
 def _deploy(console: Console, stack: LocalStack) -> None:
@@ -99,7 +99,8 @@ def _deploy(console: Console, stack: LocalStack) -> None:
     console.heading("./deploy.sh and ./create-infrastructure.sh")
     with console.waiting("Deploying"):
         stack.deploy(console.script_line)
-    console.line(f"Deployed in {time.monotonic() - start:.1f} s.")
+    seconds = time.monotonic() - start
+    console.line(f"Deployed in {seconds:.1f} s. Nothing here can be reached from another machine.")
 
 
 def _serve(console: Console, stack: LocalStack, page_port: int, description: str | None) -> int:
@@ -258,6 +259,8 @@ def _read_arguments(arguments: list[str] | None) -> argparse.Namespace:
         help="time of a step of the sample agent (0.7)",
     )
     options = parser.parse_args(arguments)
+    if options.description is not None and not options.description.strip():
+        parser.error("the task is empty: write what is to be done, or leave it out")
     if options.empty and (options.once or options.description):
         parser.error("--empty deploys nothing that could take a task")
     if options.once and options.agent and not options.description:

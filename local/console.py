@@ -170,7 +170,8 @@ def show_answer(console: Console, task: dict[str, Any]) -> None:
 def show_addresses(console: Console, api_url: str, page_url: str, endpoint: str) -> None:
     """Writes where everything is."""
     console.heading("The addresses")
-    console.line(f"  page  {page_url}")
+    console.line(f"  page  {page_url} (open it in a browser)")
+    console.line(f"  docs  {page_url}docs/ (the API's reference)")
     console.line(f"  API   {api_url}")
     console.line(f"  AWS   {endpoint}")
     console.heading("For the .env of a frontend, under the name that it reads")

@@ -49,9 +49,10 @@ def test_a_task_is_shown_to_its_end_and_the_api_serves_until_ctrl_c(start: Calla
     assert "3 e-mails sent" in run.text()
     assert "275.50 USD" in run.text()
     assert "\033" not in run.text()
-    page = run.found(r"  page  (http://\S+)")
-    with urllib.request.urlopen(page, timeout=10) as answer:
-        assert "<title>" in answer.read().decode()
+    for place in ("page", "docs"):
+        address = run.found(rf"  {place}  (http://\S+) .+")
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            assert "<title>" in answer.read().decode()
     api = run.found(r"  API_URL=(http://\S+)")
     assert api.endswith(f"/_aws/execute-api/{API_ID}")
     with urllib.request.urlopen(f"{api}/tasks", timeout=10) as answer:
@@ -243,6 +244,8 @@ def test_every_behaviour_that_is_listed_is_one_of_the_agent_or_its_runtime():
         (["--agent", "http://[::1"], "an agent's address is like http://127.0.0.1:8080"),
         (["--empty", "--once"], "--empty deploys nothing that could take a task"),
         (["--once", "--agent", "http://127.0.0.1:8080"], "needs a task"),
+        (["--once", ""], "the task is empty: write what is to be done, or leave it out"),
+        (["--agent", "http://127.0.0.1:8080", " "], "the task is empty"),
     ],
 )
 def test_a_senseless_option_is_refused_with_its_reason(
