@@ -4,6 +4,7 @@ import { makeIdempotencyKey } from "valro-client";
 import { inWords, troubleOf, valro } from "./api.js";
 import { $, announce, setText } from "./dom.js";
 import { addressOf } from "./list.js";
+import { count } from "./words.js";
 
 const MAX_CHARACTERS = 4_000;
 const ANNOUNCE_FROM = 3_600;
@@ -38,7 +39,7 @@ function submit(event) {
 function problemOf(description) {
   if (!description) return "Write what you need first.";
   const over = lengthOf(description) - MAX_CHARACTERS;
-  return over > 0 ? `This is ${over.toLocaleString()} characters too long. Please shorten it.` : "";
+  return over > 0 ? `This is ${count(over, "character")} too long. Please shorten it.` : "";
 }
 
 /** Creates a task and opens it. */

@@ -1,6 +1,6 @@
 // The list of tasks.
 
-import { isFinal, sleep } from "valro-client";
+import { ApiError, isFinal, sleep } from "valro-client";
 import { tabIsVisible, troubleOf, valro, inWords } from "./api.js";
 import { $, announce, make, setText, setTime } from "./dom.js";
 import { count, shortly, stateOf } from "./words.js";
@@ -48,10 +48,12 @@ export function showTasks() {
   });
   $("older").hidden = !next;
   document.body.classList.toggle("has-tasks", known.size > 0);
-  if (isLoaded) {
-    $("list-text").hidden = known.size > 0;
-    setText($("list-text"), "No tasks yet.");
-  }
+  if (isLoaded) sayOfList(known.size ? "" : "No tasks yet.");
+}
+
+function sayOfList(text) {
+  $("list-text").hidden = !text;
+  setText($("list-text"), text);
 }
 
 function makeItem(task) {
@@ -66,7 +68,11 @@ function makeItem(task) {
 
 async function loadPage(page) {
   const options = page ? { page } : { limit: PAGE_TASKS };
-  const loaded = await valro.listTasks({ ...options, onRetry: troubleOf("list") });
+  const onRetry = (error, seconds) => {
+    if (error && !isLoaded) sayOfList("They appear here as soon as the API answers.");
+    troubleOf("list")(error, seconds);
+  };
+  const loaded = await valro.listTasks({ ...options, onRetry });
   if (isLoaded && !page && loaded.next && !loaded.tasks.some((task) => known.has(task.id))) {
     // So many are new that there is a gap before those that we know: begin again.
     known.clear();
@@ -79,19 +85,25 @@ async function loadPage(page) {
   return loaded.tasks;
 }
 
-/** Renews the newest page: slowly while one of its tasks runs that is not being polled already. */
+/** Renews the newest page: slowly while one of its tasks runs, else when something happens. */
 export async function keepList() {
+  for (;;) {
+    await tabIsVisible(forever);
+    const isRunning = await renewList();
+    const later = isRunning ? [sleep(REFRESH_SECONDS, forever)] : [];
+    await Promise.race([somethingHappens(), ...later]);
+  }
+}
+
+/** Returns whether one of the newest tasks runs that is not being polled already. */
+async function renewList() {
   try {
-    for (;;) {
-      await tabIsVisible(forever);
-      const tasks = await loadPage(null);
-      const isRunning = tasks.some((task) => !isFinal(task) && task.id !== selectedId());
-      const later = isRunning ? [sleep(REFRESH_SECONDS, forever)] : [];
-      await Promise.race([somethingHappens(), ...later]);
-    }
+    const tasks = await loadPage(null);
+    return tasks.some((task) => !isFinal(task) && task.id !== selectedId());
   } catch (error) {
-    $("list-text").hidden = false;
-    $("list-text").textContent = inWords(error);
+    if (!(error instanceof ApiError)) throw error; // ours
+    sayOfList(inWords(error));
+    return false;
   }
 }
 

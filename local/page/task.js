@@ -130,7 +130,8 @@ function showTime() {
   const last = shown.events.at(-1).ts;
   const end = isFinal(shown) ? last : new Date();
   const took = duration(secondsBetween(shown.created_at, end), { exactly: true });
-  setText($("elapsed"), isFinal(shown) ? `Took ${took}` : `Running for ${took}`);
+  const verb = isFinal(shown) ? "Took" : shown.status === "pending" ? "Waiting for" : "Running for";
+  setText($("elapsed"), `${verb} ${took}`);
   const silence = secondsBetween(last, new Date());
   $("silence").hidden = shown.status !== "processing" || silence < SILENCE_SECONDS;
   setText($("silence"), `Nothing heard for ${duration(silence)}. The agent may be waiting for an answer; this page keeps watching.`);
@@ -140,7 +141,7 @@ setInterval(showTime, 1000);
 
 function showAnswer(task, { whole }) {
   const isComing = !whole && task.status === "completed"; // a list leaves the answer out
-  $("answer-section").hidden = !task.agent_response && !isComing;
+  $("answer-section").hidden = !task.agent_response?.trim() && !isComing;
   setText($("answer"), task.agent_response ?? (isComing ? "Loading …" : ""));
   $("answer").classList.toggle("muted", isComing);
   $("truncated").hidden = !task.agent_response_truncated;

@@ -19,7 +19,7 @@ const PERHAPS = "Vendors may already have been contacted.";
 // Why a task failed, and whether the same words sent again may fare better. Where `details` are
 // missing the API's own words are for the person too: they are the agent's.
 const FAILURES = {
-  cancelled: { title: "You cancelled this task.", details: PERHAPS },
+  cancelled: { title: "This task was cancelled.", details: PERHAPS },
   dispatch_failed: { title: "The work could not be started.", details: NOBODY, again: true },
   not_started: { title: "The work was not started in time.", details: NOBODY, again: true },
   not_configured: { title: "This service is not set up yet.", details: `Its operator has to do that. ${NOBODY}` },
@@ -98,6 +98,7 @@ export function shortly(ts) {
 export function asText(value) {
   if (typeof value === "string") return value;
   if (typeof value === "number") return value.toLocaleString();
+  if (Array.isArray(value) && value.every((one) => typeof one !== "object")) return value.map(asText).join(", ");
   return JSON.stringify(value).slice(0, 500);
 }
 

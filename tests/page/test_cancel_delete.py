@@ -71,10 +71,10 @@ def test_a_waiting_task_is_cancelled_at_once_after_one_question(backend: Backend
     question.get_by_role("button", name="Cancel the task").click()
 
     expect(page.locator("#status")).to_have_text("Cancelled")
-    expect(page.locator("#failure")).to_have_text("You cancelled this task.Nobody was contacted.")
+    expect(page.locator("#failure")).to_have_text("This task was cancelled.Nobody was contacted.")
     expect(page.locator("#tasks a[aria-current=true] .status")).to_have_text("Cancelled")
-    expect(page.locator("#timeline li").last).to_contain_text("You cancelled this task.")
-    expect(page.get_by_role("status")).to_have_text("You cancelled this task.")
+    expect(page.locator("#timeline li").last).to_contain_text("This task was cancelled.")
+    expect(page.get_by_role("status")).to_have_text("This task was cancelled.")
     expect(page.locator("#what")).to_be_focused()
     expect(page.get_by_role("button", name="Cancel task")).to_be_hidden()
     expect(page.get_by_role("button", name="Try again")).to_be_hidden()
@@ -200,7 +200,7 @@ def test_a_person_without_a_mouse_cancels_and_deletes(backend: Backend, open_tas
         ("agent_lost", ["The agent fell silent.", "may already have been contacted"], True),
         ("agent_timeout", ["The agent ran out of time.", "may already have been contacted"], True),
         ("answer_too_large", ["The agent's answer was too large", "Ask for less at once."], False),
-        ("cancelled", ["You cancelled this task.", "may already have been contacted"], False),
+        ("cancelled", ["This task was cancelled.", "may already have been contacted"], False),
     ],
 )
 def test_each_way_to_fail_has_words_and_offers_another_try_where_that_makes_sense(

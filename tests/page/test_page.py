@@ -130,6 +130,7 @@ def test_the_timeline_grows_and_a_screen_reader_hears_what_is_new(
     task_id = backend.create()
     page = visit(f"{page_url}#/tasks/{task_id}")
     expect(page.locator("#status")).to_have_text("Waiting")
+    expect(page.locator("#elapsed")).to_have_text(re.compile(r"Waiting for \d+ s"))
 
     claim = backend.claim(task_id)
     expect(page.locator("#status")).to_have_text("In progress")
@@ -211,6 +212,37 @@ def test_the_api_goes_away_and_comes_back(backend: Backend, page_url: str, visit
     expect(page.locator("#status")).to_have_text("Completed")
     expect(trouble).to_be_hidden()
     expect(page.get_by_role("status")).not_to_contain_text("cannot be reached")
+
+
+def test_an_api_that_is_down_at_first_is_said_where_the_tasks_will_be(
+    backend: Backend, page_url: str, visit: Open
+):
+    backend.create()
+    backend.is_down = True
+    page = visit(page_url)
+    words = "They appear here as soon as the API answers."
+    expect(page.locator("#list-text")).to_have_text(words)
+
+    backend.is_down = False
+    page.get_by_role("button", name="Try now").click()
+
+    expect(page.locator("#tasks li")).to_have_count(1)
+    expect(page.locator("#list-text")).to_be_hidden()
+
+
+def test_a_list_that_was_refused_is_asked_for_again_when_something_happens(
+    backend: Backend, page_url: str, visit: Open
+):
+    task_id = backend.create()
+    backend.forced = [(404, {"message": "Not Found"}, {})]
+    page = visit(page_url)
+    expect(page.locator("#list-text")).to_have_text("The API answered 404 Not Found.")
+
+    page.evaluate("id => { location.hash = `#/tasks/${id}` }", task_id)
+
+    expect(page.locator("#list-text")).to_be_hidden()
+    expect(page.locator("#tasks li")).to_have_count(1)
+    eventually(lambda: backend.requests("GET", "/tasks?"), lambda lists: len(lists) == 2)
 
 
 def test_a_throttled_request_is_sent_again_when_retry_after_says(
@@ -605,7 +637,7 @@ def test_what_users_and_agents_write_is_text_never_markup(
 def test_any_answer_that_json_can_hold_is_shown(backend: Backend, page_url: str, visit: Open):
     odd = odd_answer()
     task_id = backend.create("odd")
-    vendors = [odd["vendors"][0] | {"emails": [None, 3]}, {"emails": []}]
+    vendors = [odd["vendors"][0] | {"emails": [None, 3]}, {"tags": ["fast", 2], "emails": []}]
     quotes = [{"text": "about $300"}, {}, {"vendor": None, "price": 1e300, "currency": "XYZW"}]
     backend.complete(
         backend.claim(task_id),
@@ -620,6 +652,7 @@ def test_any_answer_that_json_can_hold_is_shown(backend: Backend, page_url: str,
     expect(page.locator("#vendors h4")).to_have_text(
         [odd["vendors"][0]["name"], "A vendor without a name"]
     )
+    expect(page.locator("#vendors li").last).to_contain_text("Tagsfast, 2")
     expect(page.locator("#quotes tr")).to_have_count(3)
     expect(page.locator("#quotes tr").first).to_contain_text("about $300")
     expect(page.locator("#emails")).to_have_text("")
@@ -678,7 +711,7 @@ def test_a_person_without_a_mouse_can_do_all_of_it(backend: Backend, page_url: s
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
-def test_axe_findsno_violation(
+def test_axe_finds_no_violation(
     backend: Backend, page_url: str, visit: Open, scheme: str, width: int
 ):
     completed = backend.create()
@@ -698,6 +731,7 @@ def test_axe_findsno_violation(
     for task_id, words in ((failed, "Failed"), (processing, "In progress"), (completed, "Compl")):
         page.evaluate("id => { location.hash = `#/tasks/${id}` }", task_id)
         expect(page.locator("#status")).to_contain_text(words)
+        assert page.evaluate("document.getAnimations().length") == 0  # no motion is wanted
         no_violation(page)
     page.get_by_text("1 e-mail sent").first.click()
     page.get_by_role("button", name="Delete task").click()
@@ -759,11 +793,11 @@ def test_the_page_takes_nothing_from_elsewhere(backend: Backend, page_url: str, 
     }
 
 
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("width, scheme", [(390, "light"), (1280, "dark")])
 def test_the_reference_beside_the_page_shows_the_contract_and_takes_nothing_from_elsewhere(
-    backend: Backend, page_url: str, visit: Open, width: int
+    backend: Backend, page_url: str, visit: Open, width: int, scheme: str
 ):
-    page = visit(page_url, viewport={"width": width, "height": 800})
+    page = visit(page_url, color_scheme=scheme, viewport={"width": width, "height": 800})
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.get_by_role("link", name="API reference").click()
@@ -772,6 +806,8 @@ def test_the_reference_beside_the_page_shows_the_contract_and_takes_nothing_from
     page.get_by_text("Show one task, for polling").click()
     expect(page.get_by_text("The task as it is now").last).to_be_visible()
     assert page.evaluate("document.querySelector('#viewer').serverUrl") == backend.url
+    ground = page.evaluate("getComputedStyle(document.querySelector('#viewer')).backgroundColor")
+    assert ground == {"light": "rgb(255, 255, 255)", "dark": "rgb(24, 31, 27)"}[scheme]
     assert {urlsplit(url).netloc for url in asked} == {urlsplit(page_url).netloc}
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
