@@ -65,11 +65,8 @@ list_parameters() {
 }
 
 usage() {
-  local option name text
   sed -n '3,/^$/s/^# \{0,1\}//p' "$0"
-  while IFS='|' read -r option name _ text; do
-    if [[ -n "$name" ]]; then printf '  --%s: %s\n' "$option" "$text"; else printf '\n%s\n' "$option"; fi
-  done < <(list_options)
+  list_options | awk -F '|' 'NF == 1 {print "\n" $1} NF > 1 {print "  --" $1 ": " $4}'
 }
 
 # An empty variable is one that is not given; an empty option is an empty value.
@@ -125,10 +122,8 @@ begin() {
   trap 'say "error: interrupted. AWS ends what it has begun. Run this again: it goes on."; exit 130' INT TERM HUP
   look_at_stack
   ACCOUNT="$(cut -d : -f 5 <<<"${STACK[StackId]:-}")"
-  if [[ -z "$ACCOUNT" ]]; then
-    look account '(nothing)' aws_cli sts get-caller-identity --query Account
-    ACCOUNT="$(<"$WORK/account")"
-  fi
+  [[ -n "$ACCOUNT" ]] || ACCOUNT="$(aws_cli sts get-caller-identity --query Account)" \
+    || die 'AWS does not say whose credentials these are.'
   TABLE="${GIVEN[DynamodbTableName]:-${STACK[DynamodbTableName]:-$PREFIX-tasks}}"
 }
 
@@ -173,47 +168,24 @@ wait_a_moment() {
   sleep 0.5
 }
 
-# The newest events, newest first: id, resource, status, reason.
-read_events() {
-  look events 'does not exist' cloudformation describe-stack-events --no-paginate --query \
-    'StackEvents[].[EventId, LogicalResourceId, ResourceStatus, ResourceStatusReason]' || true
-  mapfile -t EVENTS <"$WORK/events"
-}
-
-# act COMMAND...: has CloudFormation do something with the stack, and tells what comes of it until it
-# is over, as OUTCOME. (AWS's own waiters are silent for half a minute at a time.)
+# act COMMAND...: has CloudFormation do something with the stack and tells how far it is until it is
+# over, as OUTCOME, with the FAILURES. (AWS's own waiters are silent for half a minute at a time.)
 act() {
-  local seen place name status reason busy="$STACK_NAME" start="$SECONDS"
-  OUTCOME='' FAILURES=''
-  read_events
-  seen="${EVENTS[0]:-none}"
-  cloudformation "$@" || die "is somebody else at work on $STACK_NAME? Run this again."
-  until [[ "$OUTCOME" == *_COMPLETE || "$OUTCOME" == *_FAILED ]]; do
-    read_events
-    for ((place = 0; place < ${#EVENTS[@]}; place++)); do
-      [[ "${EVENTS[place]}" != "$seen" ]] || break
-    done
-    ((place > 0)) || wait_a_moment "$busy" "$start"
-    while ((place-- > 0)); do
-      IFS=$'\t' read -r _ name status reason <<<"${EVENTS[place]}"
-      case "$name $status" in
-        "$STACK_NAME "*) OUTCOME="$status" ;;
-        *_IN_PROGRESS) busy="$name" ;;
-        *_FAILED)
-          say "  $name: failed: $reason"
-          # What was merely cancelled because something else failed explains nothing.
-          [[ "$reason" == *[Cc]ancelled* ]] || FAILURES+="$name: $reason"$'\n'
-          ;;
-        *)
-          if [[ ! -e "$WORK/changes" ]] || grep -q $'^change\t'"$name"$'\t' "$WORK/changes"; then
-            status="${status/E_COMPLETE/ed}"
-            say "  $name: ${status,,}"
-          fi
-          ;;
-      esac
-    done
-    seen="${EVENTS[0]:-none}"
+  local name='' token start="$SECONDS"
+  token="valro-$(date +%s)-$$"
+  cloudformation "$@" --client-request-token "$token" \
+    || die "is somebody else at work on $STACK_NAME? Run this again."
+  while true; do
+    # The newest come first.
+    look events '(nothing)' cloudformation describe-stack-events --no-paginate --query \
+      "StackEvents[?ClientRequestToken=='$token'].[LogicalResourceId, ResourceStatus, ResourceStatusReason]"
+    read -r name OUTCOME _ <"$WORK/events" || true
+    [[ "$name" != "$STACK_NAME" || ! "$OUTCOME" =~ _(COMPLETE|FAILED)$ ]] || break
+    wait_a_moment "$name $OUTCOME" "$start"
   done
+  # What was merely cancelled because something else failed explains nothing.
+  FAILURES="$(awk -F '\t' '$2 ~ /_FAILED$/ && $3 !~ /[Cc]ancelled/ {said = $1 ": " $3 "\n" said}
+    END {printf "%s", said}' "$WORK/events")"
 }
 
 # ---- what is there ------------------------------------------------------------------------------
@@ -265,8 +237,9 @@ prepare_zips() {
   done
   # The zip's comment is the runtime that its byte code is for.
   : "${GIVEN[LambdaRuntime]:="$(tail -c 10 "$zip")"}"
-  # One bucket for all stacks of an account and region, whose names make it hard to squat. The old
-  # zips stay in it, since AWS needs them to take a change back; they cost cents a year.
+  # One bucket for all stacks of an account and region, whose names make it hard to squat. Every new
+  # bucket is private and encrypted, by AWS itself. The old zips stay in it, since AWS needs them to
+  # take a change back; they cost cents a year.
   : "${GIVEN[CodeBucket]:=${STACK[CodeBucket]:-valro-zips-$ACCOUNT-$REGION}}"
 }
 
@@ -277,10 +250,6 @@ upload_zips() {
     [[ "$error" == *'(404)'* ]] || die "the bucket $bucket cannot be used; is it another account's?" "$error"
     [[ "$REGION" == us-east-1 ]] || place=(--create-bucket-configuration "LocationConstraint=$REGION")
     aws_cli s3api create-bucket --bucket "$bucket" ${place[@]+"${place[@]}"} >/dev/null
-    aws_cli s3api put-public-access-block "${owner[@]}" --public-access-block-configuration \
-      BlockPublicAcls=true,IgnorePublicAcls=true,BlockPublicPolicy=true,RestrictPublicBuckets=true
-    aws_cli s3api put-bucket-encryption "${owner[@]}" --server-side-encryption-configuration \
-      'Rules=[{ApplyServerSideEncryptionByDefault={SSEAlgorithm=AES256}}]'
     say "bucket $bucket: created"
   fi
   for name in Api Worker; do
@@ -341,21 +310,21 @@ execute_change_set() {
   look_at_stack
 }
 
-# ---- a table that is there already --------------------------------------------------------------
-
 # A table of ours that no stack has (made by hand, or kept when its stack went) is imported as it is,
 # since CloudFormation compares templates and not tables. The update that follows gives it the rest.
 import_table() {
-  local ttl
+  local ttl capacity="ProvisionedThroughput.[ReadCapacityUnits > \`0\` &&
+    {ReadCapacityUnits: ReadCapacityUnits, WriteCapacityUnits: WriteCapacityUnits}][0]"
   [[ -z "${STACK[StackId]:-}" ]] || return 0
   look table ResourceNotFoundException aws_cli dynamodb describe-table --table-name "$TABLE" \
     --output json --query "Table.{KeySchema: KeySchema, AttributeDefinitions: AttributeDefinitions,
-    BillingMode: BillingModeSummary.BillingMode || 'PROVISIONED', GlobalSecondaryIndexes:
-    GlobalSecondaryIndexes[].{IndexName: IndexName, KeySchema: KeySchema, Projection: Projection},
-    TableName: TableName}" || return 0
+    BillingMode: BillingModeSummary.BillingMode || 'PROVISIONED', ProvisionedThroughput: $capacity,
+    GlobalSecondaryIndexes: GlobalSecondaryIndexes[].{ProvisionedThroughput: $capacity,
+    IndexName: IndexName, KeySchema: KeySchema, Projection: Projection}, TableName: TableName}" || return 0
   [[ "$(tr -d ' \n' <"$WORK/table")" == *'"KeySchema":[{"AttributeName":"id","KeyType":"HASH"}]'* ]] \
     || die "the table $TABLE has other keys than id: it is not Valro's. Give another --dynamodb-table-name."
   say "table $TABLE: is there, and is taken in with its tasks"
+  say '  Those of before 1.0 get an owner by hand, to be in lists: docs/operators.md, Upgrading'
   if is_on DRY_RUN; then
     say 'Everything else would be made beside it. This was a dry run: nothing was changed.'
     exit 0
@@ -366,47 +335,24 @@ import_table() {
   cat >"$WORK/import.json" <<END
 {"Resources": {"Table": {"Type": "AWS::DynamoDB::Table", "DeletionPolicy": "RetainExceptOnCreate",
   "UpdateReplacePolicy": "Retain", "Properties": {${ttl:-}
-  $(grep -v ': null,$' "$WORK/table" | tail -n +2)}}}
+  $(grep -Ev ': (null|false),$' "$WORK/table" | tail -n +2)}}}
 END
   make_change_set IMPORT --template-body "file://$WORK/import.json" --resources-to-import \
     "ResourceType=AWS::DynamoDB::Table,LogicalResourceId=Table,ResourceIdentifier={TableName=$TABLE}"
   execute_change_set
 }
 
-# Tasks of before the index have no owner, and would be missing in the list.
-give_tasks_an_owner() {
-  local failed=0
-  [[ "${STACK[StackStatus]:-}" == IMPORT_COMPLETE ]] || return 0
-  while look owners '(nothing)' aws_cli dynamodb scan --table-name "$TABLE" --output json --max-items 100 \
-    --filter-expression 'attribute_not_exists(#o) AND attribute_exists(created_at)' \
-    --expression-attribute-names '{"#o": "owner"}' --query "Items[].{Update: {TableName: '$TABLE',
-    Key: {id: id}, UpdateExpression: 'SET #o = :public', ExpressionAttributeNames: {\"#o\": 'owner'},
-    ConditionExpression: 'attribute_exists(id) AND attribute_not_exists(#o)',
-    ExpressionAttributeValues: {\":public\": {S: 'public'}}}}" && [[ "$(<"$WORK/owners")" == *Update* ]]; do
-    say 'giving tasks of before the index their owner, public'
-    # Whoever writes one of them at this moment cancels them all.
-    aws_cli dynamodb transact-write-items --transact-items "file://$WORK/owners" \
-      || ((++failed < 5)) || die 'some tasks could not be given an owner. Run this again.'
-  done
-}
-
-# ---- the check ----------------------------------------------------------------------------------
-
 # Asks the API a few times, since a new one takes some seconds to be known everywhere.
 verify_api() {
-  local pause status='' url="${STACK[ApiUrl]}/tasks?limit=1"
-  for pause in 1 1 1 1 1 1 1 0; do
+  local status='' tries=8 url="${STACK[ApiUrl]}/tasks?limit=1"
+  until [[ "$status" == 401 || ("$status" == 200 && "$(<"$WORK/answer")" == '['*) ]]; do
+    ((tries-- > 0)) || die "$url got $status: $(head -c 300 "$WORK/answer" || true)"$'\n'"aws logs tail" \
+      "/aws/lambda/$STACK_NAME may say why."
+    [[ -z "$status" ]] || { say "  … the API ($status)" && sleep 1; }
     status="$(no_proxy="localhost,${no_proxy:-${NO_PROXY:-}}" curl --silent --show-error --max-time 35 \
       --output "$WORK/answer" --write-out '%{http_code}' "$url")" || true
-    if [[ "$status" == 401 || ("$status" == 200 && "$(<"$WORK/answer")" == '['*) ]]; then
-      say "The API answers${STACK[JwtIssuer]:+, and asks for a token}."
-      return
-    fi
-    say "  … the API ($status)"
-    sleep "$pause"
   done
-  die "$url got $status: $(head -c 300 "$WORK/answer" || true)"$'\n'"aws logs tail /aws/lambda/$STACK_NAME" \
-    "may say why."
+  say "The API answers${STACK[JwtIssuer]:+, and asks for a token}."
 }
 
 main() {
@@ -417,7 +363,6 @@ main() {
   ask_for_agent_arn
   prepare_zips
   import_table
-  give_tasks_an_owner
   # What was given, or else what is deployed; the template has the rest.
   while IFS='|' read -r _ name _; do
     [[ -v GIVEN["$name"] || -v STACK["$name"] ]] || continue

@@ -1,5 +1,6 @@
-"""Builds the two Lambda zips from the project's modules and an installed AWS SDK: `python -m bundle`.
+"""Builds the two Lambda zips from the project's modules and the AWS SDK: `python -m bundle`.
 
+    sdk.py           the SDK that requirements.txt pins, installed
     modules.py       which modules go into a zip: what a handler imports, of an SDK with less in it
     models.py        which of botocore's data: the models of the operations that are called
     certificates.py  the root certificates, so that a connection reads only the one that it needs

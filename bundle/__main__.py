@@ -16,7 +16,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundle import BundleError, certificates, check, models, modules
+from bundle import BundleError, certificates, check, models, modules, sdk
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -49,11 +49,12 @@ FUNCTIONS = (
 def main() -> int:
     """Runs from the command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bundle", description="Builds both zips.")
-    parser.add_argument("--sdk", type=Path, required=True, help="folder of the installed SDK")
+    parser.add_argument("--cache", type=Path, required=True, help="folder for the installed SDK")
     parser.add_argument("--work", type=Path, required=True, help="an empty folder beside the zips")
     options = parser.parse_args()
     try:
-        build_all(ROOT, options.sdk, options.work)
+        installed = sdk.installed(ROOT / "requirements.txt", options.cache, options.work)
+        build_all(ROOT, installed, options.work)
     except (BundleError, ImportError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -65,17 +66,17 @@ def main() -> int:
 
 def build_all(sources: Path, installed: Path, work: Path) -> None:
     """Builds both zips in a work folder, checks both, and only then puts them beside the sources."""
-    sdk = work.resolve() / "sdk"
-    modules.copy_trimmed(installed, sdk)
-    certificates.use_folder(sdk)
+    trimmed = work.resolve() / "sdk"
+    modules.copy_trimmed(installed, trimmed)
+    certificates.use_folder(trimmed)
     for function in FUNCTIONS:
         print(f"Building {function.zip_name} ...", file=sys.stderr, flush=True)
         folder = work / function.module
-        for path, content in contents(function, sources, installed, sdk).items():
+        for path, content in contents(function, sources, installed, trimmed).items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_bytes(content)
         add_byte_code(folder)
-        run_check(function, folder, sdk)
+        run_check(function, folder, trimmed)
         write_zip(folder, work / function.zip_name)
     for function in FUNCTIONS:
         data = (work / function.zip_name).read_bytes()
@@ -83,13 +84,13 @@ def build_all(sources: Path, installed: Path, work: Path) -> None:
         print(function.zip_name, len(data), "bytes, sha256", hashlib.sha256(data).hexdigest())
 
 
-def contents(function: Function, sources: Path, installed: Path, sdk: Path) -> dict[str, bytes]:
+def contents(function: Function, sources: Path, installed: Path, trimmed: Path) -> dict[str, bytes]:
     """Returns what goes into a function's zip beside byte code: contents by path."""
-    own, of_sdk = modules.imported_by(function.module, sources, sdk)
-    licences = (path for path in sdk.glob("*.dist-info/**/*") if LICENCE_FILE.match(path.name))
-    roots = (sdk / certificates.FOLDER).iterdir()
-    others = [file for file in (sdk / certificates.BUNDLE, *roots, *licences) if file.is_file()]
-    files = own | of_sdk | {file.relative_to(sdk).as_posix(): file for file in others}
+    own, of_sdk = modules.imported_by(function.module, sources, trimmed)
+    licences = (path for path in trimmed.glob("*.dist-info/**/*") if LICENCE_FILE.match(path.name))
+    roots = (trimmed / certificates.FOLDER).iterdir()
+    others = [file for file in (trimmed / certificates.BUNDLE, *roots, *licences) if file.is_file()]
+    files = own | of_sdk | {file.relative_to(trimmed).as_posix(): file for file in others}
     calling = "\n".join(path.read_text(encoding="utf-8") for path in own.values())
     data = models.client_data(installed / "botocore/data", function.services, calling)
     return data | {path: file.read_bytes() for path, file in files.items()}
@@ -107,13 +108,13 @@ def add_byte_code(folder: Path) -> None:
         )
 
 
-def run_check(function: Function, folder: Path, sdk: Path) -> None:
+def run_check(function: Function, folder: Path, trimmed: Path) -> None:
     """Runs a zip's content in a Python that has nothing else to import from."""
     # Nothing of the user's AWS settings: a profile must not decide whether a zip is good.
     environment = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
     program = [sys.executable, "-ISB", check.__file__]
     result = subprocess.run(
-        [*program, str(folder), str(sdk), function.module, *function.services],
+        [*program, str(folder), str(trimmed), function.module, *function.services],
         env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -40,6 +40,11 @@ ACCOUNT = "000000000000"
 AGENT_RUNTIME_ARN = (
     f"arn:aws:bedrock-agentcore:{REGION}:{ACCOUNT}:runtime/valro_sample_agent-LocalAgent"
 )
+# From a folder that is not the project's, and with nothing of it in the functions' environment.
+SERVE_MINISTACK = [
+    *(sys.executable, "-c"),
+    f"import sys; sys.path.append({str(ROOT)!r}); from local import ministack_gaps as m; m.serve()",
+]
 READY_SECONDS = 30
 # How often a port that was free a moment ago may turn out to be taken.
 PORT_ATTEMPTS = 3
@@ -268,9 +273,7 @@ class LocalStack:
             folder = self.folder / "ministack"
             program = Program("MiniStack", self.folder / "ministack.log", self._watchdog)
             self._programs.append(program)
-            program.start(
-                [sys.executable, "-m", "ministack"], self._ministack_environment(folder), folder
-            )
+            program.start(SERVE_MINISTACK, self._ministack_environment(folder), folder)
             try:
                 self._await_answer(program, self.port, "/_ministack/ready")
                 return

@@ -1,10 +1,10 @@
-"""What MiniStack's CloudFormation leaves out and a local run needs, set right by the service's calls.
+"""What MiniStack's CloudFormation gets wrong and a local run needs, set right.
 
 tests/local/test_ministack_gaps.py has a test for each gap, which fails once MiniStack has mended it:
 then its part here goes. The other gaps need nothing here, since no local run needs what they leave
 out, and cfn-lint holds the template: point-in-time recovery, time to live, reserved concurrency and
 throttling are ignored; a table that is there is overwritten; a new function needs no code and a
-permission no function; change sets and events name resources that do not change.
+permission no function; events name resources that do not change.
 """
 
 import json
@@ -13,6 +13,33 @@ from typing import Any
 import botocore.session
 
 from local import REGION
+
+
+def serve() -> None:
+    """Runs MiniStack, with change sets that leave out resources whose condition is false.
+
+    By itself it calls them added or modified, and so would the script on the first screen of a run.
+    """
+    # Imported here: whoever only starts it has no need of it.
+    from ministack.app import main  # noqa: PLC0415
+    from ministack.services.cloudformation import changesets  # noqa: PLC0415
+
+    inside = vars(changesets)
+    resolve, evaluate = inside["_resolve_props_for_diff"], inside["_evaluate_conditions"]
+
+    def resolve_what_is_made(template: Any, parameters: Any, *stack: Any) -> dict[str, Any]:
+        conditions = evaluate(template or {}, parameters)
+        resources = resolve(template, parameters, *stack).get("Resources", {})
+        return {
+            "Resources": {
+                name: resource
+                for name, resource in resources.items()
+                if conditions.get(resource.get("Condition"), True)
+            }
+        }
+
+    inside["_resolve_props_for_diff"] = resolve_what_is_made
+    main()
 
 
 def mend(endpoint: str, api_id: str) -> None:

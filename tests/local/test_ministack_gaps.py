@@ -5,13 +5,18 @@ local/ministack_gaps.py, and so does the test.
 """
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+from botocore.config import Config
 
-from local import ministack_gaps
+from local import REGION, ministack_gaps
+from local.addresses import free_port
 from local.aws import Api, LocalStack
 from tests.conftest import eventually
 from tests.deployment.operators import Stack, copy_project, fast_aws_server
@@ -128,10 +133,44 @@ def test_a_permission_needs_no_function(stack: Stack, make: Callable[..., str]):
     assert make("gaps-permission", "AWS::Lambda::Permission", permission) == "CREATE_COMPLETE"
 
 
-def test_a_change_set_names_resources_that_are_not_there(stack: Stack):
-    said = stack.deploy("--dry-run", "--worker-memory-size", "256").said
+@pytest.fixture
+def plain_ministack(ministack: LocalStack, tmp_path: Path) -> Iterator[str]:
+    """The address of a MiniStack as it comes."""
+    environment = ministack._ministack_environment(tmp_path) | {"GATEWAY_PORT": str(free_port())}
+    command = [sys.executable, "-m", "ministack"]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment) as server:
+        yield f"http://127.0.0.1:{environment['GATEWAY_PORT']}"
+        server.terminate()
 
-    assert "Modify ReportRoute" in said
+
+def names_what_is_not_made(endpoint: str) -> bool:
+    """Tells whether a change set names a resource whose condition is false."""
+    cloudformation = boto3.client(
+        "cloudformation",
+        region_name=REGION,
+        endpoint_url=endpoint,
+        config=Config(retries={"total_max_attempts": 20, "mode": "standard"}),
+    )
+    resource = {"Type": "AWS::SNS::Topic"}
+    template = {
+        "Conditions": {"Never": {"Fn::Equals": ["a", "b"]}},
+        "Resources": {"Always": resource, "Not": resource | {"Condition": "Never"}},
+    }
+    change_set = {"StackName": "gaps-conditions", "ChangeSetName": "made"}
+    cloudformation.create_change_set(
+        **change_set, ChangeSetType="CREATE", TemplateBody=json.dumps(template)
+    )
+    changes = cloudformation.describe_change_set(**change_set)["Changes"]
+    named = {each["ResourceChange"]["LogicalResourceId"] for each in changes}
+    assert "Always" in named
+    return "Not" in named
+
+
+def test_a_change_set_names_resources_that_are_not_made_until_it_is_mended(
+    ministack: LocalStack, plain_ministack: str
+):
+    assert names_what_is_not_made(plain_ministack)
+    assert not names_what_is_not_made(ministack.endpoint)
 
 
 def test_an_update_reports_resources_that_it_left_alone(stack: Stack):
