@@ -1,11 +1,7 @@
 """What the tests of the two operators' scripts share: a project to deploy, and a quick way to do it."""
 
 import contextlib
-import fcntl
-import json
 import os
-import pty
-import select
 import shutil
 import subprocess
 import sys
@@ -70,14 +66,6 @@ def fast_aws_server() -> Iterator[int]:
         server.stdin.close()
 
 
-@contextlib.contextmanager
-def building_in_turn() -> Iterator[None]:
-    """Keeps other test workers from building the zips at the same time."""
-    with (ROOT / "deploy.sh").open("rb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 class Stack:
     """One stack on the local AWS, told from others by its prefix."""
 
@@ -110,16 +98,26 @@ class Stack:
             **variables,
         }
 
-    def run(self, *arguments: str, script: str = "create-infrastructure.sh", **options: Any) -> Run:
-        """Runs a script with nobody to ask."""
+    def run(
+        self,
+        *arguments: str,
+        script: str = "create-infrastructure.sh",
+        answer: str | None = None,
+        **options: Any,
+    ) -> Run:
+        """Runs a script with an answer typed on its terminal, or with nobody to ask."""
+        keyboard, terminal = os.openpty()
+        os.write(keyboard, f"{answer}\n".encode())
         done = subprocess.run(
             self.command(script, *arguments),
             env=self.environment(**options),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL if answer is None else terminal,
             capture_output=True,
             text=True,
             timeout=120,
         )
+        os.close(keyboard)
+        os.close(terminal)
         return Run(done.returncode, done.stdout, done.stderr)
 
     def start(self, *arguments: str) -> "subprocess.Popen[str]":
@@ -132,25 +130,6 @@ class Stack:
             stderr=subprocess.PIPE,
             text=True,
         )
-
-    def run_on_a_terminal(self, answer: str, script: str, **variables: str) -> Run:
-        """Runs a script on a terminal and answers its question; both outputs are on the screen."""
-        process, terminal = pty.fork()
-        if process == 0:
-            environment = self.environment(FAST_AWS, **variables)
-            os.execvpe("bash", self.command(script), environment)  # noqa: S606  no shell
-        screen = b""
-        with contextlib.suppress(OSError):  # Linux: the terminal is gone once the script has ended
-            while select.select([terminal], [], [], 60)[0]:
-                data = os.read(terminal, 4096)
-                if not data:
-                    break
-                screen += data
-                if screen.endswith((b": ", b"[y/N] ")):
-                    os.write(terminal, f"{answer}\n".encode())
-        os.close(terminal)
-        _, status = os.waitpid(process, 0)
-        return Run(os.waitstatus_to_exitcode(status), "", screen.decode())
 
     def deploy(self, *arguments: str, **options: Any) -> Run:
         """Runs create-infrastructure.sh, which must succeed, without the request at the end."""
@@ -168,11 +147,17 @@ class Stack:
 
     def status(self) -> str:
         """Returns the stack's state, or nothing when there is no stack."""
+        return str(self._stack().get("StackStatus", ""))
+
+    def tags(self) -> dict[str, str]:
+        return {each["Key"]: each["Value"] for each in self._stack()["Tags"]}
+
+    def _stack(self) -> dict[str, Any]:
         cloudformation = self.client("cloudformation")
         with contextlib.suppress(cloudformation.exceptions.ClientError):
-            stacks = cloudformation.describe_stacks(StackName=f"{self.prefix}-backend")["Stacks"]
-            return str(stacks[0]["StackStatus"])
-        return ""
+            (stack,) = cloudformation.describe_stacks(StackName=f"{self.prefix}-backend")["Stacks"]
+            return dict(stack)
+        return {}
 
     def function(self, name: str) -> dict[str, Any]:
         """Returns the configuration of the function PREFIX-name."""
@@ -180,15 +165,6 @@ class Stack:
             FunctionName=f"{self.prefix}-{name}"
         )
         return configuration
-
-    def policy(self, role: str, name: str) -> dict[str, Any]:
-        """Returns a policy of the role PREFIX-role."""
-        answer = self.client("iam").get_role_policy(
-            RoleName=f"{self.prefix}-{role}", PolicyName=name
-        )
-        document = answer["PolicyDocument"]
-        policy: dict[str, Any] = json.loads(document) if isinstance(document, str) else document
-        return policy
 
     def api(self) -> dict[str, Any]:
         """Returns the API of this stack, or an empty dict."""

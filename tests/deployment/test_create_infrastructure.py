@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from local.aws import LocalStack
+from local.aws import Api, LocalStack
 from tests.deployment.operators import (
     ARN,
     FAST_AWS,
@@ -25,6 +24,7 @@ from tests.deployment.operators import (
 
 OTHER_ARN = ARN.replace("my_agent", "your_agent")
 OTHER_ACCOUNT = "111111111111"
+BUCKET = "valro-zips-000000000000-us-east-1"
 # What AWS refuses: a function URL for a function that does not exist, and a wait that nobody ends.
 NO_SUCH_FUNCTION = """
   Broken:
@@ -36,13 +36,15 @@ WAIT_IN_VAIN = """
   Wait: {Type: AWS::CloudFormation::WaitCondition, Properties: {Handle: !Ref Handle, Timeout: "5"}}
 """
 
+MakeStack = Callable[[str], Stack]
+
 pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")
 def make_stack(
     ministack: LocalStack, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[str], Stack]]:
+) -> Iterator[MakeStack]:
     """Gives a stack of this prefix, not deployed yet, with a copy of the project of its own."""
     with fast_aws_server() as port:
         yield lambda prefix: Stack(
@@ -51,7 +53,7 @@ def make_stack(
 
 
 @pytest.fixture(scope="module")
-def deployed(make_stack: Callable[[str], Stack]) -> Stack:
+def deployed(make_stack: MakeStack) -> Stack:
     """A stack that is deployed. Tests change it, and none counts on what another has changed."""
     stack = make_stack("deployed")
     stack.deploy()
@@ -65,13 +67,10 @@ def edit_template(stack: Stack, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
-def says_what_the_api_says(url: str) -> bool:
-    host = url.split("//")[1]
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{host.split(':')[1]}/tasks", headers={"Host": host}
-    )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return bool(answer.read() == b"[]")
+def answers_at(stack: Stack, url: str) -> bool:
+    """Tells whether the API's address was printed, and the deployed code answers there."""
+    api = Api(stack.ministack.port, stack.api()["ApiId"])
+    return url == f"http://{api.host}\n" and api.request("GET", "/tasks").body == b"[]"
 
 
 # ---- wrong options
@@ -80,6 +79,7 @@ def says_what_the_api_says(url: str) -> bool:
 @pytest.mark.parametrize(
     "arguments",
     [
+        [],
         ["--no-such-option"],
         ["--agent-runtime-arn"],
         ["surplus"],
@@ -92,27 +92,15 @@ def says_what_the_api_says(url: str) -> bool:
         ["--agent-runtime-arn", f"{ARN}\n"],
     ],
 )
-def test_wrong_options_are_a_sentence_and_make_nothing(
-    make_stack: Callable[[str], Stack], arguments: list[str]
-):
+def test_wrong_options_are_a_sentence_and_make_nothing(make_stack: MakeStack, arguments: list[str]):
     stack = make_stack("wrong")
 
-    run = stack.run(*arguments)
+    run = stack.run(*arguments, AGENT_RUNTIME_ARN=ARN if arguments else "")
 
-    assert run.code == 2
+    assert (run.code, run.url) == (2, "")
     assert re.match("error: .*\nSee create-infrastructure.sh --help.\n", run.said, re.DOTALL)
-    assert run.url == ""
+    assert arguments or "--agent-runtime-arn" in run.said
     assert (stack.status(), stack.api()) == ("", {})
-
-
-def test_without_an_agent_and_a_terminal_nothing_is_made(make_stack: Callable[[str], Stack]):
-    stack = make_stack("agentless")
-
-    run = stack.run(AGENT_RUNTIME_ARN="")
-
-    assert run.code == 2
-    assert "--agent-runtime-arn" in run.said
-    assert stack.status() == ""
 
 
 @pytest.mark.parametrize("script", ["create-infrastructure.sh", "destroy-infrastructure.sh"])
@@ -132,9 +120,15 @@ def test_help_is_the_usage_and_every_option(deployed: Stack, script: str):
 # ---- a deployment
 
 
+def keys_in_bucket(stack: Stack) -> set[str]:
+    """Returns the keys of this stack's zips in the bucket of all stacks."""
+    found = stack.client("s3").list_objects_v2(Bucket=BUCKET, Prefix=f"{stack.prefix}/")
+    return {each["Key"] for each in found.get("Contents", [])}
+
+
 @pytest.mark.parametrize("version", [1, 2])
 def test_deploys_changes_and_finds_nothing_to_change_with_both_clis(
-    make_stack: Callable[[str], Stack], version: int, monkeypatch: pytest.MonkeyPatch
+    make_stack: MakeStack, version: int
 ):
     path = FAST_AWS / "aws"
     if version == 2:
@@ -145,12 +139,11 @@ def test_deploys_changes_and_finds_nothing_to_change_with_both_clis(
     first = stack.run(*tags, "--worker-memory-size", "512", cli=path.parent, TASK_TTL_DAYS="90")
 
     assert first.code == 0, first.said
-    assert says_what_the_api_says(first.url.strip())
+    assert answers_at(stack, first.url)
     assert "The API answers.\nwarning: this API is public" in first.said
     assert "  Add WorkerFunction\n" in first.said
     assert "ReportRoute" not in first.said
     assert stack.function("worker")["MemorySize"] == 512
-    assert stack.function("worker")["Environment"]["Variables"]["TASK_TTL_DAYS"] == "90"
     again = stack.run(cli=path.parent)
     assert (again.code, again.url) == (0, first.url)
     assert again.said.startswith("Nothing had to be changed.\nThe API answers.\n")
@@ -161,16 +154,12 @@ def test_deploys_changes_and_finds_nothing_to_change_with_both_clis(
     worker = stack.function("worker")
     assert (worker["MemorySize"], worker["TracingConfig"]["Mode"]) == (256, "Active")
     assert worker["Environment"]["Variables"]["TASK_TTL_DAYS"] == "90"
-    (made,) = stack.client("cloudformation").describe_stacks(StackName=f"cli{version}-backend")[
-        "Stacks"
-    ]
-    assert {tag["Key"]: tag["Value"] for tag in made["Tags"]} == {
-        "team": "homes and gardens",
-        "stage": "test",
-    }
+    assert stack.tags() == {"team": "homes and gardens", "stage": "test"}
 
 
-def test_new_code_is_deployed(deployed: Stack):
+def test_new_code_is_deployed_from_a_private_encrypted_bucket_that_keeps_the_old(deployed: Stack):
+    s3 = deployed.client("s3")
+    before = keys_in_bucket(deployed)
     write_zip(deployed.folder / "valro-api-lambda.zip", "lambda_function", '[{"id": "new"}]')
 
     run = deployed.deploy()
@@ -179,20 +168,23 @@ def test_new_code_is_deployed(deployed: Stack):
     assert "uploading valro-worker-lambda.zip" not in run.said
     answer = deployed.client("lambda").invoke(FunctionName="deployed-backend")
     assert b"new" in answer["Payload"].read()
+    assert before < keys_in_bucket(deployed)
+    block = s3.get_public_access_block(Bucket=BUCKET)["PublicAccessBlockConfiguration"]
+    assert set(block.values()) == {True}
+    (rule,) = s3.get_bucket_encryption(Bucket=BUCKET)["ServerSideEncryptionConfiguration"]["Rules"]
+    assert rule["ApplyServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
 
 
-def test_a_zip_that_is_missing_or_older_than_its_sources_is_built_first(
-    make_stack: Callable[[str], Stack],
-):
+def test_a_zip_that_is_missing_or_older_than_its_sources_is_built_first(make_stack: MakeStack):
     stack = make_stack("stale")
-    zips = [stack.folder / f"valro-{name}-lambda.zip" for name in ("api", "worker")]
-    kept = [path.rename(path.with_suffix(".kept")) for path in zips]
-    build = (
-        '#!/bin/sh\ncd "$(dirname "$0")"; for zip in api worker; do cp -p valro-$zip-lambda.kept '
+    script = stack.folder / "deploy.sh"
+    for path in stack.folder.glob("*.zip"):
+        path.rename(path.with_suffix(".kept"))
+    script.write_text(
+        '#!/bin/sh\ncd "$(dirname "$0")"\n'
+        "for kept in *.kept; do cat $kept > ${kept%.kept}.zip; done\n"
     )
-    build += "valro-$zip-lambda.zip; touch valro-$zip-lambda.zip; done\n"
-    (stack.folder / "deploy.sh").write_text(build)
-    (stack.folder / "deploy.sh").chmod(0o755)
+    script.chmod(0o755)
 
     assert "api-lambda.zip is missing or older than its sources" in stack.deploy("--dry-run").said
     assert "running deploy.sh" not in stack.deploy("--dry-run").said
@@ -200,14 +192,14 @@ def test_a_zip_that_is_missing_or_older_than_its_sources_is_built_first(
     later = time.time() + 5
     os.utime(stack.folder / "worker_lambda.py", (later, later))
     assert "running deploy.sh" in stack.deploy("--dry-run").said
-    (stack.folder / "deploy.sh").write_text("#!/bin/sh\nexit 1\n")
+    script.write_text("#!/bin/sh\nexit 1\n")
     failed = stack.run()
-    assert failed.code == 1
-    assert "deploy.sh failed" in failed.said
-    assert kept
+    assert (failed.code, "deploy.sh failed" in failed.said) == (1, True)
 
 
-def test_a_dry_run_says_what_would_change_and_changes_nothing(deployed: Stack):
+def test_a_dry_run_says_what_would_change_and_changes_nothing(
+    make_stack: MakeStack, deployed: Stack
+):
     run = deployed.deploy("--dry-run", "--worker-timeout", "300")
 
     assert "  WorkerTimeout 600 -> 300\n" in run.said
@@ -215,17 +207,13 @@ def test_a_dry_run_says_what_would_change_and_changes_nothing(deployed: Stack):
     assert "This was a dry run: nothing was changed." in run.said
     assert run.url == ""
     assert deployed.function("worker")["Timeout"] == 600
-
-
-def test_a_dry_run_where_nothing_is_leaves_nothing(make_stack: Callable[[str], Stack]):
-    stack = make_stack("dry")
-
-    assert "  Add Table\n" in stack.deploy("--dry-run").said
-    assert (stack.status(), stack.api()) == ("", {})
+    nothing_yet = make_stack("dry")
+    assert "  Add Table\n" in nothing_yet.deploy("--dry-run").said
+    assert (nothing_yet.status(), nothing_yet.api()) == ("", {})
 
 
 def test_routes_that_could_harm_others_are_made_only_where_the_operator_says_so(
-    make_stack: Callable[[str], Stack],
+    make_stack: MakeStack,
 ):
     stack = make_stack("routes")
     plain = {"POST /tasks": "NONE", "GET /tasks": "NONE", "GET /tasks/{id}": "NONE"}
@@ -250,29 +238,28 @@ def test_routes_that_could_harm_others_are_made_only_where_the_operator_says_so(
 
 
 def test_on_a_terminal_it_asks_for_the_agent_with_the_deployed_one_as_the_default(
-    make_stack: Callable[[str], Stack],
+    make_stack: MakeStack,
 ):
     stack = make_stack("asked")
-    script = "create-infrastructure.sh"
 
     def agent() -> str:
         return str(stack.function("worker")["Environment"]["Variables"]["AGENT_RUNTIME_ARN"])
 
-    first = stack.run_on_a_terminal(ARN, script, AGENT_RUNTIME_ARN="")
+    first = stack.run(answer=ARN, AGENT_RUNTIME_ARN="")
     assert first.code == 0, first.said
     assert "AgentCore Runtime ARN: " in first.said
     assert agent() == ARN
-    second = stack.run_on_a_terminal("", script, AGENT_RUNTIME_ARN="")
+    second = stack.run(answer="", AGENT_RUNTIME_ARN="")
     assert f"AgentCore Runtime ARN [{ARN}]: " in second.said
     assert "Nothing had to be changed." in second.said
-    third = stack.run_on_a_terminal(OTHER_ARN, script, AGENT_RUNTIME_ARN="")
+    third = stack.run(answer=OTHER_ARN, AGENT_RUNTIME_ARN="")
     assert third.code == 0
     assert agent() == OTHER_ARN
     # Without a terminal, what is deployed is what is meant.
     assert "Nothing had to be changed." in stack.deploy(AGENT_RUNTIME_ARN="").said
 
 
-def test_an_api_that_does_not_answer_is_an_error(make_stack: Callable[[str], Stack]):
+def test_an_api_that_does_not_answer_is_an_error(make_stack: MakeStack):
     stack = make_stack("mute")
     write_zip(stack.folder / "valro-api-lambda.zip", "lambda_function", "<html>")
 
@@ -309,33 +296,12 @@ def test_a_change_that_aws_refuses_is_taken_back_and_explained(
     assert re.search(f"what was there before serves on. Why:\n{why}", run.said)
     assert deployed.status() == "UPDATE_ROLLBACK_COMPLETE"
     after = deployed.function("worker")
-    assert (after["MemorySize"], after["CodeSha256"]) == (
-        before["MemorySize"],
-        before["CodeSha256"],
-    )
+    assert [after[key] == before[key] for key in ("MemorySize", "CodeSha256")] == [True, True]
     assert "Nothing had to be changed." in deployed.deploy().said
 
 
-def test_a_first_deployment_that_failed_is_removed_before_the_next(
-    make_stack: Callable[[str], Stack],
-):
-    stack = make_stack("failing")
-    edit_template(stack, "\nOutputs:", f"{NO_SUCH_FUNCTION}\nOutputs:")
-    first = stack.run()
-    assert first.code == 1
-    assert re.search(r"Why:\nBroken: .*no-such-function", first.said)
-    assert stack.status() == "ROLLBACK_COMPLETE"
-    edit_template(stack, NO_SUCH_FUNCTION, "")
-
-    second = stack.run()
-
-    assert second.code == 0, second.said
-    assert "is what a failed run left (ROLLBACK_COMPLETE): removing it first" in second.said
-    assert says_what_the_api_says(second.url.strip())
-
-
-def test_an_interrupted_run_goes_on_and_the_next_one_waits_and_is_never_silent(
-    make_stack: Callable[[str], Stack],
+def test_an_interrupted_run_goes_on_and_the_next_waits_for_it_and_removes_what_failed(
+    make_stack: MakeStack,
 ):
     stack = make_stack("slow")
     edit_template(stack, "\nOutputs:", f"{WAIT_IN_VAIN}\nOutputs:")
@@ -347,7 +313,7 @@ def test_an_interrupted_run_goes_on_and_the_next_one_waits_and_is_never_silent(
     assert first.returncode == 130
     edit_template(stack, WAIT_IN_VAIN, "")
 
-    with stack.start("--no-verify") as second:
+    with stack.start() as second:
         assert second.stderr is not None
         lines = [(time.monotonic(), line) for line in second.stderr]
 
@@ -360,27 +326,8 @@ def test_an_interrupted_run_goes_on_and_the_next_one_waits_and_is_never_silent(
     assert not list((stack.ministack.folder / "scripts").glob("valro.*"))
 
 
-# ---- the bucket
-
-
-def test_the_bucket_is_private_and_encrypted_and_keeps_old_zips(deployed: Stack):
-    s3 = deployed.client("s3")
-    bucket = "valro-zips-000000000000-us-east-1"
-
-    assert set(
-        s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"].values()
-    ) == {True}
-    (rule,) = s3.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]["Rules"]
-    assert rule["ApplyServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
-    before = s3.list_objects_v2(Bucket=bucket, Prefix="deployed/")["Contents"]
-    write_zip(deployed.folder / "valro-worker-lambda.zip", "worker_lambda", str(time.time()))
-    deployed.deploy()
-    after = s3.list_objects_v2(Bucket=bucket, Prefix="deployed/")["Contents"]
-    assert {each["Key"] for each in before} < {each["Key"] for each in after}
-
-
 def test_another_accounts_bucket_is_an_error_and_nothing_goes_there(
-    make_stack: Callable[[str], Stack],
+    make_stack: MakeStack,
 ):
     stack = make_stack("squatted")
     squatter = stack.client("s3", account=OTHER_ACCOUNT)
@@ -402,62 +349,52 @@ def items(stack: Stack, table: str) -> dict[str, dict[str, Any]]:
     return {item["id"]["S"]: item for item in found}
 
 
-def test_a_table_made_by_hand_is_taken_in_with_its_tasks_which_get_an_owner(
-    make_stack: Callable[[str], Stack],
-):
-    stack = make_stack("byhand")
-    dynamodb = stack.client("dynamodb")
-    dynamodb.create_table(
-        TableName="byhand-tasks",
-        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
-        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-        BillingMode="PAY_PER_REQUEST",
+def make_table(stack: Stack, key: str, **properties: Any) -> None:
+    """Makes the stack's table by hand, with one key and no index."""
+    stack.client("dynamodb").create_table(
+        TableName=f"{stack.prefix}-tasks",
+        AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": key, "KeyType": "HASH"}],
+        **properties,
     )
-    old = {"id": {"S": "test-123"}, "created_at": {"S": "2025-10-31T00:00:00Z"}}
-    dynamodb.put_item(TableName="byhand-tasks", Item=old)
-    owned = {"id": {"S": "mine"}, "created_at": {"S": "2025-10-31"}, "owner": {"S": "jwt#ann"}}
-    dynamodb.put_item(TableName="byhand-tasks", Item=owned)
-    dynamodb.put_item(TableName="byhand-tasks", Item={"id": {"S": "test-123#chunk"}})
+
+
+@pytest.mark.parametrize(
+    "prefix, capacity",
+    [
+        ("byhand", {"BillingMode": "PAY_PER_REQUEST"}),
+        (
+            "provisioned",
+            {"ProvisionedThroughput": {"ReadCapacityUnits": 5, "WriteCapacityUnits": 3}},
+        ),
+    ],
+)
+def test_a_table_made_by_hand_is_taken_in_with_its_tasks(
+    make_stack: MakeStack, prefix: str, capacity: dict[str, Any]
+):
+    stack, table = make_stack(prefix), f"{prefix}-tasks"
+    make_table(stack, "id", **capacity)
+    task = {"id": {"S": "test-123"}, "created_at": {"S": "2025-10-31T00:00:00Z"}}
+    dynamodb = stack.client("dynamodb")
+    dynamodb.put_item(TableName=table, Item=task)
     dry = stack.deploy("--dry-run")
-    assert "table byhand-tasks: is there, and is taken in with its tasks" in dry.said
-    assert (stack.status(), items(stack, "byhand-tasks")["test-123"]) == ("", old)
+    assert f"table {table}: is there, and is taken in with its tasks" in dry.said
+    assert (stack.status(), items(stack, table)) == ("", {"test-123": task})
 
     run = stack.deploy()
 
-    assert "table byhand-tasks: is there, and is taken in with its tasks" in run.said
-    assert items(stack, "byhand-tasks") == {
-        "test-123": {**old, "owner": {"S": "public"}},
-        "mine": owned,
-        "test-123#chunk": {"id": {"S": "test-123#chunk"}},
-    }
-    (index,) = dynamodb.describe_table(TableName="byhand-tasks")["Table"]["GlobalSecondaryIndexes"]
+    assert f"table {table}: is there, and is taken in with its tasks" in run.said
+    assert items(stack, table) == {"test-123": task}
+    found = dynamodb.describe_table(TableName=table)["Table"]
+    assert found["BillingModeSummary"]["BillingMode"] == "PAY_PER_REQUEST"
+    (index,) = found["GlobalSecondaryIndexes"]
     assert index["IndexName"] == "owner-created_at-index"
     assert "Nothing had to be changed." in stack.deploy().said
 
 
-def test_a_table_that_outlived_its_stack_is_taken_in_with_its_tasks(
-    make_stack: Callable[[str], Stack],
-):
-    stack = make_stack("outlived")
-    stack.deploy("--dynamodb-table-name", "our-tasks")
-    task = {"id": {"S": "a"}, "created_at": {"S": "2026-01-01"}, "owner": {"S": "public"}}
-    stack.client("dynamodb").put_item(TableName="our-tasks", Item=task)
-    stack.destroy()
-
-    stack.deploy("--dynamodb-table-name", "our-tasks")
-
-    assert items(stack, "our-tasks") == {"a": task}
-    assert stack.status() == "UPDATE_COMPLETE"
-
-
-def test_a_table_with_other_keys_is_left_alone(make_stack: Callable[[str], Stack]):
+def test_a_table_with_other_keys_is_left_alone(make_stack: MakeStack):
     stack = make_stack("foreign")
-    stack.client("dynamodb").create_table(
-        TableName="foreign-tasks",
-        AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
-        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
-        BillingMode="PAY_PER_REQUEST",
-    )
+    make_table(stack, "pk", BillingMode="PAY_PER_REQUEST")
 
     run = stack.run()
 
@@ -469,45 +406,41 @@ def test_a_table_with_other_keys_is_left_alone(make_stack: Callable[[str], Stack
 # ---- destroy-infrastructure.sh
 
 
-def test_destroying_keeps_the_table_unless_told_to_delete_the_data(
-    make_stack: Callable[[str], Stack],
+def test_destroying_keeps_the_table_for_the_next_stack_unless_told_to_delete_the_data(
+    make_stack: MakeStack,
 ):
-    stack = make_stack("doomed")
-    stack.deploy("--code-bucket", "doomed-zips")
-    stack.client("dynamodb").put_item(TableName="doomed-tasks", Item={"id": {"S": "a"}})
-    script = "destroy-infrastructure.sh"
+    stack, script = make_stack("doomed"), "destroy-infrastructure.sh"
+    options = ("--code-bucket", "doomed-zips", "--dynamodb-table-name", "our-tasks")
+    stack.deploy(*options)
+    stack.client("dynamodb").put_item(TableName="our-tasks", Item={"id": {"S": "a"}})
 
     unasked = stack.run(script=script)
     assert (unasked.code, "give --yes" in unasked.said) == (2, True)
-    refused = stack.run_on_a_terminal("n", script)
+    refused = stack.run(script=script, answer="n")
     assert (refused.code, "Nothing was removed." in refused.said) == (1, True)
-    assert "The table doomed-tasks is kept." in stack.destroy("--dry-run").said
+    assert "The table our-tasks is kept." in stack.destroy("--dry-run").said
     assert stack.status() == "CREATE_COMPLETE"
 
-    agreed = stack.run_on_a_terminal("yes", script)
+    agreed = stack.run(script=script, answer="yes")
     assert agreed.code == 0, agreed.said
     assert (stack.status(), stack.api()) == ("", {})
-    assert list(items(stack, "doomed-tasks")) == ["a"]
     with pytest.raises(ClientError, match="404"):
         stack.client("s3").head_bucket(Bucket="doomed-zips")
 
+    stack.deploy(*options)
+    assert list(items(stack, "our-tasks")) == ["a"]
+
     everything = stack.destroy("--delete-data")
-    assert "the table doomed-tasks, WITH ALL ITS TASKS (about 1 items)" in everything.said
-    assert "doomed-tasks" not in stack.client("dynamodb").list_tables()["TableNames"]
+    assert "the table our-tasks, WITH ALL ITS TASKS (about 1 items)" in everything.said
+    assert "our-tasks" not in stack.client("dynamodb").list_tables()["TableNames"]
     assert "There is nothing to remove." in stack.destroy("--delete-data").said
 
 
-def test_destroying_one_stack_leaves_the_zips_of_the_others(
-    make_stack: Callable[[str], Stack], deployed: Stack
-):
+def test_destroying_one_stack_leaves_the_zips_of_the_others(make_stack: MakeStack, deployed: Stack):
     stack = make_stack("shared")
     stack.deploy()
 
     stack.destroy("--delete-data")
 
-    keys = stack.client("s3").list_objects_v2(Bucket="valro-zips-000000000000-us-east-1")[
-        "Contents"
-    ]
-    assert {each["Key"].split("/")[0] for each in keys} >= {"deployed"}
-    assert not [each for each in keys if each["Key"].startswith("shared/")]
-    assert deployed.function("worker")
+    assert (keys_in_bucket(stack), deployed.status()[-8:]) == (set(), "COMPLETE")
+    assert keys_in_bucket(deployed)

@@ -1,20 +1,20 @@
 """What --jwt-issuer and --jwt-audience make of the API: a local issuer, two users, real tokens."""
 
-import http.server
+import functools
 import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
-from local import ministack_gaps
-from local.aws import AGENT_RUNTIME_ARN, Answer, Api, LocalStack
+from local.aws import Answer, Api, local_stack
 from tests.conftest import eventually
-from tests.deployment.operators import ROOT, Stack, building_in_turn, fast_aws_server
 
 AUDIENCE = "valro-web"
 DESCRIPTION = "Find me a landscaper in Charlotte under $300"
@@ -23,18 +23,18 @@ pytestmark = pytest.mark.e2e
 
 
 class Issuer:
-    """An OpenID Connect issuer with one key, which it publishes."""
+    """An OpenID Connect issuer with one key, which it publishes in a folder."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, folder: Path) -> None:
         self.url = url
         self.key = RSAKey.generate_key(2048, {"kid": "one", "use": "sig", "alg": "RS256"})
-        self.documents = {
-            "/.well-known/openid-configuration": {
-                "issuer": url,
-                "jwks_uri": f"{url}/keys",
-            },
-            "/keys": {"keys": [self.key.as_dict(private=False)]},
+        documents: dict[str, Any] = {
+            ".well-known/openid-configuration": {"issuer": url, "jwks_uri": f"{url}/keys"},
+            "keys": {"keys": [self.key.as_dict(private=False)]},
         }
+        (folder / ".well-known").mkdir()
+        for path, document in documents.items():
+            (folder / path).write_text(json.dumps(document))
 
     def token(self, subject: str | None, *, key: RSAKey | None = None, **claims: Any) -> str:
         """Signs a token that is good for ten minutes, unless the claims say otherwise."""
@@ -46,43 +46,24 @@ class Issuer:
 
 
 @pytest.fixture(scope="module")
-def issuer() -> Iterator[Issuer]:
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            document = made.documents.get(self.path)
-            self.send_response(200 if document else 404)
-            self.end_headers()
-            self.wfile.write(json.dumps(document).encode())
-
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the base's name
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    made = Issuer(f"http://127.0.0.1:{server.server_port}")
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield made
-    server.shutdown()
-    server.server_close()
-    thread.join()
+def issuer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Issuer]:
+    folder = tmp_path_factory.mktemp("issuer")
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=folder)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+        yield Issuer(f"http://127.0.0.1:{server.server_port}", folder)
+        server.shutdown()
 
 
 @pytest.fixture(scope="module")
-def api(ministack: LocalStack, issuer: Issuer) -> Iterator[Api]:
+def api(issuer: Issuer) -> Iterator[Api]:
     """The backend itself, deployed by the script with an authorizer of the issuer."""
-    with fast_aws_server() as port:
-        stack = Stack(ministack, port, ROOT, "tokens")
-        with building_in_turn():
-            run = stack.run(
-                *("--jwt-issuer", issuer.url, "--jwt-audience", f"{AUDIENCE},other"),
-                AGENT_RUNTIME_ARN=AGENT_RUNTIME_ARN,
-            )
-        assert run.code == 0, run.said
-        assert "The API answers, and asks for a token." in run.said
-        assert "public" not in run.said
-        api_id = stack.api()["ApiId"]
-        ministack_gaps.mend(ministack.endpoint, api_id)
-        yield Api(ministack.port, api_id)
+    with local_stack() as local:
+        audiences = f"{AUDIENCE},other"
+        local.deploy(arguments=("--jwt-issuer", issuer.url, "--jwt-audience", audiences))
+        assert "The API answers, and asks for a token." in local.deploy_output
+        assert "public" not in local.deploy_output
+        yield local.api
 
 
 @pytest.fixture
@@ -157,24 +138,21 @@ def test_two_users_see_only_their_own_tasks(ask: Callable[..., Answer], issuer: 
 
 
 def test_a_key_of_one_user_is_not_a_key_of_another(api: Api, issuer: Issuer):
-    def post(subject: str) -> str:
+    ids = []
+    for subject in ("dot", "dot", "eve"):
         headers = {"Authorization": f"Bearer {issuer.token(subject)}", "Idempotency-Key": "k1"}
         answer = api.request("POST", "/tasks", {"description": DESCRIPTION}, headers)
-        assert answer.status == 202, answer.body
-        return str(answer.json()["id"])
+        ids.append(answer.json()["id"])
 
-    assert post("dot") == post("dot") != post("eve")
+    assert ids[0] == ids[1] != ids[2]
 
 
 def test_a_browser_may_ask_without_a_token_what_it_may_send(api: Api):
+    asked = {"Method": "POST", "Headers": "authorization,content-type"}
+    headers = {f"Access-Control-Request-{name}": value for name, value in asked.items()}
+
     answer = api.request(
-        "OPTIONS",
-        "/tasks",
-        headers={
-            "Origin": "https://app.example.com",
-            "Access-Control-Request-Method": "POST",
-            "Access-Control-Request-Headers": "authorization,content-type",
-        },
+        "OPTIONS", "/tasks", headers={"Origin": "https://app.example.com"} | headers
     )
 
     assert answer.status in {200, 204}

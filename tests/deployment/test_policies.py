@@ -19,9 +19,13 @@ from botocore.exceptions import ClientError
 import dynamodb_items
 from dynamodb_helpers import TaskStore
 from local import REGION
-from local.aws import AGENT_RUNTIME_ARN, Api, LocalStack
-from tests.deployment.operators import ROOT, Stack, building_in_turn, fast_aws_server
+from local.aws import ACCOUNT, AGENT_RUNTIME_ARN
+from tests.conftest import TABLE_NAME, Deployment
 
+ROLES = {
+    "api": ("valro-lambda-role", "ValroAPIPolicy"),
+    "worker": ("valro-worker-role", "ValroWorkerPolicy"),
+}
 NOT_ENFORCED = {"Logs": None, "Agent": "bedrock-agentcore:StopRuntimeSession"}
 DESCRIPTION = "Find me a landscaper in Charlotte under $300"
 
@@ -32,43 +36,47 @@ pytestmark = pytest.mark.e2e
 class Backend:
     """The deployed backend and the requests that its policies are for."""
 
-    stack: Stack
-    api: Api
+    stack: Deployment
     task_id: str = ""
 
     @property
-    def table(self) -> str:
-        return f"{self.stack.prefix}-tasks"
-
-    @property
     def store(self) -> TaskStore:
-        return TaskStore(self.stack.client("dynamodb"), self.table)
+        return TaskStore(self.stack.client("dynamodb"), TABLE_NAME)
+
+    def make_task_with(self, name: str, value: dict[str, str]) -> str:
+        """Makes a task behind the API's back, with another value of an attribute."""
+        task_id = str(uuid.uuid4())
+        self.store.create_task(task_id, DESCRIPTION)
+        self.stack.client("dynamodb").update_item(
+            TableName=TABLE_NAME,
+            Key={"id": {"S": task_id}},
+            AttributeUpdates={name: {"Value": value}},
+        )
+        return task_id
+
+    def invoke_worker(self, **event: str) -> Any:
+        return self.stack.client("lambda").invoke(
+            FunctionName="valro-worker", Payload=json.dumps(event)
+        )
 
     def posts(self) -> bool:
         """Writes a task and starts the worker."""
-        answer = self.api.request("POST", "/tasks", {"description": DESCRIPTION})
+        answer = self.stack.api.request("POST", "/tasks", {"description": DESCRIPTION})
         self.task_id = self.task_id or answer.json().get("id", "")
         return answer.status == 202
 
     def reads(self) -> bool:
-        return self.api.request("GET", f"/tasks/{self.task_id}").status == 200
+        return self.stack.api.request("GET", f"/tasks/{self.task_id}").status == 200
 
     def lists(self) -> bool:
         """Queries the index for keys and fetches the tasks."""
-        answer = self.api.request("GET", "/tasks?limit=100")
+        answer = self.stack.api.request("GET", "/tasks?limit=100")
         return answer.status == 200 and self.task_id in answer.body.decode()
 
     def repairs(self) -> bool:
         """Expires a task whose worker never came."""
-        task_id = f"late-{uuid.uuid4()}"
-        self.store.create_task(task_id, DESCRIPTION)
-        self.stack.client("dynamodb").update_item(
-            TableName=self.table,
-            Key={"id": {"S": task_id}},
-            UpdateExpression="SET deadline = :past",
-            ExpressionAttributeValues={":past": {"S": "2020-01-01T00:00:00.000000Z"}},
-        )
-        answer = self.api.request("GET", f"/tasks/{task_id}")
+        task_id = self.make_task_with("deadline", {"S": "2020-01-01T00:00:00.000000Z"})
+        answer = self.stack.api.request("GET", f"/tasks/{task_id}")
         return answer.status == 200 and answer.json()["status"] == "error"
 
     def lists_without_an_index(self) -> bool:
@@ -76,59 +84,46 @@ class Backend:
         dynamodb = self.stack.client("dynamodb")
         index = dynamodb_items.TABLE_DEFINITION["GlobalSecondaryIndexes"][0]
         dynamodb.update_table(
-            TableName=self.table,
+            TableName=TABLE_NAME,
             GlobalSecondaryIndexUpdates=[{"Delete": {"IndexName": index["IndexName"]}}],
         )
         try:
             return self.lists()
         finally:
             dynamodb.update_table(
-                TableName=self.table,
+                TableName=TABLE_NAME,
                 AttributeDefinitions=dynamodb_items.TABLE_DEFINITION["AttributeDefinitions"],
                 GlobalSecondaryIndexUpdates=[{"Create": index}],
             )
 
     def deletes(self) -> bool:
         """Deletes a task with an answer that was kept in chunks."""
-        task_id = f"long-{uuid.uuid4()}"
-        self.store.create_task(task_id, DESCRIPTION)
+        task_id = self.make_task_with("chunks", {"N": "1"})
         self.store.cancel_task(task_id, "public")
-        self.stack.client("dynamodb").update_item(
-            TableName=self.table,
-            Key={"id": {"S": task_id}},
-            UpdateExpression="SET chunks = :one",
-            ExpressionAttributeValues={":one": {"N": "1"}},
-        )
-        return self.api.request("DELETE", f"/tasks/{task_id}").status == 204
+        return self.stack.api.request("DELETE", f"/tasks/{task_id}").status == 204
 
     def works_by_hand(self) -> bool:
         """Makes a task that the API has not made, claims it and completes it."""
         task_id = f"by-hand-{uuid.uuid4()}"
-        self.stack.client("lambda").invoke(
-            FunctionName=f"{self.stack.prefix}-worker",
-            Payload=json.dumps({"task_id": task_id, "description": DESCRIPTION}),
-        )
-        answer = self.api.request("GET", f"/tasks/{task_id}")
+        self.invoke_worker(task_id=task_id, description=DESCRIPTION)
+        answer = self.stack.api.request("GET", f"/tasks/{task_id}")
         return answer.status == 200 and answer.json()["status"] == "completed"
 
     def looks_before_it_stops(self) -> bool:
         """Reads the task whose agent it is told to stop."""
-        answer = self.stack.client("lambda").invoke(
-            FunctionName=f"{self.stack.prefix}-worker", Payload=json.dumps({"stop": "no-such-task"})
-        )
-        return "FunctionError" not in answer
+        return "FunctionError" not in self.invoke_worker(stop="no-such-task")
 
     def reaches_the_agent(self) -> bool:
         """Calls the agent with the worker's role; whether it is there is past the policy."""
-        role = f"arn:aws:iam::000000000000:role/{self.stack.prefix}-worker-role"
-        credentials = self.stack.client("sts").assume_role(RoleArn=role, RoleSessionName="test")
+        role = f"arn:aws:iam::{ACCOUNT}:role/{ROLES['worker'][0]}"
+        session = self.stack.client("sts").assume_role(RoleArn=role, RoleSessionName="test")
         client = boto3.client(
             "bedrock-agentcore",
             region_name=REGION,
-            endpoint_url=self.stack.ministack.endpoint,
-            aws_access_key_id=credentials["Credentials"]["AccessKeyId"],
-            aws_secret_access_key=credentials["Credentials"]["SecretAccessKey"],
-            aws_session_token=credentials["Credentials"]["SessionToken"],
+            endpoint_url=self.stack.stack.endpoint,
+            aws_access_key_id=session["Credentials"]["AccessKeyId"],
+            aws_secret_access_key=session["Credentials"]["SecretAccessKey"],
+            aws_session_token=session["Credentials"]["SessionToken"],
         )
         try:
             client.invoke_agent_runtime(agentRuntimeArn=AGENT_RUNTIME_ARN, payload=b"{}")
@@ -136,10 +131,18 @@ class Backend:
             return error.response["Error"]["Code"] != "AccessDeniedException"
         return True
 
+    def policy(self, key: str) -> dict[str, Any]:
+        """Returns a policy as CloudFormation put it on the role."""
+        role, name = ROLES[key]
+        answer = self.stack.client("iam").get_role_policy(RoleName=role, PolicyName=name)
+        policy: dict[str, Any] = answer["PolicyDocument"]
+        return policy
+
     def put_policy(self, key: str, policy: dict[str, Any]) -> None:
+        role, name = ROLES[key]
         self.stack.client("iam").put_role_policy(
-            RoleName=f"{self.stack.prefix}-{'lambda' if key == 'api' else 'worker'}-role",
-            PolicyName="ValroAPIPolicy" if key == "api" else "ValroWorkerPolicy",
+            RoleName=role,
+            PolicyName=name,
             PolicyDocument=json.dumps(policy),
         )
 
@@ -157,22 +160,9 @@ PROBES: dict[str, list[Callable[[Backend], bool]]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def backend(ministack: LocalStack) -> Iterator[Backend]:
-    with fast_aws_server() as port:
-        stack = Stack(ministack, port, ROOT, "rights")
-        with building_in_turn():
-            stack.deploy(AGENT_RUNTIME_ARN=AGENT_RUNTIME_ARN, PUBLIC_CANCEL_AND_DELETE="true")
-        yield Backend(stack, Api(ministack.port, stack.api()["ApiId"]))
-
-
-@pytest.fixture(scope="module")
-def policies(backend: Backend) -> dict[str, dict[str, Any]]:
-    """The policies as CloudFormation put them on the roles."""
-    return {
-        "api": backend.stack.policy("lambda-role", "ValroAPIPolicy"),
-        "worker": backend.stack.policy("worker-role", "ValroWorkerPolicy"),
-    }
+@pytest.fixture
+def backend(stack: Deployment) -> Backend:
+    return Backend(stack)
 
 
 def as_list(value: str | list[str]) -> list[str]:
@@ -202,18 +192,18 @@ def failed(backend: Backend, key: str) -> str:
 
 
 @pytest.mark.parametrize("key, count", [("api", 11), ("worker", 7)])
-def test_nothing_can_be_taken_from_a_policy(
-    backend: Backend, policies: dict[str, dict[str, Any]], key: str, count: int
-):
+def test_nothing_can_be_taken_from_a_policy(backend: Backend, key: str, count: int):
+    policy = backend.policy(key)
     assert failed(backend, key) == ""
-    survivors = []
-    tried = 0
-    for name, mutant in mutants(policies[key]):
-        tried += 1
-        backend.put_policy(key, mutant)
-        if not failed(backend, key):
-            survivors.append(name)
-    backend.put_policy(key, policies[key])
+    tried, survivors = 0, []
+    try:
+        for name, mutant in mutants(policy):
+            tried += 1
+            backend.put_policy(key, mutant)
+            if not failed(backend, key):
+                survivors.append(name)
+    finally:
+        backend.put_policy(key, policy)
 
     assert survivors == []
     assert tried == count
