@@ -122,13 +122,9 @@ class Stack:
 
     def start(self, *arguments: str) -> "subprocess.Popen[str]":
         """Starts create-infrastructure.sh and does not wait; what it says can be read as it comes."""
+        command = self.command("create-infrastructure.sh", *arguments)
         return subprocess.Popen(
-            self.command("create-infrastructure.sh", *arguments),
-            env=self.environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
+            command, env=self.environment(), stderr=subprocess.PIPE, text=True, bufsize=1
         )
 
     def deploy(self, *arguments: str, **options: Any) -> Run:

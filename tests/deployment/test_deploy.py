@@ -10,7 +10,10 @@ import signal
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+from subprocess import Popen
+from typing import Any
 
 import botocore.session
 import pytest
@@ -19,9 +22,11 @@ ROOT = Path(__file__).resolve().parents[2]
 SDK_CACHE = ROOT / "build/sdk"
 STORE = {"dynamodb_helpers", "dynamodb_items", "dynamodb_pages", "tasks"}
 SHARED = STORE | {"agent_answers", "agent_values", "aws_lambda"}
-API = {"lambda_function", "http_events"} | SHARED
-WORKER = {"worker_lambda", "agent_runtime"} | SHARED
 ZIPS = ("valro-api-lambda.zip", "valro-worker-lambda.zip")
+CONTENTS = {
+    ZIPS[0]: ({"lambda_function", "http_events"} | SHARED, {"dynamodb", "lambda"}),
+    ZIPS[1]: ({"worker_lambda", "agent_runtime"} | SHARED, {"bedrock-agentcore", "dynamodb"}),
+}
 MAXIMUM_ZIP_SIZE = 2_500_000
 
 
@@ -33,15 +38,13 @@ def copy_sources(folder: Path) -> Path:
     return folder
 
 
-def start(
-    folder: Path, *arguments: str, umask: int = 0o022, settings: str = ""
-) -> subprocess.Popen[str]:
+def start(folder: Path, *arguments: str, umask: int = 0o022, **settings: str) -> Popen[str]:
     """Starts a copy of deploy.sh. The SDK is installed once for all copies and kept between runs."""
     environment = {**os.environ, "PYTHON": sys.executable, "VALRO_SDK_CACHE": str(SDK_CACHE)}
-    return subprocess.Popen(
+    return Popen(
         ["bash", f"{folder}/deploy.sh", *arguments],
         cwd="/",
-        env=environment | dict(setting.split("=", 1) for setting in settings.split()),
+        env=environment | settings,
         umask=umask,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -50,9 +53,9 @@ def start(
     )
 
 
-def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """Returns the exit code, what was printed, and what was said beside that."""
-    with process:
+def run(*arguments: Any, **settings: Any) -> tuple[int, str, str]:
+    """Runs a copy of deploy.sh; returns the exit code, what was printed, and what was said."""
+    with start(*arguments, **settings) as process:
         printed, said = process.communicate(timeout=300)
     return process.returncode, printed, said
 
@@ -61,9 +64,16 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which deploy.sh has built both zips."""
     folder = copy_sources(tmp_path_factory.mktemp("built") / "valro")
-    status, _, said = finish(start(folder))
+    status, _, said = run(folder)
     assert status == 0, said
     return folder
+
+
+@pytest.fixture(params=ZIPS)
+def archive(built: Path, request: pytest.FixtureRequest) -> Iterator[zipfile.ZipFile]:
+    """Each zip that deploy.sh has built."""
+    with zipfile.ZipFile(built / request.param) as archive:
+        yield archive
 
 
 @pytest.fixture
@@ -75,9 +85,9 @@ def workshop(tmp_path: Path) -> Path:
     return folder
 
 
-def refusal(folder: Path, settings: str = "") -> str:
+def refusal(folder: Path, **settings: str) -> str:
     """Runs a copy of deploy.sh, which must fail and change nothing; returns what it says."""
-    status, _, said = finish(start(folder, settings=settings))
+    status, _, said = run(folder, **settings)
     assert status == 1
     assert is_untouched(folder)
     return said
@@ -98,34 +108,33 @@ def test_another_place_time_umask_and_environment_give_the_same_bytes(built: Pat
     for number, path in enumerate(folder.rglob("*")):
         path.chmod(0o700)
         os.utime(path, (1_000_000_000 + number, 1_000_000_000 + number))
-    other = f"HOME={tmp_path} VALRO_SDK_CACHE={tmp_path}/sdk LC_ALL=C SOURCE_DATE_EPOCH=1 TZ=UTC-9"
-    python = "DONTWRITEBYTECODE=1 HASHSEED=12345 OPTIMIZE=2 PATH=/nowhere SAFEPATH=1".split()
-    other += "".join(f" PYTHON{variable}" for variable in python)
-    status, _, said = finish(start(folder, umask=0o077, settings=other))
+    other = {"HOME": f"{tmp_path}", "VALRO_SDK_CACHE": f"{tmp_path}/sdk", "LC_ALL": "C"}
+    other |= {"SOURCE_DATE_EPOCH": "1", "TZ": "UTC-9", "PYTHONOPTIMIZE": "2", "PYTHONSAFEPATH": "1"}
+    other |= {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "12345", "PYTHONPATH": "/nowhere"}
+    status, _, said = run(folder, umask=0o077, **other)
     assert status == 0, said
     for name in ZIPS:
         assert (folder / name).read_bytes() == (built / name).read_bytes()
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("name", ZIPS)
-def test_entries_are_readable_files_of_a_fixed_time_and_tell_of_no_machine(built: Path, name: str):
+def test_entries_are_readable_files_of_a_fixed_time_and_tell_of_no_machine(
+    built: Path, archive: zipfile.ZipFile
+):
     traces = [str(place).encode() for place in (built, ROOT, Path.home(), sys.prefix)]
-    with zipfile.ZipFile(built / name) as archive:
-        entries = archive.infolist()
-        for entry in entries:
-            data = archive.read(entry)
-            assert not [trace for trace in traces if trace in data], entry.filename
+    entries = archive.infolist()
     assert archive.namelist() == sorted(archive.namelist())
     assert {entry.date_time for entry in entries} == {(1980, 1, 1, 0, 0, 0)}
     assert {entry.external_attr >> 16 for entry in entries} == {0o100644}
+    for entry in entries:
+        assert not [trace for trace in traces if trace in archive.read(entry)], entry.filename
 
 
 @pytest.mark.e2e
 def test_a_rebuild_needs_no_index_and_prints_each_zips_name_size_checksum_and_what_is_next(
     built: Path, workshop: Path
 ):
-    status, printed, said = finish(start(workshop, settings="PIP_NO_INDEX=1 PIP_FIND_LINKS="))
+    status, printed, said = run(workshop, PIP_NO_INDEX="1", PIP_FIND_LINKS="")
     assert status == 0, said
     lines = []
     for name in ZIPS:
@@ -141,15 +150,13 @@ def test_a_rebuild_needs_no_index_and_prints_each_zips_name_size_checksum_and_wh
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize(
-    "name, modules, services",
-    [(ZIPS[0], API, {"dynamodb", "lambda"}), (ZIPS[1], WORKER, {"bedrock-agentcore", "dynamodb"})],
-)
 def test_a_zip_holds_its_own_modules_the_sdk_and_its_licences_and_nothing_else(
-    built: Path, name: str, modules: set[str], services: set[str]
+    archive: zipfile.ZipFile,
 ):
-    assert (built / name).stat().st_size <= MAXIMUM_ZIP_SIZE
-    paths = zipfile.ZipFile(built / name).namelist()
+    path = Path(str(archive.filename))
+    modules, services = CONTENTS[path.name]
+    assert path.stat().st_size <= MAXIMUM_ZIP_SIZE
+    paths = archive.namelist()
     top = {path.partition("/")[0] for path in paths if ".dist-info/" not in path}
     packages = {"__pycache__", "botocore", "dateutil", "jmespath", "six.py", "urllib3"}
     assert top == {f"{module}.py" for module in modules} | packages
@@ -161,17 +168,15 @@ def test_a_zip_holds_its_own_modules_the_sdk_and_its_licences_and_nothing_else(
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("name", ZIPS)
-def test_every_source_has_byte_code_that_is_never_compared_with_it(built: Path, name: str):
-    with zipfile.ZipFile(built / name) as archive:
-        # The runtime that fits the byte code.
-        assert archive.comment.decode() == f"python3.{sys.version_info.minor}"
-        for path in archive.namelist():
-            if path.endswith(".py"):
-                byte_code = archive.read(importlib.util.cache_from_source(path, optimization=""))
-                assert byte_code[:8] == importlib.util.MAGIC_NUMBER + b"\x01\x00\x00\x00"
-                assert byte_code[8:16] == importlib.util.source_hash(archive.read(path))
-                assert marshal.loads(byte_code[16:]).co_filename == f"/var/task/{path}"
+def test_every_source_has_byte_code_that_is_never_compared_with_it(archive: zipfile.ZipFile):
+    # The runtime that fits the byte code.
+    assert archive.comment.decode() == f"python3.{sys.version_info.minor}"
+    for path in archive.namelist():
+        if path.endswith(".py"):
+            byte_code = archive.read(importlib.util.cache_from_source(path, optimization=""))
+            assert byte_code[:8] == importlib.util.MAGIC_NUMBER + b"\x01\x00\x00\x00"
+            assert byte_code[8:16] == importlib.util.source_hash(archive.read(path))
+            assert marshal.loads(byte_code[16:]).co_filename == f"/var/task/{path}"
 
 
 # Refusals
@@ -182,10 +187,9 @@ def test_a_python_that_is_not_here_or_not_in_lambda_is_refused_before_anything_i
     workshop: Path, tmp_path: Path, version: str
 ):
     python = tmp_path / "python"
-    if version:
-        python.write_text(f"#!/bin/sh\necho {version}\n")
-        python.chmod(0o755)
-    said = refusal(workshop, f"PYTHON={python}")
+    python.write_text(f"#!/bin/sh\necho {version}\n")
+    python.chmod(0o755 if version else 0o644)
+    said = refusal(workshop, PYTHON=str(python))
     wrong = f"is Python {version}, for which Lambda has no runtime" if version else "that runs."
     assert wrong in said
     assert "PYTHON=/path/to/python3" in said
@@ -215,10 +219,10 @@ def test_python_3_11_is_the_default_only_where_it_runs(tmp_path: Path, exit_code
 def test_no_package_index_is_a_sentence_and_leaves_nothing_half_installed(
     workshop: Path, tmp_path: Path
 ):
-    pip = "CONFIG_FILE=/dev/null EXTRA_INDEX_URL= FIND_LINKS= NO_CACHE_DIR=1 RETRIES=0".split()
-    offline = "".join(f"PIP_{variable} " for variable in pip)
-    offline += f"PIP_INDEX_URL=http://127.0.0.1:9/simple VALRO_SDK_CACHE={tmp_path}/sdk"
-    said = refusal(workshop, offline)
+    settings = {"PIP_CONFIG_FILE": "/dev/null", "PIP_NO_CACHE_DIR": "1", "PIP_RETRIES": "0"}
+    settings |= {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_EXTRA_INDEX_URL": ""}
+    settings |= {"PIP_FIND_LINKS": "", "VALRO_SDK_CACHE": f"{tmp_path}/sdk"}
+    said = refusal(workshop, **settings)
     assert "pip could not install requirements.txt" in said
     assert "No matching distribution found for" in said
     assert "check the network or the proxy, and try again" in said
@@ -252,11 +256,11 @@ def test_an_interrupted_build_leaves_older_zips_and_no_rest(
 
 
 def test_help_says_how_to_use_it_and_an_unknown_argument_is_refused(workshop: Path):
-    status, printed, _ = finish(start(workshop, "--help"))
+    status, printed, _ = run(workshop, "--help")
     assert status == 0
     assert "Usage: ./deploy.sh" in printed
     assert "PYTHON" in printed
-    status, _, said = finish(start(workshop, "--fast"))
+    status, _, said = run(workshop, "--fast")
     assert status == 2
     assert "unknown argument '--fast'" in said
     assert is_untouched(workshop)

@@ -11,17 +11,15 @@ from cfnlint.decode import cfn_yaml
 import dynamodb_items
 import lambda_function
 import tasks
-from tests.deployment.operators import ROOT
+from tests.deployment.operators import ARN, ROOT
 
-TEMPLATE = ROOT / "template.yaml"
+FILE = ROOT / "template.yaml"
 # CloudFormation takes no longer template with a request.
 MOST_BYTES = 51_200
-TABLE = "arn:aws:dynamodb:*:*:table/valro-tasks"
-AGENTS = "arn:aws:bedrock-agentcore:*:*:runtime/*"
 # What a stack of SEED's names resolves to, in any region and account, with any agent.
 NAMES = {
-    "AgentRuntimeArn": AGENTS,
-    "Table.Arn": TABLE,
+    "AgentRuntimeArn": "arn:aws:bedrock-agentcore:*:*:runtime/*",
+    "Table.Arn": "arn:aws:dynamodb:*:*:table/valro-tasks",
     "WorkerFunction.Arn": "arn:aws:lambda:*:*:function:valro-worker",
     "ApiLogGroup.Arn": "arn:aws:logs:*:*:log-group:/aws/lambda/valro-backend:*",
     "WorkerLogGroup.Arn": "arn:aws:logs:*:*:log-group:/aws/lambda/valro-worker:*",
@@ -30,18 +28,13 @@ NAMES = {
 
 def read_template() -> dict[str, Any]:
     """Returns the template with its short functions written out, as {"Fn::GetAtt": …}."""
-    template: dict[str, Any] = json.loads(json.dumps(cfn_yaml.load(str(TEMPLATE))))
+    template: dict[str, Any] = json.loads(json.dumps(cfn_yaml.load(str(FILE))))
     return template
 
 
-@pytest.fixture(scope="module")
-def template() -> dict[str, Any]:
-    return read_template()
-
-
-@pytest.fixture(scope="module")
-def resources(template: dict[str, Any]) -> dict[str, Any]:
-    return {name: each for name, each in template["Resources"].items() if "ForEach" not in name}
+TEMPLATE = read_template()
+PARAMETERS = TEMPLATE["Parameters"]
+RESOURCES = {name: each for name, each in TEMPLATE["Resources"].items() if "ForEach" not in name}
 
 
 def resolved(value: Any) -> Any:
@@ -60,37 +53,33 @@ def resolved(value: Any) -> Any:
 
 
 def test_cfn_lint_finds_nothing():
-    assert [str(each) for each in lint(TEMPLATE.read_text(), config=ManualArgs())] == []
-    assert TEMPLATE.stat().st_size < MOST_BYTES
+    assert [str(each) for each in lint(FILE.read_text(), config=ManualArgs())] == []
+    assert FILE.stat().st_size < MOST_BYTES
 
 
-def test_the_table_is_the_one_that_the_store_defines(resources: dict[str, Any]):
-    table = resources["Table"]["Properties"]
+def test_the_table_is_the_one_that_the_store_defines():
+    table = RESOURCES["Table"]["Properties"]
 
     definition = dynamodb_items.TABLE_DEFINITION
     assert {key: table[key] for key in definition} == definition
     assert table["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
     assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
-    assert resources["Table"]["DeletionPolicy"] == "RetainExceptOnCreate"
-    assert resources["Table"]["UpdateReplacePolicy"] == "Retain"
+    assert RESOURCES["Table"]["DeletionPolicy"] == "RetainExceptOnCreate"
+    assert RESOURCES["Table"]["UpdateReplacePolicy"] == "Retain"
 
 
-def test_the_numbers_are_those_that_the_deadlines_count_on(
-    template: dict[str, Any], resources: dict[str, Any]
-):
-    events = resources["WorkerEvents"]["Properties"]
+def test_the_numbers_are_those_that_the_deadlines_count_on():
+    events = RESOURCES["WorkerEvents"]["Properties"]
 
     assert events["MaximumEventAgeInSeconds"] == tasks.MAXIMUM_EVENT_AGE_SECONDS
     assert events["MaximumRetryAttempts"] == tasks.MAXIMUM_RETRY_ATTEMPTS
-    assert template["Parameters"]["WorkerTimeout"]["MaxValue"] == tasks.MAX_FUNCTION_SECONDS
-    api = resources["ApiFunction"]["Properties"]
-    assert resources["Integration"]["Properties"]["TimeoutInMillis"] == api["Timeout"] * 1000
+    assert PARAMETERS["WorkerTimeout"]["MaxValue"] == tasks.MAX_FUNCTION_SECONDS
+    api = RESOURCES["ApiFunction"]["Properties"]
+    assert RESOURCES["Integration"]["Properties"]["TimeoutInMillis"] == api["Timeout"] * 1000
 
 
-def test_the_gateway_allows_and_exposes_the_headers_that_the_function_does(
-    resources: dict[str, Any],
-):
-    cors = resources["Api"]["Properties"]["CorsConfiguration"]
+def test_the_gateway_allows_and_exposes_the_headers_that_the_function_does():
+    cors = RESOURCES["Api"]["Properties"]["CorsConfiguration"]
     answer = lambda_function.lambda_handler({"httpMethod": "OPTIONS", "path": "/tasks"}, None)
     headers = {name.lower(): value.lower() for name, value in answer["headers"].items()}
 
@@ -105,8 +94,8 @@ def test_the_gateway_allows_and_exposes_the_headers_that_the_function_does(
 @pytest.mark.parametrize(
     "role, file", [("ApiRole", "iam-policy.json"), ("WorkerRole", "worker-iam-policy.json")]
 )
-def test_the_policies_are_those_of_the_files(resources: dict[str, Any], role: str, file: str):
-    (policy,) = resources[role]["Properties"]["Policies"]
+def test_the_policies_are_those_of_the_files(role: str, file: str):
+    (policy,) = RESOURCES[role]["Properties"]["Policies"]
     document = json.loads((ROOT / file).read_text())
     # Only a function that was made by hand has to make its own log group.
     logs = document["Statement"][-1]["Action"]
@@ -115,20 +104,17 @@ def test_the_policies_are_those_of_the_files(resources: dict[str, Any], role: st
     assert resolved(policy["PolicyDocument"]) == document
 
 
-def test_only_lambda_may_take_the_roles(resources: dict[str, Any]):
-    for role in ("ApiRole", "WorkerRole"):
-        (statement,) = resources[role]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+def test_only_lambda_may_take_the_roles_and_no_function_gets_a_variable_that_lambda_reserves():
+    for name in ("Api", "Worker"):
+        role = RESOURCES[f"{name}Role"]["Properties"]["AssumeRolePolicyDocument"]
+        (statement,) = role["Statement"]
         assert statement["Principal"] == {"Service": "lambda.amazonaws.com"}
+        variables = RESOURCES[f"{name}Function"]["Properties"]["Environment"]["Variables"]
+        assert not [each for each in variables if each.startswith(("AWS_", "LAMBDA_"))]
 
 
-def test_no_function_gets_a_variable_that_lambda_reserves(resources: dict[str, Any]):
-    for function in ("ApiFunction", "WorkerFunction"):
-        variables = resources[function]["Properties"]["Environment"]["Variables"]
-        assert not [name for name in variables if name.startswith(("AWS_", "LAMBDA_"))]
-
-
-def test_the_metric_filters_count_outcomes_that_the_functions_log(template: dict[str, Any]):
-    patterns = " ".join(each["Pattern"] for each in template["Mappings"]["TaskAlarms"].values())
+def test_the_metric_filters_count_outcomes_that_the_functions_log():
+    patterns = " ".join(each["Pattern"] for each in TEMPLATE["Mappings"]["TaskAlarms"].values())
     code = "".join(path.read_text() for path in ROOT.glob("*.py"))
 
     outcomes = set(re.findall(r'"(\w+)"', patterns))
@@ -136,32 +122,29 @@ def test_the_metric_filters_count_outcomes_that_the_functions_log(template: dict
     assert {each for each in outcomes if f'"{each}"' not in code} == set()
 
 
-def test_every_parameter_is_explained_and_bounded(template: dict[str, Any]):
-    for name, parameter in template["Parameters"].items():
+def test_every_parameter_is_explained_and_bounded_from_its_first_character_to_the_last():
+    for name, parameter in PARAMETERS.items():
         assert parameter["Description"], name
         is_free = {"AllowedPattern", "AllowedValues", "MinValue"}.isdisjoint(parameter)
         assert is_free == (name in {"CodeBucket", "ApiCodeKey", "WorkerCodeKey"}), name
-
-
-def test_patterns_hold_from_the_first_character_to_the_last(template: dict[str, Any]):
-    for name, parameter in template["Parameters"].items():
-        if "AllowedPattern" in parameter:
-            assert re.fullmatch(r"\^.*\$", parameter["AllowedPattern"]), name
-        if {"AllowedPattern", "Default"} <= set(parameter):
-            assert re.fullmatch(parameter["AllowedPattern"], parameter["Default"]), name
+        pattern = parameter.get("AllowedPattern", "^.*$")
+        assert re.fullmatch(r"\^.*\$", pattern), name
+        assert re.fullmatch(pattern, str(parameter.get("Default", ""))) or name == "AgentRuntimeArn"
 
 
 @pytest.mark.parametrize(
-    "arn",
+    "right, wrong",
     [
-        "",
-        "my_agent",
-        "arn:aws:bedrock-agentcore:us-east-1:123456789012:runtime/my_agent",
-        "arn:aws:bedrock-agentcore:us-east-1:12345678901:runtime/my_agent-AbCdEf1234",
-        "arn:aws:lambda:us-east-1:123456789012:function:my_agent-AbCdEf1234",
-        "arn:aws:bedrock-agentcore:us-east-1:123456789012:runtime/*",
-        "arn:aws:bedrock-agentcore:us-east-1:123456789012:runtime/my_agent-AbCdEf1234/../*",
+        (ARN, ""),
+        ("-AbCdEf1234", ""),
+        ("123456789012", "12345678901"),
+        ("bedrock-agentcore", "lambda"),
+        ("my_agent-AbCdEf1234", "*"),
+        ("Ef1234", "Ef1234/../*"),
     ],
 )
-def test_an_arn_of_another_shape_is_no_agents(template: dict[str, Any], arn: str):
-    assert not re.fullmatch(template["Parameters"]["AgentRuntimeArn"]["AllowedPattern"], arn)
+def test_an_arn_of_another_shape_is_no_agents(right: str, wrong: str):
+    pattern = PARAMETERS["AgentRuntimeArn"]["AllowedPattern"]
+
+    assert re.fullmatch(pattern, ARN)
+    assert not re.fullmatch(pattern, ARN.replace(right, wrong))
