@@ -313,6 +313,11 @@ class FaultyDeployment(Deployment):
         for process in processes:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
+        # They are gone some moments after the call.
+        eventually(
+            lambda: function_processes(self, function),
+            lambda running: not {*running} & {*processes},
+        )
 
     @contextlib.contextmanager
     def function(self, name: str, timeout: int = 0, **variables: str) -> Iterator[None]:
