@@ -19,7 +19,6 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from openapi_spec_validator import validate
 
 import http_events
 import lambda_function
@@ -122,6 +121,8 @@ def api(dynamodb: Any, table_name: str, monkeypatch: pytest.MonkeyPatch) -> Api:
 
 
 def test_the_document_is_valid_openapi():
+    from openapi_spec_validator import validate
+
     validate(document())
 
 
@@ -270,6 +271,9 @@ def test_no_report_whatsoever_is_answered_otherwise_than_described(api: Api, bod
     else:
         assert task["status"] == json.loads(first["body"])["status"]
     api("GET", "/tasks", query={"limit": "1"})
+    # The next example finds the table as this one did: moto's lists cost what is in it.
+    for item in api.store.client.scan(TableName=api.store.table_name)["Items"]:
+        api.store.client.delete_item(TableName=api.store.table_name, Key={"id": item["id"]})
 
 
 def test_the_two_tasks_of_the_document_have_the_fields_that_the_function_shows():

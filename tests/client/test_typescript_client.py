@@ -16,6 +16,8 @@ from playwright.sync_api import sync_playwright
 
 from tests.conftest import Deployment
 
+pytestmark = pytest.mark.e2e  # each test starts Node, and several wait for seconds
+
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 BUILT = (
@@ -122,7 +124,6 @@ def _run_in_node(url: str, script: str) -> Any:
     return json.loads(result.stdout)
 
 
-@pytest.mark.e2e
 def test_what_is_committed_is_what_the_source_builds(tmp_path: Path):
     if shutil.which("npm") is None:
         pytest.skip("There is no npm. On Debian and Ubuntu: apt-get install nodejs npm")
@@ -158,7 +159,6 @@ def _files(path: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in files}
 
 
-@pytest.mark.e2e
 def test_it_runs_a_task_in_node(stack: Deployment, run: Run):
     scenario = (
         f"const {{ scenario }} = await import({json.dumps((HERE / 'scenario.js').as_uri())});"
@@ -167,7 +167,6 @@ def test_it_runs_a_task_in_node(stack: Deployment, run: Run):
     _check(stack, run(stack.api.url, f"{scenario} return scenario(client, url);"))
 
 
-@pytest.mark.e2e
 def test_it_runs_a_task_in_chromium(stack: Deployment, tmp_path: Path):
     executable = shutil.which("chromium") or shutil.which("chromium-browser")
     if executable is None:

@@ -9,6 +9,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -99,15 +100,18 @@ class Exchange(BaseHTTPRequestHandler):
 
     def stall(self) -> None:
         """Says nothing more and holds the connection until the test is over."""
+        self.server.clock.start()
         self.server.over.wait(LONGEST_SECONDS)
 
     def drip(self, data: bytes) -> None:
         """Sends the same little thing for ever, faster than any timeout between two bytes."""
+        self.server.clock.start()
         while not self.server.over.wait(DRIP_SECONDS):
             self.chunk(data)
 
     def drip_raw(self, data: bytes) -> None:
         """The same, outside of chunks: in a head, or in a body of known length."""
+        self.server.clock.start()
         while not self.server.over.wait(DRIP_SECONDS):
             self.wfile.write(data)
 
@@ -126,6 +130,19 @@ class Exchange(BaseHTTPRequestHandler):
 Script = Callable[[Exchange], None]
 
 
+class Clock:
+    """Time that begins when there is nothing but waiting: what comes before may take any time."""
+
+    def __init__(self) -> None:
+        self.started: float | None = None
+
+    def start(self) -> None:
+        self.started = self.started or time.monotonic()
+
+    def monotonic(self) -> float:
+        return time.monotonic() - self.started if self.started else 0.0
+
+
 class AgentServer(ThreadingHTTPServer):
     """Plays ``scripts`` in their order, the last one for every further call."""
 
@@ -138,6 +155,7 @@ class AgentServer(ThreadingHTTPServer):
         self.stop_script: Script = sends_json({})
         self.calls: list[Call] = []
         self.over = threading.Event()
+        self.clock = Clock()
 
     def play(self, *scripts: Script) -> None:
         self.scripts = list(scripts)

@@ -5,7 +5,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -143,16 +143,16 @@ def reprs(count: int) -> bytes:
 def test_twice_as_much_takes_about_twice_as_long(
     make: Callable[[int], bytes], count: int, stream: bool
 ):
-    def seconds(size: int) -> float:
+    def tries(size: int) -> Iterator[float]:
         body = make(size)
-        return min(seconds_to_read(body, reader()) for _ in range(3))
+        return (seconds_to_read(body, reader()) for _ in range(3))
 
     def reader() -> EventStream | WholeAnswer:
         return EventStream(lambda _: None) if stream else WholeAnswer()
 
-    once, twice = seconds(count), seconds(2 * count)
+    once = min(tries(count))
     assert once < 2
-    assert twice < 3 * once + 0.1
+    assert any(twice < 3 * once + 0.1 for twice in tries(2 * count))
 
 
 # --- what others than the SDK send ----------------------------------------------------------------

@@ -26,6 +26,7 @@ from agent_answers import (
     Answer,
 )
 from agent_runtime import AgentRuntime, Background, InvalidArn, session_id
+from tests.conftest import eventually
 from tests.product.agent_server import (
     ARN,
     STREAM,
@@ -47,7 +48,7 @@ TASK_ID = "0e1fa3b6-9a3e-4c43-8d0a-0c2f4f1f5a77"
 NO_VENDOR = "The agent was not started, so no vendor was contacted."
 MAYBE = "The agent may already have contacted vendors."
 ENOUGH = 10.0
-SHORT = 0.6  # seconds for an agent that will not answer in time
+SHORT = 0.2  # seconds for an agent that will not answer in time
 
 
 class FakeTime:
@@ -83,8 +84,20 @@ def session() -> botocore.session.Session:
 
 @pytest.fixture
 def agent(session: botocore.session.Session, server: AgentServer) -> AgentRuntime:
-    """An agent whose retries do not wait."""
-    return AgentRuntime(session, ARN, jitter=lambda: 0.0)
+    """An agent whose retries do not wait, and whose time passes only while the server waits."""
+    return AgentRuntime(session, ARN, monotonic=server.clock.monotonic, jitter=lambda: 0.0)
+
+
+@pytest.fixture
+def fresh(session: botocore.session.Session) -> Callable[[], botocore.session.Session]:
+    """Makes sessions that read the environment as it is now, but AWS's models no second time."""
+
+    def fresh() -> botocore.session.Session:
+        new = botocore.session.Session()
+        new.register_component("data_loader", session.get_component("data_loader"))
+        return new
+
+    return fresh
 
 
 @pytest.fixture
@@ -280,17 +293,35 @@ def test_an_agent_that_may_have_acted_is_never_called_again(
     assert len(server.runs) == 1
 
 
+class Foreground:
+    """Waits for a call itself, so that botocore's own timeout ends it."""
+
+    def __init__(self, items: Iterator[Any]) -> None:
+        self.items = items
+
+    def next(self, seconds: float) -> Any:
+        return next(self.items, None)
+
+    def abandon(self) -> None:
+        """It has ended by then."""
+
+
 @pytest.mark.parametrize("mode", ["legacy", "standard", "adaptive"])
 @pytest.mark.parametrize("script", [sends_error(500), hangs_up, Exchange.stall])
 def test_no_setting_of_the_environment_makes_botocore_repeat_a_call(
-    server: AgentServer, monkeypatch: pytest.MonkeyPatch, mode: str, script: Script
+    server: AgentServer,
+    fresh: Callable[[], botocore.session.Session],
+    fake_time: FakeTime,
+    monkeypatch: pytest.MonkeyPatch,
+    mode: str,
+    script: Script,
 ):
     monkeypatch.setenv("AWS_RETRY_MODE", mode)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "5")
-    fresh = botocore.session.Session()
-    fresh.create_client("bedrock-agentcore", region_name="us-west-2")
     server.play(script)
-    assert failure(AgentRuntime(fresh, ARN), SHORT).still_running
+    agent = AgentRuntime(fresh(), ARN, monotonic=fake_time.monotonic, background=Foreground)
+    assert failure(agent, SHORT if script is Exchange.stall else ENOUGH).still_running
+    eventually(lambda: server.runs, bool)
     assert len(server.runs) == 1
 
 
@@ -384,7 +415,9 @@ def test_a_throttle_under_another_4xx_contacted_nobody_and_is_not_repeated(
 
 
 @pytest.fixture
-def through_proxy(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], AgentRuntime]:
+def through_proxy(
+    fresh: Callable[[], botocore.session.Session], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str, str], AgentRuntime]:
     """An agent that only a proxy can reach, whose retries do not wait."""
 
     def through_proxy(scheme: str, proxy: str, **timing: Any) -> AgentRuntime:
@@ -393,9 +426,7 @@ def through_proxy(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Agent
             monkeypatch.setenv(name, proxy)
         for name in ("http_proxy", "https_proxy", "NO_PROXY", "no_proxy"):
             monkeypatch.delenv(name, raising=False)
-        session = botocore.session.Session()
-        session.set_credentials("test", "test")
-        return AgentRuntime(session, ARN, **({"jitter": lambda: 0.0} | timing))
+        return AgentRuntime(fresh(), ARN, **({"jitter": lambda: 0.0} | timing))
 
     return through_proxy
 
@@ -441,26 +472,29 @@ def test_a_throttled_start_followed_by_a_lost_one_ends_there(
 
 
 def test_a_tls_connection_that_breaks_in_mid_call_may_have_started_the_agent(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    fresh: Callable[[], botocore.session.Session],
+    monkeypatch: pytest.MonkeyPatch,
 ):
     """The same error of botocore's as for a bad certificate, so neither counts as not started."""
     received: list[bytes] = []
     with broken_tls_server(tmp_path, received.append) as (url, certificate):
         monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK_AGENTCORE", url)
         monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
-        fresh = botocore.session.Session()
-        fresh.set_credentials("test", "test")
-        error = failure(AgentRuntime(fresh, ARN))
+        error = failure(AgentRuntime(fresh(), ARN))
     assert b"Find me a painter" in b"".join(received)
     assert "SSLError" in error.detail
     assert type(error) is AgentLost
 
 
-def test_no_credentials_means_not_started(server: AgentServer, monkeypatch: pytest.MonkeyPatch):
+def test_no_credentials_means_not_started(
+    server: AgentServer,
+    fresh: Callable[[], botocore.session.Session],
+    monkeypatch: pytest.MonkeyPatch,
+):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
-    agent = AgentRuntime(botocore.session.Session(), ARN)
-    error = failure(agent)
+    error = failure(AgentRuntime(fresh(), ARN))
     assert type(error) is AgentNotStarted
     assert str(error) == f"The agent could not be called (NoCredentialsError). {NO_VENDOR}"
     assert server.runs == []
@@ -636,6 +670,7 @@ def test_a_call_that_was_given_up_while_it_looked_for_the_agent_never_starts_it(
     found, resolve, sent = threading.Event(), socket.getaddrinfo, threading.Event()
 
     def slowly(*address: Any, **options: Any) -> Any:
+        server.clock.start()
         found.wait(ENOUGH)
         return resolve(*address, **options)
 
@@ -863,14 +898,14 @@ def test_a_json_answer_in_chunks_is_read(agent: AgentRuntime, server: AgentServe
 
 @pytest.mark.parametrize("content_type", ["application/json", STREAM])
 def test_an_answer_of_20_megabytes_comes_whole_and_soon(
-    agent: AgentRuntime, server: AgentServer, content_type: str
+    session: botocore.session.Session, server: AgentServer, content_type: str
 ):
     text = "x" * 20_000_000
     body = json.dumps({"response": text}).encode()
     if content_type == STREAM:
         body = b"data: " + body + b"\n\n"
     server.play(sends(body, content_type))
-    assert run(agent)[0].agent_response == text
+    assert run(AgentRuntime(session, ARN))[0].agent_response == text
 
 
 SECRETS = re.compile(r"arn:|123456789012|AgentCoreRole|valro-AbC")
