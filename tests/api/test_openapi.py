@@ -239,6 +239,7 @@ def test_a_task_is_described_at_every_moment_of_its_life(api: Api):
     assert json.loads(shown["body"])["error_code"] == "cancelled"
 
 
+@pytest.mark.e2e
 @given(
     st.fixed_dictionaries(
         {"report_id": st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1)},

@@ -34,7 +34,9 @@ def copy_sources(folder: Path) -> Path:
     folder.mkdir(parents=True)
     for path in (*ROOT.glob("*.py"), ROOT / "deploy.sh", ROOT / "requirements.txt"):
         shutil.copy(path, folder)
-    shutil.copytree(ROOT / "bundle", folder / "bundle")
+    # Without what Python has compiled of it here: a build must leave none behind.
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "bundle", folder / "bundle", ignore=ignore)
     return folder
 
 
