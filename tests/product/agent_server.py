@@ -134,13 +134,13 @@ class Clock:
     """Time that begins when there is nothing but waiting: what comes before may take any time."""
 
     def __init__(self) -> None:
-        self.started: float | None = None
+        self.begins = time.monotonic() + LONGEST_SECONDS
 
     def start(self) -> None:
-        self.started = self.started or time.monotonic()
+        self.begins = min(self.begins, time.monotonic())
 
     def monotonic(self) -> float:
-        return time.monotonic() - self.started if self.started else 0.0
+        return max(time.monotonic() - self.begins, 0.0)
 
 
 class AgentServer(ThreadingHTTPServer):
