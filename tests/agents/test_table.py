@@ -1,11 +1,12 @@
 """What people see of real Strands agents, replayed from what the SDK's server sent of them."""
 
+import functools
 import random
 import re
 
 import pytest
 
-from tests.agents.replay import FOLDER, TABLE, Recording, file_of, replay, table
+from tests.agents.replay import FOLDER, TABLE, Recording, Seen, file_of, replay, table
 
 BLOCK = re.compile(r"^## `(.+?)`\n\n```text\n(.*?)```\n(?=\n## |\Z)", re.MULTILINE | re.DOTALL)
 BLOCKS = dict(BLOCK.findall(TABLE.read_text(encoding="utf-8")))
@@ -18,6 +19,12 @@ NOT_FOR_PEOPLE = re.compile(
 every_agent = pytest.mark.parametrize("name", BLOCKS)
 
 
+@functools.cache
+def seen_of(name: str) -> Seen:
+    """What people see of an agent: the same for each test."""
+    return replay(Recording.read(name))
+
+
 def test_every_recording_has_its_block():
     assert {file_of(name) for name in BLOCKS} == set(FOLDER.iterdir())
     assert table(BLOCKS) == TABLE.read_text(encoding="utf-8")
@@ -25,7 +32,7 @@ def test_every_recording_has_its_block():
 
 @every_agent
 def test_people_see_what_was_judged_by_eye(name: str):
-    assert str(replay(Recording.read(name))) == BLOCKS[name]
+    assert str(seen_of(name)) == BLOCKS[name]
 
 
 @every_agent
@@ -39,7 +46,7 @@ def test_the_same_is_seen_however_the_bytes_arrive(name: str):
 
 @every_agent
 def test_nothing_that_python_or_strands_writes_reaches_a_person(name: str):
-    seen = replay(Recording.read(name))
+    seen = seen_of(name)
     answer = seen.answer.agent_response if seen.answer else ""
     for text in (*seen.timeline, seen.error, answer):
         assert not NOT_FOR_PEOPLE.search(text), text
@@ -48,7 +55,7 @@ def test_nothing_that_python_or_strands_writes_reaches_a_person(name: str):
 @every_agent
 def test_what_is_not_seen_is_in_the_log(name: str):
     """An error that no text of the agent explains leaves what the agent sent."""
-    seen = replay(Recording.read(name))
+    seen = seen_of(name)
     if "cannot be read" in seen.error:
         assert seen.raw
 
@@ -62,7 +69,7 @@ def test_an_agent_s_words_stay_the_same_whatever_way_it_hands_them_out():
     }.items():
         for name in BLOCKS:
             if name.startswith(f"{agent}: "):
-                seen = replay(Recording.read(name))
+                seen = seen_of(name)
                 assert seen.answer is not None, name
                 assert seen.answer.agent_response.strip().endswith(answer), name
                 assert seen.error == "", name

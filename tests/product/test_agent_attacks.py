@@ -124,6 +124,7 @@ def reprs(count: int) -> bytes:
     return line(one % state) * count
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize(
     "make, count, stream",
     [

@@ -896,6 +896,7 @@ def test_a_json_answer_in_chunks_is_read(agent: AgentRuntime, server: AgentServe
     assert run(agent)[0] == Answer("Hello")
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("content_type", ["application/json", STREAM])
 def test_an_answer_of_20_megabytes_comes_whole_and_soon(
     session: botocore.session.Session, server: AgentServer, content_type: str

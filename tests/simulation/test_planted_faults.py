@@ -1,5 +1,7 @@
 """The simulation finds every deliberate fault in the code: each schedule's promises have teeth."""
 
+from itertools import chain
+
 import pytest
 
 from simulation.mutations import MUTATIONS, mutated
@@ -12,7 +14,6 @@ QUICKLY_FOUND = (
     "event_seq not checked",
     "botocore's retries for the agent",
     "API writes the status after the invoke",
-    "repair is read, then written",
     "internals shown",
     "progress that ignores a cancellation",
     "delete that frees the id",
@@ -20,9 +21,39 @@ QUICKLY_FOUND = (
 )
 
 
+# Where faults that few schedules find were found, to be looked for there first. A change of the code
+# can move them: then all of the schedules are tried again, and it only takes longer.
+FOUND_AT = {
+    "claim past the deadline": 101,
+    "final report that loses to a sign of life": 102,
+    "answer too large for DynamoDB given up": 108,
+    "answer that DynamoDB refuses not told from others": 108,
+    "answer of Lambda's that breaks off is a refusal": 117,
+    "creation not recognized": 132,
+    "answer of a report too large for DynamoDB given up": 155,
+    "silence that does not look": 162,
+    "repeated dispatch fails the task": 203,
+    "code believed under any status": 225,
+    "agent not told to stop": 225,
+    "deleted task made again": 301,
+    "agent called again without a confirmation": 310,
+    "claim found again is a fresh right": 325,
+    "failed dispatch told though not written": 460,
+    "lists not repaired": 461,
+    "silent agent goes on after its 8 hours": 661,
+    "answer fitted at every try": 669,
+    "unwritten answer not logged": 1061,
+    "proxy that breaks a call means no connection": 1095,
+    "reader that ignores a later report": 1157,
+    "confirmation that ignores a cancellation": 1464,
+    "answer not logged before it is written": 2245,
+}
+
+
 def find(mutation: str) -> str:
-    """The first schedule from seed 0 on that fails with the fault, and only with it."""
-    for seed in range(MUTATION_BOUND):
+    """A schedule that fails with the fault, and only with it: the known one or the first."""
+    known = [FOUND_AT[mutation]] if mutation in FOUND_AT else []
+    for seed in chain(known, range(MUTATION_BOUND)):
         with mutated(mutation):
             violation = run(seed).violation
         if violation and not run(seed).violation:

@@ -198,7 +198,7 @@ def test_a_survey_goes_on_and_counts_every_broken_promise(capsys: pytest.Capture
 def test_the_command_tells_the_schedule_that_breaks_a_promise(
     capsys: pytest.CaptureFixture[str],
 ):
-    arguments = ["--seed", "0", "--count", "300", "--jobs", "1", "--shrink-seconds", "1"]
+    arguments = ["--seed", "0", "--count", "300", "--jobs", "1", "--shrink-seconds", "0.1"]
     assert main([*arguments, "--mutation", "botocore's retries for the agent"]) == 1
     out = capsys.readouterr().out
     assert "the agent runs once" in out
