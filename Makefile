@@ -9,7 +9,7 @@ QUICK ?=
 PYTEST_ARGS ?=
 SIMULATE_ARGS ?=
 
-# One process a processor. All tests: whole files each, since those of a file share what they deploy.
+# How many processes, and which of all tests stay together, tests/conftest.py says.
 SIDE_BY_SIDE = --numprocesses auto --maxprocesses 4 --dist
 
 BIN := .venv/bin
@@ -34,7 +34,7 @@ help: ## Say what there is
 	@echo "make run AGENT=http://127.0.0.1:8080    with your own agent, which serves /invocations and /ping"
 	@echo "make run EMPTY=1  serve a local AWS in which nothing is deployed, to try the scripts on"
 	@echo "make test         run all tests (several minutes)"
-	@echo "make check        format, lint, types, scripts and the fast tests (under a minute)"
+	@echo "make check        format, lint, types, scripts and the fast tests (half a minute)"
 	@echo "make simulate     run random schedules of faults against the real handlers"
 	@echo "make bench        measure beside other ways to write it (six minutes; QUICK=1: one)"
 	@echo "make format       rewrite Python and shell files in the project's format"
@@ -53,8 +53,11 @@ help: ## Say what there is
 run: $(RUNS) ## A task end to end on a local AWS
 	@exec $(BIN)/python -m local $(RUN_ARGS)
 
+# Of hundreds of processes each would else compile all that it imports, where this is set.
+test check: export PYTHONDONTWRITEBYTECODE =
+
 test: $(INSTALLED) ## The whole suite
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) loadgroup $(PYTEST_ARGS)
 
 check: $(INSTALLED) ## Format, lint, types, scripts, fast tests
 	$(BIN)/python -m ruff format --check .
