@@ -42,11 +42,16 @@ def member(self: Any, value: Any, key: str, shape: Any) -> Any:
 
 # A third of moto's time: each of the ten types of an attribute that it has not, five times.
 member_of_object = moto.core.serialize.ResponseSerializer.get_value
-moto.core.serialize.ResponseSerializer.get_value = member
+moto.core.serialize.ResponseSerializer.get_value = member  # type: ignore[method-assign]
 
 
 # They begin first, so that none of them is left alone at the end.
-LONGEST_FILES = ["test_readme.py", "test_faults.py", "test_create_infrastructure.py", "test_page.py"]
+LONGEST_FILES = [
+    "test_readme.py",
+    "test_faults.py",
+    "test_create_infrastructure.py",
+    "test_page.py",
+]
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -311,7 +311,6 @@ class Foreground:
 def test_no_setting_of_the_environment_makes_botocore_repeat_a_call(
     server: AgentServer,
     fresh: Callable[[], botocore.session.Session],
-    fake_time: FakeTime,
     monkeypatch: pytest.MonkeyPatch,
     mode: str,
     script: Script,
@@ -319,7 +318,7 @@ def test_no_setting_of_the_environment_makes_botocore_repeat_a_call(
     monkeypatch.setenv("AWS_RETRY_MODE", mode)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "5")
     server.play(script)
-    agent = AgentRuntime(fresh(), ARN, monotonic=fake_time.monotonic, background=Foreground)
+    agent = AgentRuntime(fresh(), ARN, monotonic=lambda: 0.0, background=Foreground)
     assert failure(agent, SHORT if script is Exchange.stall else ENOUGH).still_running
     eventually(lambda: server.runs, bool)
     assert len(server.runs) == 1
