@@ -9,7 +9,7 @@ QUICK ?=
 PYTEST_ARGS ?=
 SIMULATE_ARGS ?=
 
-# How many processes, and which of all tests stay together, tests/conftest.py says.
+# How many processes, and which tests stay together in `make test`: tests/side_by_side.py.
 SIDE_BY_SIDE = --numprocesses auto --maxprocesses 4 --dist
 
 BIN := .venv/bin
@@ -57,7 +57,7 @@ run: $(RUNS) ## A task end to end on a local AWS
 test check: export PYTHONDONTWRITEBYTECODE =
 
 test: $(INSTALLED) ## The whole suite
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) loadgroup $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) loadfile $(PYTEST_ARGS)
 
 check: $(INSTALLED) ## Format, lint, types, scripts, fast tests
 	$(BIN)/python -m ruff format --check .

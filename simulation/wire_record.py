@@ -588,7 +588,7 @@ def measured(
         slow = sum(line.is_slow for line in lines)
         rows = [
             row
-            for part, threads in ((lines[:slow], slow), (lines[slow:], QUICK_AT_ONCE))
+            for part, threads in ((lines[:slow], max(slow, 1)), (lines[slow:], QUICK_AT_ONCE))
             for rows in ThreadPoolExecutor(threads).map(Line.rows, part)
             for row in rows
         ]

@@ -2,7 +2,6 @@
 
 import functools
 import gc
-import os
 import socket
 import threading
 import time
@@ -25,6 +24,11 @@ from dynamodb_helpers import TaskStore
 from local import REGION
 from local.aws import LocalStack, local_stack
 from tests.api.contract import CheckedApi
+from tests.side_by_side import (  # noqa: F401  pytest finds them here
+    pytest_collection_modifyitems,
+    pytest_xdist_auto_num_workers,
+    pytest_xdist_make_scheduler,
+)
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 TABLE_NAME = "valro-tasks"
@@ -43,45 +47,6 @@ def member(self: Any, value: Any, key: str, shape: Any) -> Any:
 # A third of moto's time: each of the ten types of an attribute that it has not, five times.
 member_of_object = moto.core.serialize.ResponseSerializer.get_value
 moto.core.serialize.ResponseSerializer.get_value = member  # type: ignore[method-assign]
-
-
-# They begin first, so that none of them is left alone at the end.
-LONGEST_FILES = [
-    "test_readme.py",
-    "test_faults.py",
-    "test_create_infrastructure.py",
-    "test_page.py",
-]
-
-
-def pytest_xdist_auto_num_workers() -> int:
-    """One process more than processors: who deploys waits as much as he works."""
-    return (os.cpu_count() or 1) + 1
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Has what takes long begin first, and one process run what shares a deployment.
-
-    All other tests are for whoever has nothing to do.
-    """
-    items.sort(key=lambda item: (not item.get_closest_marker("e2e"), place(item)))
-    for item in items:
-        if item.get_closest_marker("e2e") and shares_something(item):
-            item.add_marker(pytest.mark.xdist_group(item.path.name))
-
-
-def place(item: pytest.Item) -> int:
-    """Where the longest files come among the others."""
-    name = item.path.name
-    return LONGEST_FILES.index(name) if name in LONGEST_FILES else len(LONGEST_FILES)
-
-
-def shares_something(item: pytest.Item) -> bool:
-    """Tells whether a test uses what is made once for several."""
-    assert isinstance(item, pytest.Function)
-    made = item._fixtureinfo.name2fixturedefs.values()
-    return any(each.scope != "function" and each.baseid for (*_, each) in made)
 
 
 def pytest_collection_finish() -> None:
