@@ -512,7 +512,7 @@ export interface components {
                 };
             };
         };
-        /** @description The task of this `Idempotency-Key` was deleted, whatever the body says. For another task use a new key. Code `task_deleted`. */
+        /** @description The task of this `Idempotency-Key` was deleted, whatever description comes with it. For another task use a new key. Code `task_deleted`. */
         TaskDeleted: {
             headers: {
                 "Cache-Control": components["headers"]["NoStoreOfFunction"];
