@@ -4,6 +4,7 @@ A network that loses answers is played by ``Network``, which stands between the 
 """
 
 import base64
+import functools
 import json
 import random
 import string
@@ -234,6 +235,7 @@ def runs_forward(task: dict[str, Any]) -> bool:
     return times == sorted(times) and task["created_at"] <= times[0] <= task["updated_at"]
 
 
+@functools.cache
 def noise(characters: int, alphabet: str = string.printable) -> str:
     return "".join(random.Random(7).choices(alphabet, k=characters))
 
