@@ -1,5 +1,6 @@
 """The recordings, and what agent_answers makes of them: the timeline and answer a person sees."""
 
+import functools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -83,7 +84,13 @@ def replay(recording: Recording, cuts: Iterable[int] = ()) -> Seen:
     return Seen(timeline, answer, raw=answer.raw)
 
 
+@functools.cache
+def seen_of(name: str) -> Seen:
+    """What people see of an agent: the same for each who asks."""
+    return replay(Recording.read(name))
+
+
 def table(names: Iterable[str]) -> str:
     """The whole table."""
-    blocks = [f"## `{name}`\n\n```text\n{replay(Recording.read(name))}```\n" for name in names]
+    blocks = [f"## `{name}`\n\n```text\n{seen_of(name)}```\n" for name in names]
     return HEAD + "\n" + "\n".join(blocks)

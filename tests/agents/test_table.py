@@ -1,12 +1,11 @@
 """What people see of real Strands agents, replayed from what the SDK's server sent of them."""
 
-import functools
 import random
 import re
 
 import pytest
 
-from tests.agents.replay import FOLDER, TABLE, Recording, Seen, file_of, replay, table
+from tests.agents.replay import FOLDER, TABLE, Recording, file_of, replay, seen_of, table
 
 BLOCK = re.compile(r"^## `(.+?)`\n\n```text\n(.*?)```\n(?=\n## |\Z)", re.MULTILINE | re.DOTALL)
 BLOCKS = dict(BLOCK.findall(TABLE.read_text(encoding="utf-8")))
@@ -17,12 +16,6 @@ NOT_FOR_PEOPLE = re.compile(
 )
 
 every_agent = pytest.mark.parametrize("name", BLOCKS)
-
-
-@functools.cache
-def seen_of(name: str) -> Seen:
-    """What people see of an agent: the same for each test."""
-    return replay(Recording.read(name))
 
 
 def test_every_recording_has_its_block():

@@ -257,6 +257,7 @@ def test_an_answer_that_is_no_json_raises_where_it_is_given(api: ReportApi):
     assert api.task.error == "The agent failed (ValueError)."
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize(
     "answer",
     [

@@ -670,6 +670,7 @@ class TestIdempotency:
     def test_any_printable_key_will_do(self, worker: Worker, key: Any):
         assert said(post(idempotency_key=key))["id"] == said(post(idempotency_key=key))["id"]
 
+    @pytest.mark.e2e
     def test_200_threads_with_one_key_make_one_task_and_start_it_once(
         self, store: TaskStore, worker: Worker, monkeypatch: pytest.MonkeyPatch
     ):
@@ -944,6 +945,7 @@ class TestList:
         assert response["statusCode"] == 400
         assert said(response)["code"] == "invalid_cursor"
 
+    @pytest.mark.e2e
     @pytest.mark.parametrize("character", ["é", "\x7f"])
     def test_a_page_that_would_be_too_large_ends_early_and_links_on(
         self, store: TaskStore, worker: Worker, character: str
@@ -1121,6 +1123,7 @@ class TestDamagedItems:
         """Those with a status that there is not: the one thing that a list leaves out."""
         return {name for name in damaged if name.endswith(("-status-text", "-status-bytes"))}
 
+    @pytest.mark.e2e
     def test_lists_show_them_all_as_json_that_a_browser_reads(self, damaged: list[str]):
         shown, query = [], {"limit": "100"}
         while query:
@@ -1132,6 +1135,7 @@ class TestDamagedItems:
         assert len(ids) == len(set(ids))
         assert set(ids) == set(damaged) - self.unknown(damaged)
 
+    @pytest.mark.e2e
     def test_lists_by_status_show_them_as_they_are_by_their_ids(self, damaged: list[str]):
         listed: dict[str, str] = {}
         for status in ("completed,error", "pending", "processing"):
@@ -1532,6 +1536,7 @@ class TestReports:
         assert response["statusCode"] == 400
         assert items(store) == before
 
+    @pytest.mark.e2e
     def test_over_4_mib_it_is_413_and_at_4_mib_it_is_cut_and_kept(self, task_id: str):
         frame = len(json.dumps({"report_id": "r-1", "answer": ""}))
         longest = "x" * (4 * 1024 * 1024 - frame)
@@ -1957,6 +1962,7 @@ class TestShell:
         assert main(["POST", "/tasks"]) == 1
         assert json.loads(capsys.readouterr().out)["code"] == "invalid_body"
 
+    @pytest.mark.e2e
     def test_as_a_script_it_talks_to_the_table_that_is_named(self, tmp_path: Any):
         server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
         server.start()
@@ -1989,6 +1995,7 @@ class TestShell:
         assert done.returncode == 0
         assert json.loads(done.stdout)["created_at"] == task["created_at"]
 
+    @pytest.mark.e2e
     def test_as_a_script_without_credentials_it_fails_and_says_so(self, tmp_path: Any):
         done = subprocess.run(
             [sys.executable, lambda_function.__file__],

@@ -811,6 +811,7 @@ def test_the_outcome_waits_for_a_progress_write_that_is_under_way(
     ]
 
 
+@pytest.mark.e2e
 def test_a_flood_of_progress_over_a_bad_line_is_told_once_and_in_order(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ):

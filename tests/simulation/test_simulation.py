@@ -97,6 +97,7 @@ def test_thousands_of_schedules_with_every_fault_there_is_break_no_promise():
     assert every_fault() - faults.keys() == set()
 
 
+@pytest.mark.e2e
 def test_a_function_of_five_seconds_loses_no_answer(monkeypatch: pytest.MonkeyPatch):
     """It may be killed in its last write, which then hangs; the log has the answer by then."""
     monkeypatch.setattr(backend, "WORKER_SECONDS", (5.0,))
@@ -120,6 +121,7 @@ def test_a_seed_tells_the_same_story_every_time():
     assert len(set(stories)) == 3
 
 
+@pytest.mark.e2e
 def test_a_story_does_not_depend_on_the_process():
     command = [sys.executable, "-m", "simulation", "--seed", "11", "--trace"]
     stories = {
@@ -157,6 +159,7 @@ def test_the_real_modules_are_back_after_a_schedule():
     assert all(vars(module) == before for module, before in places)
 
 
+@pytest.mark.e2e
 def test_a_failing_schedule_is_told_in_short():
     with mutated("claim without its token"):
         seed = next(seed for seed in count() if run(seed).violation)
@@ -195,6 +198,7 @@ def test_a_survey_goes_on_and_counts_every_broken_promise(capsys: pytest.Capture
     assert "the outcome comes first: seeds " in out
 
 
+@pytest.mark.e2e
 def test_the_command_tells_the_schedule_that_breaks_a_promise(
     capsys: pytest.CaptureFixture[str],
 ):
