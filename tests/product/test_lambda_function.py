@@ -111,9 +111,11 @@ class Context:
 @pytest.fixture(scope="module", autouse=True)
 def new_store() -> Iterator[None]:
     """Lets the API make its own store from its environment, once, as in a function."""
-    dynamodb_helpers.task_store.cache_clear()
+    for make in (dynamodb_helpers.task_store, lambda_function.tasks):
+        make.cache_clear()
     yield
-    dynamodb_helpers.task_store.cache_clear()
+    for make in (dynamodb_helpers.task_store, lambda_function.tasks):
+        make.cache_clear()
 
 
 @pytest.fixture
@@ -1481,6 +1483,13 @@ class TestReports:
             assert code_of(response) == (401, "invalid_token")
             assert response["headers"]["WWW-Authenticate"] == "Bearer"
         assert items(store) == before
+
+    def test_a_final_report_that_nobody_understands_is_in_the_log(
+        self, task_id: str, capsys: pytest.CaptureFixture[str]
+    ):
+        report(task_id, answer="{'a': <x.Y object at 0x7f>, 'v': 'Ann: $250'}")
+        assert read(task_id)["error_code"] == "agent_failed"
+        assert "Ann: $250" in capsys.readouterr().err
 
     def test_a_task_that_nobody_may_report_on_is_401(self, store: TaskStore, worker: Worker):
         task_id = said(post())["id"]
