@@ -154,12 +154,15 @@ def refused_by(error: ClientError) -> Task | None:
     return from_item(response["Item"]) if response.get("Item") else {}
 
 
-def is_service_own(error: Exception) -> TypeGuard[ClientError]:
-    """Whether it is an error of the service's: anybody's 502 can have a code in its body."""
+def is_service_own(error: Exception, *others: int) -> TypeGuard[ClientError]:
+    """Whether it is the service's own refusal: DynamoDB's is a 400, ``others`` may have others.
+
+    Whoever stands in between can have any code in the body of a 403 or a 502.
+    """
     if not isinstance(error, ClientError):
         return False
     metadata: dict[str, Any] = error.response.get("ResponseMetadata", {})
-    return bool(metadata.get("HTTPStatusCode", 400) < 500)
+    return metadata.get("HTTPStatusCode", 400) in (400, *others)
 
 
 def is_refused_for_good(error: Exception) -> bool:

@@ -355,7 +355,7 @@ class TaskRun:
                 outcome = outcome.cancelled(error.consequence if error else MAY_HAVE_ACTED)
             except ClaimLost as lost:
                 if "last_report" in (lost.task or {}):
-                    # That the agent accepted had been written after all, and it has reported since.
+                    # That the agent accepted had been written after all.
                     return self._accepted()
                 # Final is final: a reader has ended the task, or somebody deleted it.
                 self._log("answer came too late", kept)
@@ -575,7 +575,7 @@ def _is_hopeless(error: Exception) -> bool:
 
 
 def _error_code(error: Exception) -> str:
-    return error.response["Error"]["Code"] if is_service_own(error) else ""
+    return error.response["Error"]["Code"] if is_service_own(error, 403, 404) else ""
 
 
 prepare(task_store, agent_runtime)

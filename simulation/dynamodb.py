@@ -252,7 +252,7 @@ def _terms(condition: str) -> list[tuple[str, ...]]:
         elif match := re.fullmatch(r"(#\w+) (=|>) (:\w+)", term):
             terms.append((match[2], match[1], match[3]))
         else:
-            raise NotImplementedError(f"condition {term}")
+            raise ValueError(f"This memory knows no condition {term!r}")
     return terms
 
 
@@ -283,7 +283,7 @@ def _update(expression: str) -> tuple[list[tuple[str, str, str, str]], list[str]
     while rest:
         match = re.match(rf"(#\w+) = (?:{how})(?:, )?", rest)
         if not match:
-            raise NotImplementedError(f"update {rest}")
+            raise ValueError(f"This memory knows no update {rest!r}")
         rest = rest[match.end() :]
         operation = next(name for name in ("append", "add", "set") if match[name])
         default = match[2] or match[4] or ""

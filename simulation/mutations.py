@@ -175,6 +175,9 @@ MUTATIONS: dict[str, Line | Constant] = {
         "isinstance(cause, (NewConnectionError, NoConnectionInTime))",
         "True",
     ),
+    "refusal believed under any status": Line(
+        dynamodb_helpers, "refused_by", "if not is_service_own(error):", "if False:"
+    ),
     "code believed under any status": Line(
         agent_runtime, "_proves_not_started", "_status(error) in NOT_STARTED_STATUSES", "True"
     ),

@@ -209,16 +209,16 @@ class Network:
                 sandbox.troubled.add(weather.service)  # until there is an answer
             try:
                 answer = send(fault)
-                if sandbox and not fault.name:
-                    sandbox.troubled.discard(weather.service)
                 # An answer that is garbled is asked for again too, if botocore sees that it is.
                 if is_last or not fault.row:
                     return answer
             except Exception:
-                if sandbox and not fault.name:
-                    sandbox.troubled.discard(weather.service)
+                # botocore's own errors, and those under them; a broken promise is none.
                 if is_last:
                     raise
+            finally:
+                if sandbox and not fault.name:
+                    sandbox.troubled.discard(weather.service)
             self.world.count("botocore sends again")
             self.world.sleep(self.world.choices.pick((0.0, 0.5, 1.0)) * 2 ** (attempt - 1))
         raise AssertionError("unreachable")

@@ -240,11 +240,15 @@ def _cuts() -> Iterator[Fault]:
     yield Fault("dripping body", None, "body", "dripping")
 
 
+REFUSALS = ("ConditionalCheckFailedException", "TransactionCanceledException")
+
+
 def _statuses() -> Iterator[Fault]:
     codes = {
         "ThrottlingException": tuple(ENDPOINTS),
         "ProvisionedThroughputExceededException": ("dynamodb",),
         "TransactionConflictException": ("dynamodb",),
+        **dict.fromkeys(REFUSALS, ("dynamodb",)),
         "TooManyRequestsException": ("lambda",),
         "RetryableConflictException": ("agent",),
         "ServiceQuotaExceededException": ("agent",),
@@ -254,6 +258,8 @@ def _statuses() -> Iterator[Fault]:
     }
     for code, services in codes.items():
         for status in (400, 402, 403, 409, 424, 429, 500, 502, 503):
+            if status == 400 and code in REFUSALS:
+                continue  # DynamoDB's own word, and true
             for by_header in (True, False):
                 where = "header" if by_header else "body"
                 answer = named(status, code, by_header=by_header)

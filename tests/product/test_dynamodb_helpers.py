@@ -876,7 +876,7 @@ class TestConfirm:
         assert not store.claim_task("task-2", "mine", NOW + 600).is_fresh
 
 
-@pytest.mark.parametrize("status", [500, 502, 503])
+@pytest.mark.parametrize("status", [403, 424, 500, 502, 503])
 @pytest.mark.parametrize(
     "code", ["ConditionalCheckFailedException", "TransactionCanceledException"]
 )

@@ -8,7 +8,7 @@ from simulation.mutations import MUTATIONS, mutated
 from simulation.schedule import run
 
 # Within so many schedules from seed 0 each deliberate fault must be found.
-MUTATION_BOUND = 10_000
+MUTATION_BOUND = 3_000
 QUICKLY_FOUND = (
     "claim without its token",
     "event_seq not checked",
