@@ -70,6 +70,7 @@ class Piece(NamedTuple):
     data: bytes = b""
     said: tuple[str, ...] = ()
     then: str = ""
+    is_answer: bool = False  # the whole of a good one, though it may be long until its end
 
 
 END, GOOD_END = Piece(then="end"), Piece(then="good end")
@@ -91,7 +92,8 @@ class AgentRun:
     text: str
     answer: dict[str, Json] = field(default_factory=dict)
     heard: list[str] = field(default_factory=list)
-    answered_to: Sandbox | None = None  # who has read the whole of a good answer
+    answered_to: Sandbox | None = None  # who has read the whole of a good answer, to its end
+    told_to: Sandbox | None = None  # who has read all that it says
     unread: str = ""  # something in what nobody can understand
     unread_by: Sandbox | None = None  # who has read all of that
     is_awaited: bool = False  # whether a good answer comes in time
@@ -126,7 +128,7 @@ class Body:
         self.pieces: list[tuple[float, Piece]] = []
         self.closed = False
         self.patience = 60.0
-        self.said: list[tuple[str, ...]] = []  # with the bytes that were read
+        self.read: list[Piece] = []  # and not handed on yet
         self.on_end: Callable[[], None] = lambda: None
         self.is_good = False  # whether the end of a good answer was read
         self._world = world
@@ -179,14 +181,16 @@ class Body:
                 self.closed = True
                 self.is_good = piece.then == "good end"
         if piece.data:
-            self.said.append(piece.said)
+            self.read.append(piece)
         return piece.data
 
     def handed(self, item: Any) -> None:
         """Takes note of what its reader really got, which may have given up by then."""
         reader = self._world.actor().sandbox
         if isinstance(item, bytes):
-            self.run.heard += self.said.pop(0)
+            piece = self.read.pop(0)
+            self.run.heard += piece.said
+            self.run.told_to = reader if piece.is_answer else self.run.told_to
         elif item is None:
             self.on_end()
             if self.is_good:
@@ -377,7 +381,7 @@ def _end_of_stream(ending: str, run: AgentRun) -> list[Piece]:
             return [Piece(b'data: {"what is this": \xff\n\n'), Piece(answer), END]
         case "floods":
             return [Piece(b"data: " + b"x" * 4_000)] * 30
-    return [BREAKS[ending]] if ending in BREAKS else [Piece(answer), GOOD_END]
+    return [BREAKS[ending]] if ending in BREAKS else [Piece(answer, is_answer=True), GOOD_END]
 
 
 def _spoiled(
@@ -403,10 +407,10 @@ def _spoiled(
         return [Piece(garbage[name]), END], "text/html" if name == "200 with HTML" else content_type
     *before, last = [piece for piece in plan if piece.data] or [Piece()]
     if name == "200 with half of it":
-        return [*before, last._replace(data=last.data[:-3]), END], content_type
+        return [*before, Piece(last.data[:-3], last.said), END], content_type
     middle = len(last.data) // 2
     broken = last.data[:middle] + b"\xff" + last.data[middle:]
-    return [*before, last._replace(data=broken), END], content_type
+    return [*before, Piece(broken, last.said), END], content_type
 
 
 class AgentClient:

@@ -651,7 +651,7 @@ class Invariants:
         life = self.lives[run.task_id]
         if run.unread and run.unread_by and not _was_cut_off(run.unread_by):
             _must("what nobody understood is in the log", run.unread in logged, run.task_id)
-        reader = run.answered_to
+        reader = run.answered_to or run.told_to
         if not reader or _was_cut_off(reader):
             return
         if life.is_deleted and life.ended:

@@ -24,7 +24,6 @@ QUICKLY_FOUND = (
 # Where faults that few schedules find were found, to be looked for there first. A change of the code
 # can move them: then all of the schedules are tried again, and it only takes longer.
 FOUND_AT = {
-    "late answer not logged": 4832,
     "claim past the deadline": 101,
     "final report that loses to a sign of life": 102,
     "answer too large for DynamoDB given up": 108,
@@ -43,10 +42,12 @@ FOUND_AT = {
     "lists not repaired": 461,
     "silent agent goes on after its 8 hours": 661,
     "answer fitted at every try": 669,
+    "late answer not logged": 727,
     "unwritten answer not logged": 1061,
     "proxy that breaks a call means no connection": 1095,
     "reader that ignores a later report": 1157,
     "confirmation that ignores a cancellation": 1464,
+    "refusal believed under any status": 1643,
     "answer not logged before it is written": 2245,
 }
 
