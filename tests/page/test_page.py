@@ -625,6 +625,7 @@ def test_what_users_and_agents_write_is_text_never_markup(
     for place in ("#what", "#vendors h4", ".email strong", "#tasks .what", "#quotes td"):
         expect(page.locator(place).first).to_have_text(MARKUP)
     expect(page.locator("#timeline li span").nth(2)).to_have_text(MARKUP)
+    expect(page.locator("#tasks li")).to_have_count(2)  # the list, and not the open task alone
     page.locator("#tasks a").first.click()
     expect(page.locator("#failure-text")).to_have_text(MARKUP)
 
