@@ -42,8 +42,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from aws_lambda import aws_client, log
-from dynamodb_items import (
+from valro.aws import aws_client, log
+from valro.dynamodb_items import (
     DEFAULT_TABLE_NAME,
     IS_AS_READ,
     IS_CLAIMABLE,
@@ -67,8 +67,8 @@ from dynamodb_items import (
     to_item,
     update_request,
 )
-from dynamodb_pages import LISTED_ATTRIBUTES, Page, StoreBusy, batch_get, owner_page
-from tasks import (
+from valro.dynamodb_pages import LISTED_ATTRIBUTES, Page, StoreBusy, batch_get, owner_page
+from valro.tasks import (
     CANCELLED,
     CANCELLED_UNSTARTED,
     DEADLINE_MARGIN_SECONDS,

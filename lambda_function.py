@@ -44,7 +44,6 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
-from aws_lambda import aws_client, log, log_in_parts, prepare
 from dynamodb_helpers import (
     NotAccepted,
     TaskNotFinal,
@@ -52,9 +51,10 @@ from dynamodb_helpers import (
     TaskStore,
     task_store,
 )
-from dynamodb_items import InvalidCursor, JsonText, encode_cursor
-from dynamodb_pages import StoreBusy
-from http_events import (
+from valro.aws import aws_client, log, log_in_parts, prepare
+from valro.dynamodb_items import InvalidCursor, JsonText, encode_cursor
+from valro.dynamodb_pages import StoreBusy
+from valro.http_events import (
     PREFLIGHT_HEADERS,
     Headers,
     HttpError,
@@ -64,7 +64,7 @@ from http_events import (
     as_object,
     make_response,
 )
-from tasks import (
+from valro.tasks import (
     CANCELLED,
     DELETED,
     DISPATCH_FAILED,
@@ -391,8 +391,8 @@ def read_description(request: Request) -> str:
 def read_report(request: Request, token: str, task_id: str) -> Report:
     """The report in a POST's body, without its token wherever it says it; raises HttpError."""
     # Only reports need it, and each cold start would wait for it.
-    from agent_answers import AgentError, Answer, read_answer  # noqa: PLC0415
-    from agent_values import InvalidAnswer, parse  # noqa: PLC0415
+    from valro.agent.answers import AgentError, Answer, read_answer  # noqa: PLC0415
+    from valro.agent.values import InvalidAnswer, parse  # noqa: PLC0415
 
     try:
         value = without(token, parse(request.content(MAX_REPORT_BYTES)))

@@ -46,9 +46,6 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from agent_answers import Accepted, AgentError, AgentLost, AgentNotStarted, Answer
-from agent_runtime import AgentRuntime, InvalidArn
-from aws_lambda import aws_session, log, log_in_parts, prepare
 from dynamodb_helpers import (
     CancelRequested,
     Claim,
@@ -59,8 +56,11 @@ from dynamodb_helpers import (
     TaskStore,
     task_store,
 )
-from dynamodb_items import is_refused_for_good, is_service_own
-from tasks import (
+from valro.agent.answers import Accepted, AgentError, AgentLost, AgentNotStarted, Answer
+from valro.agent.runtime import AgentRuntime, InvalidArn
+from valro.aws import aws_session, log, log_in_parts, prepare
+from valro.dynamodb_items import is_refused_for_good, is_service_own
+from valro.tasks import (
     CANCELLED,
     FINAL_STATUSES,
     MAY_HAVE_ACTED,

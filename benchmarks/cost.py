@@ -33,7 +33,7 @@ from benchmarks.dynamodb_cost import PAGE_BYTES, Bill, Item, Meter, item_size, r
 from benchmarks.measure import CHILD, PYTHON
 from benchmarks.servers import AGENT_ANSWER
 from benchmarks.subjects import ROOT, SUBJECTS, Subject, environment, event, prepare
-from dynamodb_items import TABLE_DEFINITION
+from valro.dynamodb_items import TABLE_DEFINITION
 
 BUILD = ROOT / "build/bench"
 BY_NAME = {subject.name: subject for subject in SUBJECTS}

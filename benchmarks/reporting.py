@@ -24,7 +24,7 @@ from benchmarks.dynamodb_cost import Bill
 from benchmarks.scale import CONCURRENCY, NEW_SESSIONS_PER_SECOND, SESSIONS
 from benchmarks.servers import AGENT_ANSWER
 from benchmarks.subjects import event, prepare
-from dynamodb_items import TABLE_DEFINITION
+from valro.dynamodb_items import TABLE_DEFINITION
 
 ACCEPT_SECONDS = 1.0
 WORKER_OWN_SECONDS = 0.03

@@ -17,7 +17,7 @@ import sys
 from collections import deque
 from dataclasses import dataclass, replace
 
-from tasks import MAXIMUM_EVENT_AGE_SECONDS
+from valro.tasks import MAXIMUM_EVENT_AGE_SECONDS
 
 # One partition of a table or an index, whatever the table's size.
 PARTITION_WRITE_UNITS = 1_000

@@ -38,7 +38,7 @@ from benchmarks.data import (
     to_item,
     to_native_item,
 )
-from dynamodb_pages import LISTED_ATTRIBUTES
+from valro.dynamodb_pages import LISTED_ATTRIBUTES
 
 AGENT_ANSWER = {name: make_task(0)[name] for name in ("vendors", "quotes", "emails_sent")} | {
     "response": make_task(0)["agent_response"]

@@ -10,19 +10,15 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
-import agent_answers
-import agent_runtime
-import aws_lambda
 import dynamodb_helpers
-import dynamodb_items
-import dynamodb_pages
 import lambda_function
-import tasks
 import worker_lambda
 from simulation.agent import AGENT_ARN, Listening
 from simulation.aws import WORKER_ARN, Aws, task_of
 from simulation.invariants import Invariants
 from simulation.world import EPOCH, Lock, Sandbox, Timer, Violation, World
+from valro import aws, dynamodb_items, dynamodb_pages, tasks
+from valro.agent import answers, runtime
 
 Json = Any
 
@@ -42,7 +38,7 @@ SCALED_DOWN = {
     (dynamodb_items, "CHUNK_CHARACTERS"): 1_000,
     (tasks, "MAX_ANSWER_BYTES"): 4_000,
     (tasks, "MAX_ANSWER_RESPONSE_BYTES"): 9_000,
-    (agent_answers, "MAX_BYTES"): 40_000,
+    (answers, "MAX_BYTES"): 40_000,
     (lambda_function, "MAX_PAGE_BYTES"): 3_000,
     (lambda_function, "MAX_REPORT_BYTES"): 20_000,
 }
@@ -180,19 +176,19 @@ def in_place_of_aws(backend: Backend) -> Iterator[None]:
         SCALED_DOWN
         | {(module, "fit_answer"): fit for module in fitting}
         | {
-            (aws_lambda, "aws_session"): session,
+            (aws, "aws_session"): session,
             (dynamodb_helpers, "TaskStore"): partial(dynamodb_helpers.TaskStore, **timed),
-            (aws_lambda, "os"): environment,
+            (aws, "os"): environment,
             (dynamodb_helpers, "os"): environment,
             (dynamodb_pages, "random"): chance,
-            (aws_lambda, "sys"): log,
+            (aws, "sys"): log,
             (dynamodb_helpers, "uuid"): ids,
             (lambda_function, "os"): environment,
             (lambda_function, "time"): SimpleNamespace(time=backend.clock),
             (lambda_function, "traceback"): stacks,
             (lambda_function, "uuid"): ids,
             (worker_lambda, "AgentRuntime"): partial(
-                agent_runtime.AgentRuntime,
+                runtime.AgentRuntime,
                 monotonic=lambda: world.now,
                 sleep=world.sleep,
                 jitter=lambda: pick((0.5, 0.0, 1.0)),

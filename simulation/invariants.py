@@ -14,12 +14,12 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from dynamodb_pages import StoreBusy
 from simulation.agent import AgentRun
 from simulation.dynamodb import Item
 from simulation.gateway import Reply, Report
 from simulation.wire import ACCOUNT
 from simulation.world import EPOCH, Sandbox, Violation, World
+from valro.dynamodb_pages import StoreBusy
 
 Json = Any
 

@@ -15,12 +15,11 @@ from typing import Any, NamedTuple
 
 from botocore.exceptions import ReadTimeoutError
 
-import agent_answers
-import agent_runtime
 import dynamodb_helpers
 import lambda_function
-import tasks
 import worker_lambda
+from valro import tasks
+from valro.agent import answers, runtime
 
 ALWAYS = "attribute_exists(#id)"
 MINE_ANYWAY = "#status = :processing AND #claim = :claim AND #event_seq = :seq"
@@ -69,7 +68,7 @@ class Constant(NamedTuple):
 Store, Claim = dynamodb_helpers.TaskStore, dynamodb_helpers.Claim
 Run, Progress = worker_lambda.TaskRun, worker_lambda.Progress
 Report = tasks.Report
-Agent = agent_runtime.AgentRuntime
+Agent = runtime.AgentRuntime
 
 MUTATIONS: dict[str, Line | Constant] = {
     # the claim
@@ -167,10 +166,10 @@ MUTATIONS: dict[str, Line | Constant] = {
         Agent, "_client", '{"total_max_attempts": 1}', '{"max_attempts": 1}'
     ),
     "agent called again after a read timeout": Constant(
-        agent_runtime, "NOT_CONNECTED", (*agent_runtime.NOT_CONNECTED, ReadTimeoutError)
+        runtime, "NOT_CONNECTED", (*runtime.NOT_CONNECTED, ReadTimeoutError)
     ),
     "proxy that breaks a call means no connection": Line(
-        agent_runtime,
+        runtime,
         "_proves_not_started",
         "isinstance(cause, (NewConnectionError, NoConnectionInTime))",
         "True",
@@ -179,35 +178,33 @@ MUTATIONS: dict[str, Line | Constant] = {
         dynamodb_helpers, "refused_by", "if not is_service_own(error):", "if False:"
     ),
     "code believed under any status": Line(
-        agent_runtime, "_proves_not_started", "_status(error) in NOT_STARTED_STATUSES", "True"
+        runtime, "_proves_not_started", "_status(error) in NOT_STARTED_STATUSES", "True"
     ),
     "cut error answer called not started": Line(
-        agent_runtime, "_agent_error", "isinstance(error, BotoCoreError)", "True"
+        runtime, "_agent_error", "isinstance(error, BotoCoreError)", "True"
     ),
     "a look taken for the end of the agent's time": Line(
         Agent, "_next", "if now >= patience.end:", "if now >= patience.look_at:"
     ),
     "error without words is an answer": Line(
-        agent_answers.EventStream, "_object", 'if (error or frame.get("error_type"))', "if error"
+        answers.EventStream, "_object", 'if (error or frame.get("error_type"))', "if error"
     ),
     "blank is an answer": Line(
-        agent_answers.Answer, "__bool__", "self.agent_response.strip()", "self.agent_response"
+        answers.Answer, "__bool__", "self.agent_response.strip()", "self.agent_response"
     ),
     "answer not logged before it is written": Line(
         Run, "_log_in_time", "self.time_left() < 2 * WRITE_SECONDS + LOG_SECONDS", "False"
     ),
     "garbage not logged": Line(Run, "_log_rest", "if not self.is_logged:", "if False:"),
     "agent called again after a 5xx": Line(
-        agent_runtime, "_proves_not_started", "return is_own and", "return True or"
+        runtime, "_proves_not_started", "return is_own and", "return True or"
     ),
     "agent's time unbounded": Line(
         Agent, "_next", "min(patience.end, patience.look_at) - now", "1_000_000"
     ),
-    "lost agent called not started": Constant(
-        agent_answers.AgentLost, "consequence", agent_answers.UNSTARTED
-    ),
+    "lost agent called not started": Constant(answers.AgentLost, "consequence", answers.UNSTARTED),
     "failed agent called not started": Constant(
-        agent_answers.AgentFailed, "consequence", agent_answers.UNSTARTED
+        answers.AgentFailed, "consequence", answers.UNSTARTED
     ),
     "session stopped before the outcome": Line(
         Run, "run", "progress.close()", "progress.close(); self._stop_session()"
@@ -238,7 +235,7 @@ MUTATIONS: dict[str, Line | Constant] = {
     ),
     "stop not sent": Line(lambda_function, "cancel_task", "send_stop(task)", "pass"),
     "agent called again without a confirmation": Line(
-        agent_runtime.AgentRuntime,
+        runtime.AgentRuntime,
         "_start",
         "        before_start()",
         "        not attempt and before_start()",

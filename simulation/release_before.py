@@ -10,9 +10,9 @@ from contextlib import suppress
 from botocore.exceptions import BotoCoreError, ClientError
 
 import dynamodb_helpers
-from dynamodb_items import IS_AS_READ, refused_by, update_request
 from simulation.backend import Backend
-from tasks import FINAL_STATUSES, PENDING_SECONDS, Task, make_event, timestamp
+from valro.dynamodb_items import IS_AS_READ, refused_by, update_request
+from valro.tasks import FINAL_STATUSES, PENDING_SECONDS, Task, make_event, timestamp
 
 PENDING_EXPIRED = (
     f"The task was not started within {PENDING_SECONDS // 60} minutes and was given up. "

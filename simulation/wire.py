@@ -20,7 +20,7 @@ import botocore.exceptions
 import urllib3.exceptions
 from botocore.exceptions import ClientError
 
-from dynamodb_items import UnreadableReply
+from valro.dynamodb_items import UnreadableReply
 
 Row = dict[str, Any]
 

@@ -33,12 +33,12 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import ClientError, ProxyConnectionError
 
-import agent_runtime
-import aws_lambda
 import dynamodb_helpers
 import lambda_function
 from benchmarks.servers import make_certificates
 from simulation.wire import Row, write
+from valro import aws
+from valro.agent import runtime
 
 # What a client waits, for a connection and for bytes, where nothing comes and where something must.
 IMPATIENT = (0.15, 0.6)
@@ -469,11 +469,11 @@ class Caller:
 
     def _client(self, connect: float, read: float) -> Any:
         if self.operation.service == "agent":
-            agent = agent_runtime.AgentRuntime(botocore.session.get_session(), ARN)
+            agent = runtime.AgentRuntime(botocore.session.get_session(), ARN)
             return agent._client(connect, read)  # noqa: SLF001  as run() makes it
         times = Config(connect_timeout=connect, read_timeout=read)
-        config = aws_lambda.CLIENT_CONFIG.merge(times)
-        with mock.patch.object(aws_lambda, "CLIENT_CONFIG", config):
+        config = aws.CLIENT_CONFIG.merge(times)
+        with mock.patch.object(aws, "CLIENT_CONFIG", config):
             if self.operation.service == "lambda":
                 return lambda_function.lambda_client.__wrapped__()
             return dynamodb_helpers.task_store.__wrapped__().client
@@ -492,7 +492,7 @@ class Caller:
     def _answer(self) -> list[Any]:
         """The answer, read as the product reads it, in short."""
         if self.operation.method == "invoke_agent_runtime":
-            stages = agent_runtime._call(self.client, self.operation.arguments)  # noqa: SLF001
+            stages = runtime._call(self.client, self.operation.arguments)  # noqa: SLF001
             answer = next(stages)
             self.is_reading = True
             return [answer["statusCode"], len(b"".join(stages))]

@@ -17,8 +17,6 @@ import pytest
 from botocore.config import Config
 from moto import mock_aws
 
-import aws_lambda
-import dynamodb_items
 import lambda_function
 from dynamodb_helpers import TaskStore
 from local import REGION
@@ -29,6 +27,8 @@ from tests.side_by_side import (  # noqa: F401  pytest finds them here
     pytest_xdist_auto_num_workers,
     pytest_xdist_make_scheduler,
 )
+from valro import dynamodb_items
+from valro.aws import aws_session
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 TABLE_NAME = "valro-tasks"
@@ -94,7 +94,7 @@ def aws() -> Iterator[None]:
 @functools.cache
 def moto_client() -> Any:
     """One client for all tests: making it takes longer than most of them do."""
-    return aws_lambda.aws_session().create_client("dynamodb", region_name=REGION)
+    return aws_session().create_client("dynamodb", region_name=REGION)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from agent_answers import AgentError, Answer, EventStream, WholeAnswer
+from valro.agent.answers import AgentError, Answer, EventStream, WholeAnswer
 
 FOLDER = Path(__file__).parent / "recorded"
 TABLE = Path(__file__).parent / "what_people_see.md"

@@ -29,10 +29,10 @@ from lambda_function import idempotent_id
 from local import REGION
 from local.aws import AGENT_RUNTIME_ARN, LocalStack, local_stack
 from local.processes import Program
-from tasks import timestamp
 from tests.api.contract import CheckedApi
 from tests.api.test_end_to_end import PROMPT, function_processes
 from tests.conftest import TABLE_NAME, Deployment, eventually
+from valro.tasks import timestamp
 
 QUIET = f"{PROMPT} [agent: quiet]"
 

@@ -15,7 +15,6 @@ import pytest
 from dynamodb_helpers import TaskStore
 from local import faults
 from local.vendors import build_answer
-from tasks import CANCELLED_UNSTARTED, EXPIRED
 from tests.api.faulty import (
     BROKEN,
     CUT,
@@ -40,6 +39,7 @@ from tests.api.test_end_to_end import (
     with_no_worker,
 )
 from tests.conftest import TABLE_NAME, eventually
+from valro.tasks import CANCELLED_UNSTARTED, EXPIRED
 
 pytestmark = pytest.mark.e2e
 

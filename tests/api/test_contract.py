@@ -20,12 +20,12 @@ from botocore.config import Config
 
 import lambda_function
 from dynamodb_helpers import TaskStore
-from dynamodb_items import TABLE_DEFINITION
 from local import REGION
 from local.aws import LocalStack
-from tasks import PENDING_SECONDS, Outcome, epoch, timestamp
 from tests.api import contract
 from tests.conftest import Deployment, eventually, serve_from
+from valro.dynamodb_items import TABLE_DEFINITION
+from valro.tasks import PENDING_SECONDS, Outcome, epoch, timestamp
 
 pytestmark = pytest.mark.e2e
 

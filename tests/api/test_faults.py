@@ -18,7 +18,6 @@ import pytest
 from dynamodb_helpers import TaskStore
 from local import faults
 from local.vendors import build_answer, progress_lines
-from tasks import EXPIRED, Outcome, timestamp
 from tests.api.faulty import (
     ANSWER_LOST,
     BARE_ANSWER_LOST,
@@ -52,6 +51,7 @@ from tests.api.test_end_to_end import (
     with_no_worker,
 )
 from tests.conftest import TABLE_NAME, eventually
+from valro.tasks import EXPIRED, Outcome, timestamp
 
 pytestmark = pytest.mark.e2e
 

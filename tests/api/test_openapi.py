@@ -20,13 +20,9 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import http_events
 import lambda_function
-import tasks
 from dynamodb_helpers import TaskStore
-from dynamodb_pages import LISTED_ATTRIBUTES, StoreBusy
 from lambda_function import POLLING, SLOWEST_POLLING
-from tasks import PUBLIC_FIELDS, PUBLIC_FIELDS_ONCE_KNOWN, Outcome
 from tests.api import contract
 from tests.api.contract import (
     ContractBroken,
@@ -37,6 +33,9 @@ from tests.api.contract import (
     validate_response,
 )
 from tests.conftest import Deployment, serve_from
+from valro import http_events, tasks
+from valro.dynamodb_pages import LISTED_ATTRIBUTES, StoreBusy
+from valro.tasks import PUBLIC_FIELDS, PUBLIC_FIELDS_ONCE_KNOWN, Outcome
 
 CONTEXT = None
 SCHEMATHESIS_CONFIG = Path(__file__).with_name("schemathesis.toml")

@@ -20,7 +20,6 @@ import pytest
 
 from local.aws import ROOT
 from local.vendors import build_answer, progress_lines
-from tasks import EXPIRED
 from tests.api.faulty import (
     ANSWER_LOST,
     BROKEN,
@@ -44,6 +43,7 @@ from tests.api.test_end_to_end import (
     messages,
 )
 from tests.conftest import TABLE_NAME, eventually
+from valro.tasks import EXPIRED
 
 pytestmark = pytest.mark.e2e
 

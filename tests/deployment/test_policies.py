@@ -16,11 +16,11 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-import dynamodb_items
 from dynamodb_helpers import TaskStore
 from local import REGION
 from local.aws import ACCOUNT, AGENT_RUNTIME_ARN
 from tests.conftest import TABLE_NAME, Deployment
+from valro import dynamodb_items
 
 ROLES = {
     "api": ("valro-lambda-role", "ValroAPIPolicy"),

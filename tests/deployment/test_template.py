@@ -8,10 +8,9 @@ import pytest
 from cfnlint.api import ManualArgs, lint
 from cfnlint.decode import cfn_yaml
 
-import dynamodb_items
 import lambda_function
-import tasks
 from tests.deployment.operators import ARN, ROOT
+from valro import dynamodb_items, tasks
 
 FILE = ROOT / "template.yaml"
 # CloudFormation takes no longer template with a request.

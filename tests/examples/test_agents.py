@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from agent_answers import Answer, EventStream, WholeAnswer
 from tests.conftest import eventually
 from tests.examples.conftest import EXAMPLES, ROOT, Agent
 from tests.examples.report_api import TOKEN, report_api
+from valro.agent.answers import Answer, EventStream, WholeAnswer
 
 Serve = Callable[..., Agent]
 AGENTS = ("agent", "streaming_agent", "reporting_agent")

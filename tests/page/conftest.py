@@ -20,9 +20,9 @@ import lambda_function
 from dynamodb_helpers import TaskStore
 from local.page_server import serve_page
 from local.vendors import build_answer
-from tasks import Outcome
 from tests.api import contract
 from tests.conftest import serve_from
+from valro.tasks import Outcome
 
 CHROMIUM_OPTIONS = [
     "--no-sandbox",  # CI runs as root

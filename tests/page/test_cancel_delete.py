@@ -6,9 +6,9 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from local.page_server import serve_page
-from tasks import Outcome
 from tests.conftest import Deployment
 from tests.page.conftest import Backend, Open, no_violation, tab_to
+from valro.tasks import Outcome
 
 pytestmark = pytest.mark.e2e
 

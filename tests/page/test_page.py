@@ -21,7 +21,6 @@ import lambda_function
 from local.faults import odd_answer
 from local.page_server import render_page, serve_page
 from local.vendors import build_answer, progress_lines
-from tasks import Outcome
 from tests.conftest import Deployment, eventually
 from tests.page.conftest import (
     ANSWER,
@@ -34,6 +33,7 @@ from tests.page.conftest import (
     no_violation,
     tab_to,
 )
+from valro.tasks import Outcome
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 MARKUP = "<img src=x onerror='window.hacked = 1'><script>window.hacked = 1</script><b>bold</b>"

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import agent_answers
-from agent_answers import (
+from tests.product.agent_server import ARN, line
+from valro.agent import answers
+from valro.agent.answers import (
     AgentError,
     AgentFailed,
     AgentLost,
@@ -20,8 +21,7 @@ from agent_answers import (
     EventStream,
     WholeAnswer,
 )
-from agent_values import from_text, is_python_repr
-from tests.product.agent_server import ARN, line
+from valro.agent.values import from_text, is_python_repr
 
 NO_VENDOR = "The agent was not started, so no vendor was contacted."
 MAYBE = "The agent may already have contacted vendors."
@@ -543,8 +543,8 @@ def test_nesting_up_to_490_is_kept():
 @pytest.fixture
 def most(monkeypatch: pytest.MonkeyPatch) -> int:
     """How many bytes an answer may have: fewer than in earnest, where they take a second to read."""
-    assert agent_answers.MAX_BYTES == 32 * 1024 * 1024
-    monkeypatch.setattr(agent_answers, "MAX_BYTES", 100_000)
+    assert answers.MAX_BYTES == 32 * 1024 * 1024
+    monkeypatch.setattr(answers, "MAX_BYTES", 100_000)
     return 100_000
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from agent_answers import AgentFailed, Answer, EventStream, WholeAnswer
 from tests.product.agent_server import line
+from valro.agent.answers import AgentFailed, Answer, EventStream, WholeAnswer
 
 MEGABYTE = 1024 * 1024
 MEMORY = 700 * MEGABYTE  # a worker has 1024 MB, with Python and the SDK in it
@@ -56,7 +56,7 @@ BIG: dict[str, Callable[[], bytes]] = {
 READS_WITHIN_LIMITS = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_AS, ({memory}, {memory}))
-from agent_answers import AgentError, EventStream, WholeAnswer
+from valro.agent.answers import AgentError, EventStream, WholeAnswer
 from tests.product.test_agent_attacks import BIG
 body = BIG[sys.argv[1]]()
 for reader in (WholeAnswer(), EventStream(print)):

@@ -15,17 +15,6 @@ from typing import Any
 import botocore.session
 import pytest
 
-import agent_runtime
-from agent_answers import (
-    Accepted,
-    AgentError,
-    AgentFailed,
-    AgentLost,
-    AgentNotStarted,
-    AgentTimeout,
-    Answer,
-)
-from agent_runtime import AgentRuntime, Background, InvalidArn, session_id
 from tests.conftest import eventually
 from tests.product.agent_server import (
     ARN,
@@ -43,6 +32,17 @@ from tests.product.agent_server import (
     sends_json,
     streams,
 )
+from valro.agent import runtime
+from valro.agent.answers import (
+    Accepted,
+    AgentError,
+    AgentFailed,
+    AgentLost,
+    AgentNotStarted,
+    AgentTimeout,
+    Answer,
+)
+from valro.agent.runtime import AgentRuntime, Background, InvalidArn, session_id
 
 TASK_ID = "0e1fa3b6-9a3e-4c43-8d0a-0c2f4f1f5a77"
 NO_VENDOR = "The agent was not started, so no vendor was contacted."
@@ -626,8 +626,8 @@ def test_progress_is_heard_while_the_agent_is_still_at_work(
 def test_every_20_seconds_somebody_may_give_up(
     agent: AgentRuntime, server: AgentServer, monkeypatch: pytest.MonkeyPatch, script: Script
 ):
-    assert agent_runtime.LOOK_SECONDS == 20
-    monkeypatch.setattr(agent_runtime, "LOOK_SECONDS", 0.05)
+    assert runtime.LOOK_SECONDS == 20
+    monkeypatch.setattr(runtime, "LOOK_SECONDS", 0.05)
     server.play(script)
     asked = iter([False, False, True])
     with pytest.raises(AgentLost) as caught:
@@ -641,7 +641,7 @@ def test_every_20_seconds_somebody_may_give_up(
 def test_nobody_is_asked_right_before_the_end(
     agent: AgentRuntime, server: AgentServer, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(agent_runtime, "LOOK_SECONDS", 0.6 * SHORT)
+    monkeypatch.setattr(runtime, "LOOK_SECONDS", 0.6 * SHORT)
     server.play(Exchange.stall)
     with pytest.raises(AgentLost, match="in time"):
         agent.run(TASK_ID, "x", SHORT, print, is_over=lambda: pytest.fail("too late"))
@@ -679,8 +679,8 @@ def test_a_call_that_was_given_up_while_it_looked_for_the_agent_never_starts_it(
         finally:
             sent.set()
 
-    original = agent_runtime._call
-    monkeypatch.setattr(agent_runtime, "_call", call)
+    original = runtime._call
+    monkeypatch.setattr(runtime, "_call", call)
     monkeypatch.setattr(socket, "getaddrinfo", slowly)
     server.play(sends_json("done"))
     with pytest.raises(AgentTimeout):

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from moto import mock_aws
 
-import aws_lambda
 import dynamodb_helpers
-from aws_lambda import prepare
-from dynamodb_items import TABLE_DEFINITION
-from tasks import Outcome
+from valro import aws
+from valro.aws import prepare
+from valro.dynamodb_items import TABLE_DEFINITION
+from valro.tasks import Outcome
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -88,7 +88,7 @@ def test_the_deployed_client_reads_every_type_that_the_store_writes(
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     dynamodb_helpers.task_store.cache_clear()
-    aws_lambda.aws_session.cache_clear()
+    aws.aws_session.cache_clear()
     with mock_aws():
         store = dynamodb_helpers.task_store()
         store.client.create_table(TableName=store.table_name, **TABLE_DEFINITION)
@@ -98,7 +98,7 @@ def test_the_deployed_client_reads_every_type_that_the_store_writes(
         store.end_task(claim, Outcome.of(answer | {"emails_sent": 3}))
         task = store.with_answer(store.get_task("task-1", "public"))
     dynamodb_helpers.task_store.cache_clear()
-    aws_lambda.aws_session.cache_clear()
+    aws.aws_session.cache_clear()
     assert task["chunks"] > 1
     assert {name: task[name] for name in answer} == answer
     assert task["emails_sent"] == 3

@@ -20,10 +20,7 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-import aws_lambda
 import dynamodb_helpers
-import dynamodb_pages
-import tasks
 from dynamodb_helpers import (
     CancelRequested,
     Claim,
@@ -34,9 +31,10 @@ from dynamodb_helpers import (
     TaskNotFound,
     TaskStore,
 )
-from dynamodb_items import TABLE_DEFINITION, InvalidCursor, decode_cursor, encode_cursor
-from dynamodb_pages import StoreBusy
-from tasks import (
+from valro import aws, dynamodb_pages, tasks
+from valro.dynamodb_items import TABLE_DEFINITION, InvalidCursor, decode_cursor, encode_cursor
+from valro.dynamodb_pages import StoreBusy
+from valro.tasks import (
     CHUNK_CHARACTERS,
     DEADLINE_MARGIN_SECONDS,
     MAX_AGENT_EVENT_BYTES,
@@ -2620,10 +2618,10 @@ class TestEnvironment:
     def test_a_region_is_not_needed(self, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.delenv("AWS_REGION")
         monkeypatch.delenv("AWS_DEFAULT_REGION")
-        assert aws_lambda.aws_client("dynamodb").meta.region_name == "us-east-1"
+        assert aws.aws_client("dynamodb").meta.region_name == "us-east-1"
 
     def test_a_hung_dynamodb_leaves_a_post_within_the_apis_30_seconds(self):
-        config = aws_lambda.CLIENT_CONFIG
+        config = aws.CLIENT_CONFIG
         attempts = config.retries["total_max_attempts"]
         one_call = attempts * (config.connect_timeout + config.read_timeout) + (attempts - 1)
         assert 3 * one_call < 30
@@ -2646,7 +2644,7 @@ class TestLog:
     def test_a_line_is_one_json_object_on_stderr_without_a_status(
         self, capsys: pytest.CaptureFixture[str]
     ):
-        aws_lambda.log("INFO", "said\nin two lines", outcome="x", detail=ValueError("é%s"))
+        aws.log("INFO", "said\nin two lines", outcome="x", detail=ValueError("é%s"))
         captured = capsys.readouterr()
         assert captured.out == ""
         (line,) = captured.err.splitlines()

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-import aws_lambda
-from dynamodb_items import UnreadableReply, read_answers_fast
+from valro import aws
+from valro.dynamodb_items import UnreadableReply, read_answers_fast
 
 ITEM = {"id": {"S": "task-1"}, "n": {"N": "1"}, "bytes": {"B": "AP8="}}
 GOOD = json.dumps({"Item": ITEM}).encode()
@@ -58,7 +58,7 @@ def dynamodb_fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDynamoDB]:
 
 @pytest.fixture
 def client(dynamodb_fake: FakeDynamoDB, monkeypatch: pytest.MonkeyPatch) -> Any:
-    client = aws_lambda.aws_client("dynamodb")
+    client = aws.aws_client("dynamodb")
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
     read_answers_fast(client)
     return client

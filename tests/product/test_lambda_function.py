@@ -26,14 +26,13 @@ from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
 from urllib3.exceptions import IncompleteRead, ProtocolError
 
-import aws_lambda
 import dynamodb_helpers
-import dynamodb_pages
 import lambda_function
 from dynamodb_helpers import Claim, TaskNotClaimable, TaskStore
-from dynamodb_items import TABLE_DEFINITION
 from lambda_function import lambda_handler, main
-from tasks import PUBLIC_FIELDS, PUBLIC_OWNER, Outcome, epoch, timestamp
+from valro import aws, dynamodb_pages
+from valro.dynamodb_items import TABLE_DEFINITION
+from valro.tasks import PUBLIC_FIELDS, PUBLIC_OWNER, Outcome, epoch, timestamp
 
 EVENTS = Path(__file__).parent / "events"
 POSTS = sorted(path.stem for path in EVENTS.glob("*_post*.json"))
@@ -58,7 +57,7 @@ class Worker:
     """A Lambda client that takes only what Lambda's own model allows, and fails when told to."""
 
     def __init__(self) -> None:
-        model = aws_lambda.aws_session().get_service_model("lambda")
+        model = aws.aws_session().get_service_model("lambda")
         self.request_shape = model.operation_model("Invoke").input_shape
         self.invocations: list[dict[str, Any]] = []
         self.payloads: list[Payload] = []
@@ -1978,7 +1977,7 @@ class TestShell:
         try:
             host, port = server.get_host_and_port()
             endpoint = f"http://{host}:{port}"
-            client = aws_lambda.aws_session().create_client(
+            client = aws.aws_session().create_client(
                 "dynamodb", region_name="us-east-1", endpoint_url=endpoint
             )
             client.create_table(TableName="shell-tasks", **TABLE_DEFINITION)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-import tasks
-from tasks import (
+from valro import tasks
+from valro.tasks import (
     ANSWER_TOO_LARGE,
     CANCELLED,
     DISPATCH_FAILED,

@@ -18,12 +18,8 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 
 import dynamodb_helpers
-import tasks
 import worker_lambda
-from agent_answers import Accepted, AgentError, AgentFailed, AgentLost, AgentNotStarted, Answer
-from agent_runtime import AgentRuntime
 from dynamodb_helpers import TaskStore
-from tasks import Outcome, timestamp
 from tests.product.agent_server import (
     ARN,
     AgentServer,
@@ -33,6 +29,17 @@ from tests.product.agent_server import (
     sends_json,
     streams,
 )
+from valro import tasks
+from valro.agent.answers import (
+    Accepted,
+    AgentError,
+    AgentFailed,
+    AgentLost,
+    AgentNotStarted,
+    Answer,
+)
+from valro.agent.runtime import AgentRuntime
+from valro.tasks import Outcome, timestamp
 from worker_lambda import TaskEvent, TaskRun, lambda_handler
 
 TASK_ID = "0e1fa3b6-9a3e-4c43-8d0a-0c2f4f1f5a77"

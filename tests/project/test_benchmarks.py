@@ -20,7 +20,7 @@ from benchmarks.dynamodb_cost import (
     read_units,
     write_units,
 )
-from dynamodb_items import INDEX_NAME, TABLE_DEFINITION
+from valro.dynamodb_items import INDEX_NAME, TABLE_DEFINITION
 
 # DynamoDB's arithmetic
 

@@ -7,10 +7,10 @@ import re
 import yaml  # type: ignore[import-untyped]  # it ships no types
 
 import lambda_function
-import tasks
 from local.aws import ROOT
 from tests.deployment.test_template import read_template
 from tests.project.test_readme import PAGES
+from valro import tasks
 
 README, FRONTEND, OPERATORS, LIFE = (
     PAGES[name]

@@ -20,12 +20,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 import dynamodb_helpers
-import dynamodb_items
 import lambda_function
-import tasks
 import worker_lambda
 from dynamodb_helpers import Claim, StoreError, TaskStore
-from dynamodb_pages import StoreBusy
 from local.aws import LocalStack
 from simulation import backend, reporters
 from simulation.__main__ import main, shrunk
@@ -41,7 +38,9 @@ from simulation.network import (
     QUEUE_FAULTS,
 )
 from simulation.schedule import run
-from tasks import Outcome, Report
+from valro import dynamodb_items, tasks
+from valro.dynamodb_pages import StoreBusy
+from valro.tasks import Outcome, Report
 
 TABLE_NAME = "valro-tasks"
 REGION = "us-east-1"

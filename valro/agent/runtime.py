@@ -50,7 +50,7 @@ from urllib3.exceptions import ConnectTimeoutError as NoConnectionInTime
 from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import ReadTimeoutError as StreamReadTimeout
 
-from agent_answers import (
+from valro.agent.answers import (
     Accepted,
     AgentError,
     AgentFailed,

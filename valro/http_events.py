@@ -13,7 +13,7 @@ import base64
 from dataclasses import dataclass, field
 from typing import Any
 
-from tasks import dumps
+from valro.tasks import dumps
 
 Headers = dict[str, str]
 Response = dict[str, Any]

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError
 
-from dynamodb_items import (
+from valro.dynamodb_items import (
     INDEX_NAME,
     Place,
     encode_cursor,
@@ -22,7 +22,7 @@ from dynamodb_items import (
     names_in,
     to_item,
 )
-from tasks import PUBLIC_FIELDS, PUBLIC_FIELDS_ONCE_KNOWN, Task, overdue_as
+from valro.tasks import PUBLIC_FIELDS, PUBLIC_FIELDS_ONCE_KNOWN, Task, overdue_as
 
 # What says whether a task is over.
 STATE_ATTRIBUTES = (

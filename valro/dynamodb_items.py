@@ -17,7 +17,7 @@ from typing import Any, TypeGuard
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from tasks import (
+from valro.tasks import (
     CHUNK_CHARACTERS,
     DELETED,
     MAX_INLINE_ANSWER_BYTES,

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from agent_values import (
+from valro.agent.values import (
     ANSWER_KEYS,
     CONVERSE_KEYS,
     QUOTED,
@@ -31,7 +31,7 @@ from agent_values import (
     says_nothing,
     text_of,
 )
-from tasks import (
+from valro.tasks import (
     AGENT_FAILED,
     AGENT_LOST,
     AGENT_TIMEOUT,

@@ -1,0 +1,1 @@
+"""What the functions share: a task, its store's form, HTTP as Lambda has it, and the agent."""

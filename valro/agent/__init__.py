@@ -1,0 +1,1 @@
+"""The agent: its call, and how what it sends is read."""
