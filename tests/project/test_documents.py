@@ -109,7 +109,7 @@ def test_codes_and_versions_are_the_same_everywhere():
     assert len(reasons) == 9
     assert [code for code in reasons if f"| `{code}` |" not in FRONTEND] == []
     assert [code for code in reasons if f"`{code}`" not in LIFE] == []
-    version = re.findall(r"^## \[(.+)\]", PAGES["CHANGELOG.md"], re.MULTILINE)[0]
+    version = re.findall(r"^## \[(\d.+)\]", PAGES["CHANGELOG.md"], re.MULTILINE)[0]
     assert contract["info"]["version"] == version
     assert f'version = "{version}"\n' in (ROOT / "pyproject.toml").read_text()
     assert json.loads((ROOT / "clients/typescript/package.json").read_text())["version"] == version
