@@ -103,10 +103,7 @@ parse_options() {
   while (($#)); do
     option="${1%%=*}" option="${option#--}" value="${1#*=}"
     [[ "$option" != region ]] || option=aws-region
-    if [[ "$1" == --help || "$1" == -h ]]; then
-      usage
-      exit 0
-    fi
+    [[ "$1" != --help && "$1" != -h ]] || { usage && exit 0; }
     [[ "$1" == --?* && -n "${NAMES[$option]:-}" ]] || wrong_usage "there is no option $1"
     if [[ "$1" != *=* && "${SWITCHES[$option]}" != 0 && "${2:---}" == --* ]]; then
       value=true
@@ -177,13 +174,9 @@ die_of_aws() {
   local hint=''
   case "$1" in
     *'config profile'*) hint='The profiles that there are: aws configure list-profiles' ;;
-    *'connect to the endpoint'* | *'supported format'* | *'Invalid endpoint'*)
-      hint="Is $REGION the name of a region, and is the network up? --region names another one."
-      ;;
+    *endpoint* | *'supported format'*) hint="Is $REGION the name of a region, and is the network up?" ;;
     *AccessDenied* | *'not authorized'*) hint='Are these the right credentials? aws sts get-caller-identity' ;;
-    *oken* | *redentials* | *SSO* | *Signature*)
-      hint="Are the credentials right, and is the region $REGION enabled? aws sts get-caller-identity"
-      ;;
+    *oken* | *redentials* | *SSO* | *Signature*) hint="Are the credentials right, and is $REGION enabled?" ;;
     *TerminationProtection*) hint="To allow it: $(command_for update-termination-protection) --no-enable-termination-protection" ;;
     *_IN_PROGRESS*) hint="Somebody else is working on $STACK_NAME. Run this again later." ;;
     *) ;;
@@ -271,9 +264,8 @@ settle_stack() {
 }
 
 die_of_rollback() {
-  die "AWS could not roll $STACK_NAME back (UPDATE_ROLLBACK_FAILED): $1"$'\n'"Fix the cause, then run:" \
-    "$(command_for continue-update-rollback)"$'\n'"--resources-to-skip leaves out what cannot be fixed." \
-    'Once the stack is UPDATE_ROLLBACK_COMPLETE, run this again.'
+  die "AWS could not roll $STACK_NAME back (UPDATE_ROLLBACK_FAILED): $1"$'\n'"Fix the cause, then run this (with" \
+    "--resources-to-skip if something cannot be fixed), then this script: $(command_for continue-update-rollback)"
 }
 
 end_dry_run() {
@@ -334,8 +326,7 @@ upload_zips() {
 
 # ---- a change -----------------------------------------------------------------------------------
 
-# make_change_set TYPE FILE ARG...: makes a change set of a template and shows what is in it. 1 if
-# nothing changes.
+# make_change_set TYPE TEMPLATE ARG...: makes a change set and shows what is in it. 1 if nothing changes.
 make_change_set() {
   local status=CREATE_PENDING reason='' start="$SECONDS"
   if ! CHANGE_SET="$(cloudformation create-change-set --change-set-name "valro-$(date +%s)-$$" \
@@ -361,7 +352,7 @@ make_change_set() {
   return 1
 }
 
-# A change set that is not executed leaves nothing, not even the stack that it would have made.
+# A change set that is not executed leaves nothing, not even a new stack.
 drop_change_set() {
   cloudformation delete-change-set --change-set-name "$CHANGE_SET"
   [[ -n "${STACK[StackId]:-}" ]] || cloudformation delete-stack
@@ -381,8 +372,7 @@ die_of_change_set() {
   die "AWS rejects this change: $1${why:+$'\n'${why//$'\t'/: }}"
 }
 
-# One line for each thing that changes, and what about it. (AWS names a cause twice, as a value and as
-# where it comes from.)
+# One line for each thing that changes. (AWS names a cause twice: its value, and where that comes from.)
 say_changes() {
   local name
   for name in "${!GIVEN[@]}"; do
@@ -394,23 +384,23 @@ say_changes() {
     $1 == "detail" && !said[$2]++ {printf ", %s", $2; if ($3 != $4) printf " %.60s -> %.60s", $3, $4}
     END {print ""}' "$WORK/changes" >&2
   [[ -z "${STACK[JwtIssuer]:-}" || -z "${GIVEN[JwtIssuer]:-}" ]] || is_deployed JwtIssuer \
-    || say 'warning: a task belongs to its user'"'"'s "sub", whoever issued it: a user of the new issuer sees the tasks' \
-      'of the old one'"'"'s user with the same "sub". docs/operators.md says how to part them.'
+    || say "warning: a user of the new issuer gets the tasks of the old one's user with the same \"sub\":" \
+      'docs/operators.md, Changing the issuer.'
 }
 
 # Stops where the tasks' table would go, unless the operator says so by its name.
 require_tables_kept() {
-  local name
+  local name why
   while read -r name; do
-    if [[ ",${GIVEN[ALLOW_REPLACING]:-}," != *",$name,"* ]]; then
-      drop_change_set
-      die "this would replace the table with the tasks ($name): the API would have an empty one, and the old" \
-        "one would stay by itself. If you mean that: --allow-replacing $name. Nothing was changed."
-    elif look other ResourceNotFoundException aws_cli dynamodb describe-table --table-name "$TABLE"; then
-      drop_change_set
-      die "the table $TABLE is there already. To have the stack use it: ./destroy-infrastructure.sh, which keeps" \
-        'both tables, and then this again. Nothing was changed.'
+    why="this would replace the table with the tasks ($name) by an empty one; the old one would stay, unused. If you"
+    why+=" mean that: --allow-replacing $name."
+    if [[ ",${GIVEN[ALLOW_REPLACING]:-}," == *",$name,"* ]]; then
+      look other ResourceNotFoundException aws_cli dynamodb describe-table --table-name "$TABLE" || continue
+      why="the table $TABLE is there already. To have the stack use it: ./destroy-infrastructure.sh, which keeps both"
+      why+=' tables, and then this again.'
     fi
+    drop_change_set
+    die "$why Nothing was changed."
   done < <(awk -F '\t' '$1 == "change" && $5 == "AWS::DynamoDB::Table" && ($3 == "Remove" ||
     $4 ~ /True|Conditional/) {print $2}' "$WORK/changes")
 }
@@ -425,10 +415,9 @@ execute_change_set() {
 
 # ---- a table that is there already --------------------------------------------------------------
 
-# Looks at a table that no stack has: made by hand, or kept when its stack was removed. It is taken in
-# as it is. CloudFormation compares templates and not tables, so whatever the first template leaves out
-# is lost at the next update: what a table has becomes a parameter's value, and what the template
-# cannot say stops the run.
+# Looks at a table that no stack has: made by hand, or kept when its stack was removed. What it has
+# becomes a parameter's value, and what the template cannot say stops the run, since CloudFormation
+# compares templates and not tables: whatever the first one leaves out is lost at the next update.
 inspect_table() {
   local name value kept=''
   look table ResourceNotFoundException aws_cli dynamodb describe-table --table-name "$TABLE" --query "Table.[
@@ -469,8 +458,8 @@ take_in_table() {
     AttributeName=owner,AttributeType=S AttributeName=created_at,AttributeType=S --global-secondary-index-updates \
     '[{"Create": {"IndexName": "owner-created_at-index", "Projection": {"ProjectionType": "KEYS_ONLY"}, "KeySchema":
       [{"AttributeName": "owner", "KeyType": "HASH"}, {"AttributeName": "created_at", "KeyType": "RANGE"}]}}]'
-  [[ -v TABLE_HAS[TTL] ]] || change_table update-time-to-live \
-    --time-to-live-specification Enabled=true,AttributeName=expires_at
+  [[ -v TABLE_HAS[TTL] ]] || change_table update-time-to-live --time-to-live-specification \
+    Enabled=true,AttributeName=expires_at
   change_table update-continuous-backups --point-in-time-recovery-specification PointInTimeRecoveryEnabled=true
   execute_change_set
 }
