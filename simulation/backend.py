@@ -15,7 +15,7 @@ import lambda_function
 import worker_lambda
 from simulation.agent import AGENT_ARN, Listening
 from simulation.aws import WORKER_ARN, Aws, task_of
-from simulation.invariants import Invariants
+from simulation.checks.writes import Invariants
 from simulation.world import EPOCH, Lock, Sandbox, Timer, Violation, World
 from valro import aws, dynamodb_items, dynamodb_pages, tasks
 from valro.agent import answers, runtime

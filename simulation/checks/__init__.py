@@ -1,0 +1,1 @@
+"""What must be true: a module for each concern."""
