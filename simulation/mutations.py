@@ -1,6 +1,6 @@
 """Deliberate faults in the code under test, each of which the simulation must find.
 
-A fault that survives is a hole in the invariants. Most are one changed line: the function's source
+A fault that survives is a hole in the checks. Most are one changed line: the function's source
 is taken, changed, and compiled again in its module. A line that is no longer there is an error, so
 that the list cannot silently lose its meaning.
 """
@@ -122,7 +122,9 @@ MUTATIONS: dict[str, Line | Constant] = {
     "last progress forgotten": Line(
         Progress, "close", "        self._note_lines()", "        self.lines.clear()"
     ),
-    "progress twice": Line(Progress, "_note_lines", "add_progress(ts, message)", "add_progress(ts, message * 2)"),
+    "progress twice": Line(
+        Progress, "_note_lines", "add_progress(ts, message)", "add_progress(ts, message * 2)"
+    ),
     "outcome tried once": Line(
         Run, "_end", "self._persist(\n", "(lambda write, before: write())(\n"
     ),
