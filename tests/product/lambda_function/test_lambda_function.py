@@ -34,7 +34,7 @@ from valro import aws, dynamodb_pages
 from valro.dynamodb_items import TABLE_DEFINITION
 from valro.tasks import PUBLIC_FIELDS, PUBLIC_OWNER, Outcome, epoch, timestamp
 
-EVENTS = Path(__file__).parent / "events"
+EVENTS = Path(__file__).parent.parent / "events"
 POSTS = sorted(path.stem for path in EVENTS.glob("*_post*.json"))
 WORKER_ARN = "arn:aws:lambda:us-east-1:123456789012:function:valro-worker"
 DESCRIPTION = "Find me a landscaper in Charlotte under $300"
