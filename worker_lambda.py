@@ -19,7 +19,8 @@ What it raises, Lambda delivers again (twice). So it raises only before the agen
 DynamoDB cannot be written; when the outcome could not be written: then the next delivery finds a
 processing task, and its deadline ends it; and when there is no session yet to be stopped.
 
-Environment: AGENT_RUNTIME_ARN, and optionally AGENT_RUNTIME_QUALIFIER, STOP_SESSION_AFTER_TASK
+Environment: AGENT_RUNTIME_ARN, and optionally AGENT_RUNTIME_QUALIFIER, AGENT_PROTOCOL (``HTTP`` or
+``AGUI``: what the runtime speaks), STOP_SESSION_AFTER_TASK
 (``true``: end the agent's session after every task, since an idle one is billed; only for agents
 that do nothing in the background) and REPORTS_BASE_URL (lets agents work on by themselves, and says
 where they report). DYNAMODB_TABLE_NAME and TASK_TTL_DAYS are the store's.
@@ -57,7 +58,7 @@ from dynamodb_helpers import (
     task_store,
 )
 from valro.agent.answers import Accepted, AgentError, AgentLost, AgentNotStarted, Answer
-from valro.agent.runtime import AgentRuntime, InvalidArn
+from valro.agent.runtime import HTTP, PROTOCOLS, AgentRequest, AgentRuntime, InvalidArn
 from valro.aws import aws_session, log, log_in_parts, prepare
 from valro.dynamodb_items import is_genuine_aws_error, is_permanent_rejection
 from valro.tasks import (
@@ -161,8 +162,12 @@ def agent_runtime() -> AgentRuntime:
     arn = os.environ.get("AGENT_RUNTIME_ARN")
     if not arn:
         raise Misconfigured("AGENT_RUNTIME_ARN not set")
+    protocol = os.environ.get("AGENT_PROTOCOL") or HTTP
+    if protocol not in PROTOCOLS:
+        raise Misconfigured(f"AGENT_PROTOCOL must be {' or '.join(PROTOCOLS)}")
     try:
-        return AgentRuntime(aws_session(), arn, os.environ.get("AGENT_RUNTIME_QUALIFIER") or None)
+        qualifier = os.environ.get("AGENT_RUNTIME_QUALIFIER") or None
+        return AgentRuntime(aws_session(), arn, qualifier, protocol)
     except InvalidArn as error:
         raise Misconfigured(str(error)) from error
 
@@ -252,12 +257,9 @@ class TaskRun:
         result: Answer | AgentError
         try:
             result = self.agent.run(
-                self.task.task_id,
-                # The task's own: a repeated event could bring another one.
-                claim.task["description"],
+                self._request(claim),
                 self.time_left() - reserve,
                 lambda line: progress.say(self._hide(line)),
-                report=self.report,
                 before_start=lambda: self._ensure_claim_fresh(claim),
                 should_stop=lambda: self._should_stop(claim),
             )
@@ -307,6 +309,12 @@ class TaskRun:
 
         # The token stays the same from try to try, so a claim whose answer was lost is still ours.
         return self._persist(claim, max(self.time_left() - CLAIM_RETRY_SECONDS, 0))
+
+    def _request(self, claim: Claim) -> AgentRequest:
+        """What the agent is asked: of the task's own, since a repeated event could say otherwise."""
+        task = claim.task
+        user_id = task["owner"].partition("#")[2]  # jwt#<sub>; nobody's name where all are public
+        return AgentRequest(task["id"], task["description"], user_id, self.report)
 
     def _ensure_claim_fresh(self, claim: Claim) -> None:
         """Makes sure that the task waited for its agent within the last 10 s; raises AgentError."""

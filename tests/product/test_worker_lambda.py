@@ -38,7 +38,7 @@ from valro.agent.answers import (
     AgentNotStarted,
     Answer,
 )
-from valro.agent.runtime import AgentRuntime
+from valro.agent.runtime import AgentRequest, AgentRuntime
 from valro.tasks import Outcome, timestamp
 from worker_lambda import TaskEvent, TaskRun, lambda_handler
 
@@ -133,17 +133,15 @@ class FakeAgent(AgentRuntime):
 
     def run(
         self,
-        task_id: str,
-        prompt: str,
+        request: AgentRequest,
         seconds: float,
         on_progress: Callable[[str], None],
         *,
-        report: dict[str, Any] | None = None,
         before_start: Callable[[], None] = lambda: None,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> Answer:
-        self.before_start, self.should_stop, self.report = before_start, should_stop, report
-        self.runs.append((task_id, prompt, seconds))
+        self.before_start, self.should_stop, self.report = before_start, should_stop, request.report
+        self.runs.append((request.task_id, request.prompt, seconds))
         return self.play(on_progress)
 
     def stop(self, task_id: str) -> None:
@@ -315,7 +313,12 @@ def deployed(
     cached = (dynamodb_helpers.task_store, worker_lambda.agent_runtime)
     for function in cached:
         function.cache_clear()
-    for name in ("AGENT_RUNTIME_QUALIFIER", "STOP_SESSION_AFTER_TASK", "TASK_TTL_DAYS"):
+    for name in (
+        "AGENT_RUNTIME_QUALIFIER",
+        "AGENT_PROTOCOL",
+        "STOP_SESSION_AFTER_TASK",
+        "TASK_TTL_DAYS",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DYNAMODB_TABLE_NAME", table_name)
     monkeypatch.setenv("AGENT_RUNTIME_ARN", ARN)
@@ -1947,15 +1950,26 @@ def test_seed_s_direct_invocation_runs_through_the_real_call_and_a_real_socket(
     assert log.outcomes == ["completed", "not_claimed"]
 
 
-def test_the_environment_names_qualifier_and_stopping(
+def test_the_environment_names_qualifier_protocol_and_stopping(
     worker: Worker, deployed: AgentServer, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("AGENT_RUNTIME_QUALIFIER", "prod")
+    monkeypatch.setenv("AGENT_PROTOCOL", "AGUI")
     monkeypatch.setenv("STOP_SESSION_AFTER_TASK", "true")
     handle(worker, {"task_id": TASK_ID, "description": "x"})
     assert [call.operation for call in deployed.calls] == ["invocations", "stopruntimesession"]
     assert {call.session for call in deployed.calls} == {TASK_ID}
     assert [call.query for call in deployed.calls] == [{"qualifier": ["prod"]}] * 2
+    assert deployed.runs[0].payload["runId"] == TASK_ID
+
+
+def test_the_agent_is_told_whose_task_it_is_where_people_sign_in(
+    worker: Worker, deployed: AgentServer
+):
+    for owner in ("public", "jwt#ann#1"):
+        task, _ = worker.store.create_task(owner[:3], "x", owner)
+        handle(worker, {"task_id": owner[:3], "description": "x", "created_at": task["created_at"]})
+    assert [call.payload.get("user_id") for call in deployed.runs] == [None, "ann#1"]
 
 
 def test_an_agent_s_service_that_fails_ends_the_task_after_one_call(
@@ -2006,8 +2020,9 @@ def test_a_malformed_event_is_answered_with_an_error_and_never_raised(
 @pytest.mark.parametrize(
     "misconfigured",
     [
-        ("", "AGENT_RUNTIME_ARN not set"),
-        ("YOUR_AGENT_ARN", "AGENT_RUNTIME_ARN is not the ARN of an AgentCore Runtime"),
+        ("", "", "AGENT_RUNTIME_ARN not set"),
+        ("YOUR_AGENT_ARN", "", "AGENT_RUNTIME_ARN is not the ARN of an AgentCore Runtime"),
+        (ARN, "MCP", "AGENT_PROTOCOL must be HTTP or AGUI"),
     ],
 )
 @pytest.mark.parametrize("by_hand", [False, True])
@@ -2015,11 +2030,12 @@ def test_without_an_agent_the_task_ends_at_once(
     worker: Worker,
     without_agent: Log,
     monkeypatch: pytest.MonkeyPatch,
-    misconfigured: tuple[str, str],
+    misconfigured: tuple[str, str, str],
     by_hand: bool,
 ):
-    arn, message = misconfigured
+    arn, protocol, message = misconfigured
     monkeypatch.setenv("AGENT_RUNTIME_ARN", arn)
+    monkeypatch.setenv("AGENT_PROTOCOL", protocol)
     store = dynamodb_helpers.task_store()
     event = {"task_id": TASK_ID, "description": "x"}
     if not by_hand:
