@@ -31,6 +31,7 @@ import lambda_function
 from dynamodb_helpers import Claim, TaskNotClaimable, TaskStore
 from lambda_function import lambda_handler, main
 from valro import aws, dynamodb_pages
+from valro.agent import answers
 from valro.dynamodb_items import TABLE_DEFINITION
 from valro.tasks import PUBLIC_FIELDS, PUBLIC_OWNER, Outcome, epoch, timestamp
 
@@ -40,7 +41,7 @@ WORKER_ARN = "arn:aws:lambda:us-east-1:123456789012:function:valro-worker"
 DESCRIPTION = "Find me a landscaper in Charlotte under $300"
 LAMBDA_RESPONSE_LIMIT = 6 * 1024 * 1024
 STREAM = {"agent_response": "Done", "vendors": [{"name": "A"}], "quotes": [{"amount": 275.5}]}
-EXPOSED = {"Location", "Retry-After", "ETag", "Link", "Idempotent-Replayed"}
+EXPOSED = {"Location", "Retry-After", "ETag", "Link", "Idempotent-Replayed", "apigw-requestid"}
 
 
 class Payload(StreamingBody):  # type: ignore[misc]  # botocore has no types
@@ -283,6 +284,10 @@ class TestPost:
         assert line["task_id"] == task_id
         assert line["request_id"] == Context.aws_request_id
         assert "status" not in line
+
+    def test_a_byte_order_mark_before_the_body_is_no_part_of_it(self, worker: Worker):
+        body = json.dumps({"description": "x"})
+        assert request("POST", "/tasks", f"\ufeff{body}")["statusCode"] == 202
 
     @pytest.mark.parametrize("name", POSTS)
     def test_events_of_every_shape_are_understood(
@@ -1400,9 +1405,15 @@ class TestReports:
         """The task does not show it, and nobody else has it."""
         emails = [{"recipient": "bob@x", "body": f"Hello. {TOKEN}"}]
         report(task_id, answer={"response": "Done.", "emails": emails})
-        (line,) = [one for one in log_lines(capsys) if one["message"].startswith("e-mail to nobod")]
+        (line,) = [one for one in log_lines(capsys) if "nobody among the vendors" in one["message"]]
         assert line["task_id"] == task_id
-        assert json.loads(line["text"]) == {"recipient": "bob@x", "body": "Hello. [token]"}
+        assert json.loads(line["text"]) == [{"recipient": "bob@x", "body": "Hello. [token]"}]
+
+    def test_a_report_of_a_megabyte_is_logged_in_few_lines(
+        self, task_id: str, capsys: pytest.CaptureFixture[str]
+    ):
+        report(task_id, answer={"response": "Done.", "emails": [0] * 400_000})
+        assert len(log_lines(capsys)) < 100
 
     def test_a_text_is_an_answer_too(self, task_id: str):
         assert said(report(task_id, answer="I e-mailed Ann."))["status"] == "completed"
@@ -1433,11 +1444,12 @@ class TestReports:
         self, task_id: str, capsys: pytest.CaptureFixture[str]
     ):
         report(task_id, answer="First.")
-        response = report(task_id, report_id="r-2", answer="Second.")
+        response = report(task_id, report_id="r-2", answer="Second.", error="No.", messages=["Hm"])
         assert said(response) == {"status": "completed", "continue": False}
         assert read(task_id)["agent_response"] == "First."
         (late,) = [one for one in log_lines(capsys) if one["message"] == "answer came too late"]
-        assert "Second." in late["text"]
+        fields = {"report_id": "r-2", "answer": "Second.", "error": "No.", "messages": ["Hm"]}
+        assert json.loads(late["text"]) == fields
 
     def test_of_a_cancelled_task_it_is_told_to_stop(self, task_id: str, allowed: None):
         cancel(task_id)
@@ -1447,10 +1459,23 @@ class TestReports:
         task = read(task_id)
         assert (task["error_code"], task["agent_response"]) == ("cancelled", "As far as I came.")
 
-    def test_of_a_deleted_task_it_is_404(self, task_id: str, allowed: None):
+    def test_of_a_deleted_task_it_is_401(self, task_id: str, allowed: None):
         report(task_id, answer="Done.")
         delete(task_id)
-        assert code_of(report(task_id)) == (404, "task_not_found")
+        assert code_of(report(task_id)) == (401, "invalid_token")
+
+    def test_an_answer_that_breaks_its_reader_is_400_and_in_the_log(
+        self, task_id: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ):
+        def breaks(_: Any) -> None:
+            raise TypeError("'NoneType' object is not iterable")
+
+        monkeypatch.setattr(answers, "read_answer", breaks)
+        assert code_of(report(task_id, answer="Ann: $250")) == (400, "invalid_report")
+        (line,) = log_lines(capsys)
+        assert "Ann: $250" in line["text"]
+        assert "TypeError" in line["stack"]
+        assert read(task_id)["status"] == "processing"
 
     def test_before_the_worker_took_note_it_is_409_and_to_come_again(
         self, store: TaskStore, worker: Worker
@@ -1510,8 +1535,11 @@ class TestReports:
         assert response["statusCode"] == 200
 
     @pytest.mark.parametrize("task_id", ["x", "x~", "x#0"])
-    def test_what_is_not_there_is_404(self, worker: Worker, task_id: str):
-        assert code_of(report(task_id)) == (404, "task_not_found")
+    def test_what_is_not_there_is_401_like_a_wrong_token(self, worker: Worker, task_id: str):
+        """Else whoever has no token could find out which tasks there are."""
+        known = said(post())["id"]
+        assert report(task_id) == report(known)
+        assert code_of(report(task_id)) == (401, "invalid_token")
 
     @pytest.mark.parametrize(
         "body",
@@ -1630,6 +1658,13 @@ class TestOwner:
         assert items(store) == []
 
     @pytest.mark.parametrize("authorizer", [None, {}, {"claims": None, "scopes": None}])
+    def test_a_caller_whom_only_iam_knows_is_403(self, store: TaskStore, authorizer: Any):
+        sent = event("rest_api_v1_get_list")
+        sent["requestContext"]["authorizer"] = authorizer
+        sent["requestContext"]["identity"]["userArn"] = "arn:aws:iam::123456789012:user/ann"
+        assert code_of(checked(lambda_handler(sent, None))) == (403, "no_subject")
+
+    @pytest.mark.parametrize("authorizer", [None, {}, {"claims": None, "scopes": None}])
     def test_no_authorizer_is_the_public(self, store: TaskStore, worker: Worker, authorizer: Any):
         sent = event("http_api_v2_post")
         sent["requestContext"]["authorizer"] = authorizer
@@ -1685,12 +1720,9 @@ class TestRoutes:
         assert "body" not in response
         headers = response["headers"]
         assert headers["Access-Control-Allow-Methods"] == "GET,POST,DELETE,OPTIONS"
-        assert set(headers["Access-Control-Allow-Headers"].split(",")) == {
-            "content-type",
-            "idempotency-key",
-            "if-none-match",
-            "authorization",
-        }
+        # To a browser, * is every header but authorization, and to an old one none.
+        allowed = headers["Access-Control-Allow-Headers"].split(",")
+        assert set(allowed) > {"*", "authorization", "content-type", "traceparent", "baggage"}
 
     def test_a_preflight_as_a_gateway_sends_it_needs_no_token(self):
         assert checked(lambda_handler(event("http_api_v2_options"), None))["statusCode"] == 204
@@ -1762,8 +1794,9 @@ class TestMappings:
 
     @pytest.mark.parametrize("before", ["", "/v1", "/prod/v1", "/tasks", "/tasks/tasks"])
     @pytest.mark.parametrize("version", ["2.0", "1.0"])
+    @pytest.mark.parametrize("catch_all", ["", "$default", "ANY /{proxy+}"])
     def test_whatever_stands_before_it_every_route_is_found(
-        self, store: TaskStore, worker: Worker, before: str, version: str
+        self, store: TaskStore, worker: Worker, before: str, version: str, catch_all: str
     ):
         task_id = said(post(user="a"))["id"]
 
@@ -1772,11 +1805,12 @@ class TestMappings:
             sent: dict[str, Any] = {"headers": {"authorization": "Bearer x"}, "body": body}
             if version == "2.0":
                 context = {"http": {"method": method}, "stage": "$default"}
-                sent |= {"rawPath": f"{before}{path}", "routeKey": f"{method} {route}"}
+                sent |= {"rawPath": f"{before}{path}", "routeKey": catch_all or f"{method} {route}"}
                 context["authorizer"] = {"jwt": claims}
             else:
                 context = {"stage": "prod", "authorizer": claims}
-                sent |= {"path": f"{before}{path}", "resource": route, "httpMethod": method}
+                resource = catch_all.removeprefix("ANY ") or route
+                sent |= {"path": f"{before}{path}", "resource": resource, "httpMethod": method}
             return lambda_handler(sent | {"requestContext": context}, Context())
 
         made = ask("POST", "/tasks", "/tasks", json.dumps({"description": "x"}))
@@ -1939,6 +1973,22 @@ def requests(draw: st.DrawFn) -> Any:
 def test_no_event_whatsoever_makes_it_raise_or_answer_500(worker: Worker, sent: Any):
     response = checked(lambda_handler(sent, None))
     assert response["statusCode"] in {200, 202, 204, 304, 400, 403, 404, 405, 413, 422}
+
+
+def test_lines_that_threads_log_at_once_are_whole():
+    """Text and line end as two writes: 108 of 3,000 lines were not JSON."""
+    program = """
+import threading
+from valro.aws import log
+threads = [threading.Thread(target=lambda: [log("INFO", "x" * 2000) for _ in range(500)])
+           for _ in range(6)]
+for each in threads: each.start()
+for each in threads: each.join()
+"""
+    written = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    lines = written.stderr.decode().splitlines()
+    assert len(lines) == 3_000
+    assert {json.loads(line)["level"] for line in lines} == {"INFO"}
 
 
 class TestShell:
