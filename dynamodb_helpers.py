@@ -1,6 +1,6 @@
 """The task store: the life of a task in DynamoDB, and with its two neighbours all that knows DynamoDB.
 
-A task is one item. Every arrow below is ONE conditional write that also appends the arrow's events,
+A task is one item. Every transition below is ONE conditional write that also appends its events,
 so that status and timeline cannot disagree. ``completed`` and ``error`` are final.
 
     from         to           by        written only if                               events
@@ -45,7 +45,6 @@ from botocore.exceptions import ClientError
 from valro.aws import aws_client, log
 from valro.dynamodb_items import (
     DEFAULT_TABLE_NAME,
-    IS_AS_READ,
     IS_CLAIMABLE,
     IS_LAST_CANCELLED,
     IS_LAST_REPORT,
@@ -55,19 +54,20 @@ from valro.dynamodb_items import (
     IS_NEW,
     IS_PENDING,
     IS_RUNNING_ON,
-    IS_STILL,
+    STATUS_AND_DEADLINE_UNCHANGED,
+    STATUS_UNCHANGED,
     chunk_id,
     decode_cursor,
     from_item,
-    is_refused_for_good,
+    is_permanent_rejection,
+    item_that_failed_condition,
     kept_answer,
     names_in,
     read_answers_fast,
-    refused_by,
     to_item,
     update_request,
 )
-from valro.dynamodb_pages import LISTED_ATTRIBUTES, Page, StoreBusy, batch_get, owner_page
+from valro.dynamodb_pages import LISTED_ATTRIBUTES, PageRequest, StoreBusy, batch_get, owner_page
 from valro.tasks import (
     CANCELLED,
     CANCELLED_UNSTARTED,
@@ -90,9 +90,9 @@ from valro.tasks import (
     Timeline,
     clean_description,
     epoch,
+    expiry_code,
     is_task_id,
     make_event,
-    overdue_as,
     timestamp,
 )
 
@@ -175,7 +175,7 @@ class TaskStore:
         self.sleep = sleep
         self.on_expired = on_expired
 
-    # --- the arrows -------------------------------------------------------------------------------
+    # --- the transitions --------------------------------------------------------------------------
 
     def create_task(
         self,
@@ -215,11 +215,11 @@ class TaskStore:
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
         except ClientError as error:
-            existing = refused_by(error)
+            existing = item_that_failed_condition(error)
             if existing is None:
                 raise
             if existing.get("creation_token") != task["creation_token"]:
-                return self._repaired(existing), False
+                return self._expire_if_overdue(existing), False
         return task, True
 
     def claim_task(
@@ -256,11 +256,11 @@ class TaskStore:
         """Makes sure that the task still waits for its agent; raises ClaimLost or CancelRequested."""
         now = timestamp(self.clock())
         mine = {"claim": claim.token}
-        self._append(claim, mine, condition=IS_MINE_IN_TIME, values={"now": now})
+        self._update_claimed(claim, mine, condition=IS_MINE_IN_TIME, values={"now": now})
 
     def record_progress(self, claim: Claim) -> None:
         """Appends the claim's unwritten lines; raises ClaimLost or CancelRequested."""
-        self._append(claim, {})
+        self._update_claimed(claim, {})
 
     def accept_task(self, claim: Claim) -> None:
         """Leaves the task to its agent, which reports; raises ClaimLost or CancelRequested."""
@@ -271,7 +271,7 @@ class TaskStore:
             "report_until": timestamp(epoch(claim.task["updated_at"]) + MAX_REPORTING_SECONDS),
             "deadline": timestamp(now + REPORT_SILENCE_SECONDS),
         } | claim.timeline.counters()
-        self._append(claim, attributes)
+        self._update_claimed(claim, attributes)
 
     def end_task(self, claim: Claim, outcome: Outcome) -> None:
         """Writes the outcome, with what is kept of the answer, whole if it fits.
@@ -280,8 +280,8 @@ class TaskStore:
         ``outcome.cancelled`` may be written.
         """
         condition = IS_MINE_TO_CANCEL if outcome.error_code == CANCELLED else IS_MINE
-        ending = self._ending(claim.task, claim.timeline, outcome)
-        self._append(claim, *ending, condition=condition)
+        ending = self._final_update(claim.task, claim.timeline, outcome)
+        self._update_claimed(claim, *ending, condition=condition)
 
     def fail_pending_task(
         self, task_id: str, prefix: str, error_message: str, error_code: str, created_at: str = ""
@@ -324,18 +324,18 @@ class TaskStore:
         """
         for _ in range(REPORT_ATTEMPTS):
             now = self.clock()
-            if report.finds_over(task, timestamp(now)):
-                task = self._repaired(task)
+            if report.is_too_late(task, timestamp(now)):
+                task = self._expire_if_overdue(task)
             if task["status"] == DELETED:
                 raise TaskNotFound(task["id"])
             if task["status"] in FINAL_STATUSES or report.id in task.get("report_ids", ()):
                 return task
             if "last_report" not in task:
                 raise NotAccepted(task["id"])
-            attributes, timeline, outcome = report.taken(task, now)
+            attributes, timeline, outcome = report.apply_to(task, now)
             attributes["last_report"] = mark = uuid.uuid4().hex
             ending, last, chunks = (
-                self._ending(task, timeline, outcome) if outcome else ({}, [], [])
+                self._final_update(task, timeline, outcome) if outcome else ({}, [], [])
             )
             condition = IS_LAST_CANCELLED if "cancel_requested_at" in task else IS_LAST_REPORT
             values = {
@@ -348,7 +348,7 @@ class TaskStore:
             try:
                 found, is_written = self._write(task["id"], update, chunks)
             except ClientError as error:
-                if not (outcome and outcome.parts and is_refused_for_good(error)):
+                if not (outcome and outcome.parts and is_permanent_rejection(error)):
                     raise
                 return self.report(task, replace(report, outcome=outcome.shorter()))
             if is_written:
@@ -370,8 +370,8 @@ class TaskStore:
         put = {
             "TableName": self.table_name,
             "Item": to_item(kept | {"status": DELETED}),
-            "ConditionExpression": IS_STILL,
-            "ExpressionAttributeNames": names_in(IS_STILL),
+            "ConditionExpression": STATUS_UNCHANGED,
+            "ExpressionAttributeNames": names_in(STATUS_UNCHANGED),
             "ExpressionAttributeValues": to_item({":as_read": task["status"]}),
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
@@ -382,7 +382,7 @@ class TaskStore:
         try:
             self.client.transact_write_items(TransactItems=[{"Put": put}, *deletes])
         except ClientError as error:
-            if (found := refused_by(error)) is None:
+            if (found := item_that_failed_condition(error)) is None:
                 raise
             if found.get("status", DELETED) != DELETED:  # else somebody else has deleted it
                 raise TaskNotFinal(task_id) from error  # shown as ended, but no write can end it
@@ -408,7 +408,7 @@ class TaskStore:
         """
         task = self.find_task(task_id)
         if task["owner"] == owner:
-            task = self._repaired(task)
+            task = self._expire_if_overdue(task)
         if task.get("owner") != owner:  # no longer, if it was deleted meanwhile
             raise TaskNotFound(task_id)
         return task
@@ -444,7 +444,7 @@ class TaskStore:
         tasks, more = owner_page(
             self.client,
             self.table_name,
-            Page(owner, limit, after, statuses, timestamp(self.clock())),
+            PageRequest(owner, limit, after, statuses, timestamp(self.clock())),
             as_text=as_text,
             sleep=self.sleep,
         )
@@ -473,14 +473,14 @@ class TaskStore:
                 return {}, True
             written = self.client.update_item(**target, **update).get("Attributes")
         except ClientError as error:
-            if (found := refused_by(error)) is None:
+            if (found := item_that_failed_condition(error)) is None:
                 raise
             if found.get("status", DELETED) == DELETED:
                 raise TaskNotFound(task_id) from error
             return found, False
         return from_item(written) if written else {}, True
 
-    def _append(
+    def _update_claimed(
         self,
         claim: Claim,
         attributes: dict[str, Any],
@@ -514,7 +514,7 @@ class TaskStore:
             except TaskNotFound as error:
                 raise ClaimLost(task_id, None) from error
             if is_written:
-                timeline.settle(carried)
+                timeline.mark_written(carried)
                 return
             if found.get("claim") != claim.token:
                 raise ClaimLost(task_id, found)
@@ -525,13 +525,13 @@ class TaskStore:
             arrived = found["event_seq"] - timeline.event_seq
             if found["status"] != "processing" or not 0 <= arrived <= carried:
                 raise ClaimLost(task_id, found)
-            timeline.settle(arrived)
+            timeline.mark_written(arrived)
             if "cancel_requested_at" in found and condition != IS_MINE_TO_CANCEL:
                 raise CancelRequested(f"Task {task_id} is to be cancelled")
             if not arrived:
                 raise ClaimLost(task_id, found)
 
-    def _ending(
+    def _final_update(
         self, task: Task, timeline: Timeline, outcome: Outcome
     ) -> tuple[dict[str, Any], list[Event], list[dict[str, Any]]]:
         """The attributes, the last events and the chunks that an outcome is written as."""
@@ -540,18 +540,18 @@ class TaskStore:
         attributes, chunks = kept_answer(task, outcome.parts)
         return outcome.attributes() | attributes, events, chunks
 
-    def _repaired(self, task: Task) -> Task:
+    def _expire_if_overdue(self, task: Task) -> Task:
         """Ends a task whose deadline is past; whoever reads it first does so, once."""
         now = timestamp(self.clock())
-        code = overdue_as(task, now)
+        code = expiry_code(task, now)
         if not code:
             return task
         attributes = {"status": "error", "error_code": code, "error_message": EXPIRED[code]}
         # A reader's clock may be behind the worker's.
         events = [make_event(max(now, str(task.get("updated_at", ""))), EXPIRED[code], "error")]
-        values, condition = {"as_read": task["status"]}, IS_STILL
+        values, condition = {"as_read": task["status"]}, STATUS_UNCHANGED
         if isinstance(task.get("deadline"), str):
-            values["deadline_as_read"], condition = task["deadline"], IS_AS_READ
+            values["deadline_as_read"], condition = task["deadline"], STATUS_AND_DEADLINE_UNCHANGED
         # Without the claim, a worker that comes back late sees that the end was not its own.
         update = update_request(attributes, events, condition, values, remove="claim")
         try:
@@ -559,7 +559,7 @@ class TaskStore:
         except TaskNotFound:
             return {"id": task["id"], "status": DELETED}
         except ClientError as error:
-            if not is_refused_for_good(error):
+            if not is_permanent_rejection(error):
                 raise
             found, is_written = task, False  # a timeline that takes no line
         # It is mine too if it was sent again, and refused by itself.
@@ -570,7 +570,7 @@ class TaskStore:
             self.on_expired(found)
             return found
         if (found["status"], found.get("deadline")) != (task["status"], task.get("deadline")):
-            return self._repaired(found)
+            return self._expire_if_overdue(found)
         # No write can end it as it is, nor can any worker have it.
         log("ERROR", "task not repaired", task_id=task["id"])
         return task | attributes | {"updated_at": events[0]["ts"]}
@@ -579,7 +579,7 @@ class TaskStore:
         """A task of a list, repaired if it can be: one that cannot must not cost the others."""
         try:
             # If somebody was faster this is the item whole, with its agent_response.
-            repaired = self._repaired(task)
+            repaired = self._expire_if_overdue(task)
         except Exception as error:  # noqa: BLE001 - it may be anybody's item, or DynamoDB's fault
             log("ERROR", "task not repaired", task_id=task["id"], detail=repr(error))
             return task

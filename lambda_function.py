@@ -80,8 +80,8 @@ from valro.tasks import (
     clean_description,
     dumps,
     epoch,
+    redact,
     size_as_json,
-    without,
 )
 
 MAX_BODY_BYTES = 64 * 1024
@@ -395,7 +395,7 @@ def read_report(request: Request, token: str, task_id: str) -> Report:
     from valro.agent.values import InvalidAnswer, parse  # noqa: PLC0415
 
     try:
-        value = without(token, parse(request.content(MAX_REPORT_BYTES)))
+        value = redact(token, parse(request.content(MAX_REPORT_BYTES)))
     except InvalidAnswer as error:
         raise _invalid_report(f"it is {error}") from error
     match value:
@@ -415,12 +415,12 @@ def read_report(request: Request, token: str, task_id: str) -> Report:
     if answer is not None:
         try:
             read = read_answer(answer)
-            report.outcome = Outcome.of(read.kept())
+            report.outcome = Outcome.of(read.task_fields())
         except AgentError as error:
             read = error.partial or Answer("")
-            report.outcome = Outcome.of(read.kept(), error.code, str(error))
-            if error.raw:
-                log_in_parts("not understood", error.raw, task_id=task_id)
+            report.outcome = Outcome.of(read.task_fields(), error.code, str(error))
+            if error.unparsed:
+                log_in_parts("not understood", error.unparsed, task_id=task_id)
         for email in read.unmatched_emails:
             log_in_parts("e-mail to nobody among the vendors", email, task_id=task_id)
     return report

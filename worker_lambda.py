@@ -59,7 +59,7 @@ from dynamodb_helpers import (
 from valro.agent.answers import Accepted, AgentError, AgentLost, AgentNotStarted, Answer
 from valro.agent.runtime import AgentRuntime, InvalidArn
 from valro.aws import aws_session, log, log_in_parts, prepare
-from valro.dynamodb_items import is_refused_for_good, is_service_own
+from valro.dynamodb_items import is_genuine_aws_error, is_permanent_rejection
 from valro.tasks import (
     CANCELLED,
     FINAL_STATUSES,
@@ -70,8 +70,8 @@ from valro.tasks import (
     Report,
     clean_description,
     is_task_id,
+    redact,
     timestamp,
-    without,
 )
 
 T = TypeVar("T")
@@ -91,7 +91,7 @@ WRITE_SECONDS = 9.0
 LOG_SECONDS = 1.0
 CLAIM_RETRY_SECONDS = 30.0
 MAX_BACKOFF_SECONDS = 5.0
-FRESH_SECONDS = 10.0  # so old may the right to start the agent be
+MAX_CLAIM_AGE_SECONDS = 10.0  # so old may the right to start the agent be
 CONFIRM_ATTEMPTS = 3  # a confirmation that takes longer than that is worth nothing
 
 
@@ -177,8 +177,8 @@ def stop_agent(task_id: str, context: Context) -> dict[str, Any]:
         task = store.find_task(task_id)
     except TaskNotFound:
         task = {}
-    is_over, reports = task.get("status") in FINAL_STATUSES, "last_report" in task
-    if not ("cancel_requested_at" in task or (is_over and reports)):
+    has_ended, reports = task.get("status") in FINAL_STATUSES, "last_report" in task
+    if not ("cancel_requested_at" in task or (has_ended and reports)):
         return _log_outcome("nothing_to_stop", "Nobody asked for this", task_id, context)
     try:
         agent_runtime().stop(task_id)
@@ -186,7 +186,7 @@ def stop_agent(task_id: str, context: Context) -> dict[str, Any]:
         return _log_outcome("nothing_to_stop", str(error), task_id, context)
     except ClientError as error:
         # Known to AgentCore only once its agent has been called: Lambda brings this event again.
-        if _error_code(error) != "ResourceNotFoundException" or not (is_over or reports):
+        if _error_code(error) != "ResourceNotFoundException" or not (has_ended or reports):
             raise
     if reports:
         with suppress(TaskNotFound):  # deleted meanwhile
@@ -227,9 +227,11 @@ class TaskRun:
         self.sleep = sleep
         self.timer = timer
         self.started = clock()
-        self.is_logged = False  # what the agent said
+        self.is_logged = False  # what the agent answered
         self.is_accepted = False  # by an agent that works on
-        self.right_since = -FRESH_SECONDS  # when the last write was sent that allows a start
+        self.claim_confirmed_at = (
+            -MAX_CLAIM_AGE_SECONDS
+        )  # when the last write was sent that allows a start
         base = os.environ.get("REPORTS_BASE_URL")
         # Random, and no other token of the task's. Whoever has it can report.
         self.secret = uuid.uuid4().hex if base else ""
@@ -247,40 +249,42 @@ class TaskRun:
             return self._outcome("deleted", str(error))
         reserve = min(RESERVE_SECONDS, RESERVE_SHARE * time_at_start)
         progress = Progress(self.store, claim, self.clock, self.timer, self._stop_session)
-        said: Answer | AgentError
+        result: Answer | AgentError
         try:
-            said = self.agent.run(
+            result = self.agent.run(
                 self.task.task_id,
                 # The task's own: a repeated event could bring another one.
                 claim.task["description"],
                 self.time_left() - reserve,
                 lambda line: progress.say(self._hide(line)),
                 report=self.report,
-                before_start=lambda: self._renew_right(claim),
-                is_over=lambda: self._is_over(claim),
+                before_start=lambda: self._ensure_claim_fresh(claim),
+                should_stop=lambda: self._should_stop(claim),
             )
         except AgentError as error:
-            said = error
+            result = error
         except Exception:  # noqa: BLE001 - the last resort
             # Our own fault, but the agent may have run: the task must end, and not run again.
-            said = AgentLost("The worker failed.", traceback.format_exc())
-        self._log_in_time(said)  # a write of progress may be under way, and is waited for
+            result = AgentLost("The worker failed.", traceback.format_exc())
+        self._log_in_time(result)  # a write of progress may be under way, and is waited for
         progress.close()
         # First the outcome, then the session of an agent that should not go on by itself; also if
         # the outcome could not be written.
         try:
-            if isinstance(said, Accepted):
+            if isinstance(result, Accepted):
                 try:
                     self._persist(lambda: self.store.accept_task(claim))
                     return self._accepted()
                 except (StoreError, BotoCoreError, ClientError) as error:
-                    said = AgentLost("Nobody could take note that the agent reports.", repr(error))
-            return self._end(claim, said)
+                    result = AgentLost(
+                        "The hand-over to the reporting agent could not be saved.", repr(error)
+                    )
+            return self._end(claim, result)
         finally:
-            if _ends_session(said) and not self.is_accepted:
+            if _ends_session(result) and not self.is_accepted:
                 self._stop_session()
             # Last, since it may be long.
-            self._log_rest(said)
+            self._log_rest(result)
 
     def time_left(self) -> float:
         """Seconds until Lambda ends this invocation."""
@@ -298,24 +302,24 @@ class TaskRun:
                 self.task.task_id, token, function_end, created_at, digest
             )
             # Found again, it may be as old as the outage that lost its answer.
-            self.right_since = sent if claim.is_fresh else self.right_since
+            self.claim_confirmed_at = sent if claim.is_fresh else self.claim_confirmed_at
             return claim
 
         # The token stays the same from try to try, so a claim whose answer was lost is still ours.
         return self._persist(claim, max(self.time_left() - CLAIM_RETRY_SECONDS, 0))
 
-    def _renew_right(self, claim: Claim) -> None:
+    def _ensure_claim_fresh(self, claim: Claim) -> None:
         """Makes sure that the task waited for its agent within the last 10 s; raises AgentError."""
 
         def confirm() -> None:
             sent = self.monotonic()
             self.store.confirm_claim(claim)
-            self.right_since = sent
+            self.claim_confirmed_at = sent
 
         what = "It could not be made sure that the task still waits for the agent."
         try:
             for _ in range(CONFIRM_ATTEMPTS):
-                if self.monotonic() - self.right_since < FRESH_SECONDS:
+                if self.monotonic() - self.claim_confirmed_at < MAX_CLAIM_AGE_SECONDS:
                     return
                 self._persist(confirm, max(self.time_left() - CLAIM_RETRY_SECONDS, 0))
         except (StoreError, BotoCoreError, ClientError) as error:
@@ -326,7 +330,7 @@ class TaskRun:
         self.is_accepted = True
         return self._outcome("accepted", "The agent works on and reports")
 
-    def _is_over(self, claim: Claim) -> bool:
+    def _should_stop(self, claim: Claim) -> bool:
         """Whether the agent need not be waited for: somebody asked for the end, or wrote it."""
         try:
             task = self.store.find_task(self.task.task_id)
@@ -336,12 +340,12 @@ class TaskRun:
             return False
         return task.get("claim") != claim.token or "cancel_requested_at" in task
 
-    def _end(self, claim: Claim, said: Answer | AgentError) -> dict[str, Any]:
+    def _end(self, claim: Claim, result: Answer | AgentError) -> dict[str, Any]:
         """Writes the outcome, trying as long as there is time; the answer is never lost."""
-        answer = said if isinstance(said, Answer) else said.partial
-        kept = self._hide(answer.kept() if answer else {})
-        error = said if isinstance(said, AgentError) else None
-        log_first = functools.partial(self._log_in_time, said)
+        answer = result if isinstance(result, Answer) else result.partial
+        kept = self._hide(answer.task_fields() if answer else {})
+        error = result if isinstance(result, AgentError) else None
+        log_first = functools.partial(self._log_in_time, result)
         log_first()  # fitting takes its time too
         outcome = Outcome.of(
             kept, error.code if error else "", self._hide(str(error)) if error else ""
@@ -361,13 +365,13 @@ class TaskRun:
                 self._log("answer came too late", kept)
                 return self._outcome("lost", str(lost))
             except Exception as failure:
-                if is_refused_for_good(failure) and outcome.parts:
+                if is_permanent_rejection(failure) and outcome.parts:
                     # What AWS counts is larger than what is counted here.
                     outcome = outcome.shorter()
                     if not outcome.parts:
-                        self._log_answer(said)
+                        self._log_answer(result)
                     continue
-                self._log_answer(said)
+                self._log_answer(result)
                 self._outcome("lost", f"not written: {outcome.message()}")
                 raise
             else:
@@ -411,28 +415,28 @@ class TaskRun:
         fields |= {"error_code": error_code} if error_code else {}
         return _log_outcome(outcome, message, self.task.task_id, self.context, **fields)
 
-    def _log_in_time(self, said: Answer | AgentError) -> None:
-        """Logs what the agent said where another call may take all the time that is left."""
+    def _log_in_time(self, result: Answer | AgentError) -> None:
+        """Logs what the agent answered where another call may take all the time that is left."""
         # Once Lambda has cut a try off it is too late for the log.
         if self.time_left() < 2 * WRITE_SECONDS + LOG_SECONDS:
-            self._log_answer(said)
+            self._log_answer(result)
 
-    def _log_answer(self, said: Answer | AgentError) -> None:
-        """Logs what the agent said, readable or not, once."""
+    def _log_answer(self, result: Answer | AgentError) -> None:
+        """Logs what the agent answered, readable or not, once."""
         if not self.is_logged:
             self.is_logged = True
-            answer = said if isinstance(said, Answer) else said.partial
-            kept = answer.kept() if answer else {}
-            self._log("answer, in case it cannot be written", kept or said.raw)
-            self._log("not understood", said.raw if kept else "")
+            answer = result if isinstance(result, Answer) else result.partial
+            kept = answer.task_fields() if answer else {}
+            self._log("answer, in case it cannot be written", kept or result.unparsed)
+            self._log("not understood", result.unparsed if kept else "")
 
-    def _log_rest(self, said: Answer | AgentError) -> None:
+    def _log_rest(self, result: Answer | AgentError) -> None:
         """Logs what the task does not show."""
-        answer = said if isinstance(said, Answer) else said.partial
-        if isinstance(said, AgentError):
-            self._log("agent run failed", said.detail)
+        answer = result if isinstance(result, Answer) else result.partial
+        if isinstance(result, AgentError):
+            self._log("agent run failed", result.detail)
         if not self.is_logged:
-            self._log("not understood", said.raw)
+            self._log("not understood", result.unparsed)
         for email in answer.unmatched_emails if answer else ():
             self._log("e-mail to nobody among the vendors", email)
 
@@ -442,7 +446,7 @@ class TaskRun:
 
     def _hide(self, value: Any) -> Any:
         """What an agent says, without its token wherever it says that."""
-        return without(self.secret, value)
+        return redact(self.secret, value)
 
 
 class Progress:
@@ -523,7 +527,7 @@ class Progress:
         with self.state:
             lines, self.lines = self.lines, []
         for ts, message in lines:
-            self.claim.timeline.note(ts, message)
+            self.claim.timeline.add_progress(ts, message)
 
 
 def _created_if_by_hand(store: TaskStore, task: TaskEvent) -> str:
@@ -559,23 +563,23 @@ def _log_outcome(
     return {"task_id": task_id, "outcome": outcome, "message": message}
 
 
-def _ends_session(said: Answer | AgentError) -> bool:
+def _ends_session(result: Answer | AgentError) -> bool:
     """Whether the task's session ought to end now: its agent may be at work, or it costs money."""
-    if isinstance(said, (AgentNotStarted, Accepted)):
+    if isinstance(result, (AgentNotStarted, Accepted)):
         return False
-    return stop_session_after_task() or (isinstance(said, AgentError) and said.still_running)
+    return stop_session_after_task() or (isinstance(result, AgentError) and result.still_running)
 
 
 def _is_hopeless(error: Exception) -> bool:
     """Whether DynamoDB would refuse the same write again."""
-    return is_refused_for_good(error) or _error_code(error) in (
+    return is_permanent_rejection(error) or _error_code(error) in (
         "AccessDeniedException",
         "ResourceNotFoundException",
     )
 
 
 def _error_code(error: Exception) -> str:
-    return error.response["Error"]["Code"] if is_service_own(error, 403, 404) else ""
+    return error.response["Error"]["Code"] if is_genuine_aws_error(error, 403, 404) else ""
 
 
 prepare(task_store, agent_runtime)

@@ -119,7 +119,8 @@ def build_zips(folder: Path) -> dict[str, Path]:
     copy.mkdir()
     for name in DEPLOYED:
         shutil.copy(ROOT / name, copy / name)
-    shutil.copytree(ROOT / "bundle", copy / "bundle")
+    for name in ("bundle", "valro"):
+        shutil.copytree(ROOT / name, copy / name)
     cache = os.environ.get("VALRO_SDK_CACHE", str(ROOT / "build/sdk"))
     environment = os.environ | {"PYTHON": sys.executable, "VALRO_SDK_CACHE": cache}
     subprocess.run([copy / "deploy.sh"], env=environment, check=True, stdout=subprocess.DEVNULL)

@@ -65,18 +65,18 @@ def imported_by(handler: str, sources: Path, sdk: Path) -> tuple[dict[str, Path]
     of_sdk = {path.relative_to(sdk).as_posix(): path for path in files if path.is_relative_to(sdk)}
     own = {path.relative_to(sources).as_posix(): path for path in files if sdk not in path.parents}
     for name, importers in finder.badmodules.items():
+        if (path := sources / f"{name.replace('.', '/')}.py").is_file():
+            compile(path.read_bytes(), path, "exec")  # it was found, and raises SyntaxError
         top = name.partition(".")[0]
         if top not in finder.modules and top not in sys.stdlib_module_names:
-            _refuse_unknown(top, importers, own, sources)
+            _refuse_unknown(top, importers, own)
     return own, of_sdk
 
 
-def _refuse_unknown(top: str, importers: Iterable[str], own: Iterable[str], sources: Path) -> None:
+def _refuse_unknown(top: str, importers: Iterable[str], own: Iterable[str]) -> None:
     """Stops at a module that was not found, unless only the SDK asks: it can do without some."""
-    if (path := sources / f"{top}.py").is_file():
-        compile(path.read_bytes(), path, "exec")  # it was found, and raises SyntaxError
     for importer in importers:
-        if f"{importer}.py" in own:
+        if f"{importer.replace('.', '/')}.py" in own:
             raise BundleError(
                 f"{importer}.py imports {top}, which is neither a module of this project, nor"
                 " Python's own, nor in requirements.txt."

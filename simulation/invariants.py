@@ -75,7 +75,7 @@ class Life:
     description: str
     maker: Sandbox | None = None
     holder: Sandbox | None = None
-    right_since: float = 0.0  # when the last write was sent that allows a start
+    claim_confirmed_at: float = 0.0  # when the last write was sent that allows a start
     cancelled_at: float | None = None  # when its end was requested
     is_cancelled: bool = False  # and somebody was told that it has ended so
     accepted_at: float | None = None
@@ -150,7 +150,7 @@ class Invariants:
             late = self.world.now - life.deadline - self.tolerance
             _must("no claim past the deadline", late <= 0, f"{task_id}: {late:.1f} s late")
             _must("a worker claims", writer.function == "worker", detail)
-            life.holder, life.right_since = writer, sent
+            life.holder, life.claim_confirmed_at = writer, sent
             life.deadline = writer.end + RUNNING_MARGIN
             life.until = self.world.now + REPORTING_BOUND
         elif status == "processing":
@@ -182,7 +182,7 @@ class Invariants:
         added = [event["message"] for event in _events(new)[len(_events(old)) :]]
         if new == old:  # a confirmation, which may come late
             _must("the holder confirms", writer is life.holder, task_id)
-            life.right_since = max(life.right_since, sent)
+            life.claim_confirmed_at = max(life.claim_confirmed_at, sent)
         elif "cancel_requested_at" in new and "cancel_requested_at" not in old:
             rest = {name: new[name] for name in new if name != "cancel_requested_at"}
             only = writer.function == "api" and rest == old
@@ -341,7 +341,7 @@ class Invariants:
         _must("the prompt is a description", prompt.startswith("Find a "), prompt)
         _must("a cancelled task starts no agent", not life.is_cancelled, run.task_id)
         _must("a deleted task starts no agent", life.deleted_at is None, run.task_id)
-        age = self.world.now - life.right_since
+        age = self.world.now - life.claim_confirmed_at
         _must("only a fresh right starts the agent", age <= FRESH_BOUND, f"{age:.1f} s old")
         age = 0.0 if life.cancelled_at is None else self.world.now - life.cancelled_at
         _must("what is to be cancelled is not started", age <= FRESH_BOUND, f"{age:.1f} s old")

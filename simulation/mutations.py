@@ -102,14 +102,14 @@ MUTATIONS: dict[str, Line | Constant] = {
     ),
     "final write unconditional": Constant(dynamodb_helpers, "IS_MINE", ALWAYS),
     "written progress not recognized": Line(
-        Store, "_append", "not 0 <= arrived <= carried", "True"
+        Store, "_update_claimed", "not 0 <= arrived <= carried", "True"
     ),
     "written outcome not recognized": Line(
-        Store, "_append", 'found["status"] == attributes.get("status")', "False"
+        Store, "_update_claimed", 'found["status"] == attributes.get("status")', "False"
     ),
     "outcome before the last progress": Line(
         Store,
-        "_append",
+        "_update_claimed",
         "[*timeline.unwritten, *last_events]",
         "[*last_events, *timeline.unwritten]",
     ),
@@ -148,7 +148,7 @@ MUTATIONS: dict[str, Line | Constant] = {
     ),
     "answer fitted at every try": Line(
         Store,
-        "_ending",
+        "_final_update",
         "now = timestamp(self.clock())",
         "import tasks; tasks.fit_answer(outcome.parts); now = timestamp(self.clock())",
     ),
@@ -156,7 +156,7 @@ MUTATIONS: dict[str, Line | Constant] = {
         Run, "_end", "outcome = outcome.shorter()", "raise"
     ),
     "answer that DynamoDB refuses not told from others": Line(
-        Run, "_end", "is_refused_for_good(failure) and", "False and"
+        Run, "_end", "is_permanent_rejection(failure) and", "False and"
     ),
     # the agent's call
     "botocore's retries for the agent": Line(
@@ -175,7 +175,10 @@ MUTATIONS: dict[str, Line | Constant] = {
         "True",
     ),
     "refusal believed under any status": Line(
-        dynamodb_helpers, "refused_by", "if not is_service_own(error):", "if False:"
+        dynamodb_helpers,
+        "item_that_failed_condition",
+        "if not is_genuine_aws_error(error):",
+        "if False:",
     ),
     "code believed under any status": Line(
         runtime, "_proves_not_started", "_status(error) in NOT_STARTED_STATUSES", "True"
@@ -184,7 +187,7 @@ MUTATIONS: dict[str, Line | Constant] = {
         runtime, "_agent_error", "isinstance(error, BotoCoreError)", "True"
     ),
     "a look taken for the end of the agent's time": Line(
-        Agent, "_next", "if now >= patience.end:", "if now >= patience.look_at:"
+        Agent, "_next", "if now >= deadline.end:", "if now >= deadline.next_stop_check:"
     ),
     "error without words is an answer": Line(
         answers.EventStream, "_object", 'if (error or frame.get("error_type"))', "if error"
@@ -200,7 +203,7 @@ MUTATIONS: dict[str, Line | Constant] = {
         runtime, "_proves_not_started", "return is_own and", "return True or"
     ),
     "agent's time unbounded": Line(
-        Agent, "_next", "min(patience.end, patience.look_at) - now", "1_000_000"
+        Agent, "_next", "min(deadline.end, deadline.next_stop_check) - now", "1_000_000"
     ),
     "lost agent called not started": Constant(answers.AgentLost, "consequence", answers.UNSTARTED),
     "failed agent called not started": Constant(
@@ -210,8 +213,10 @@ MUTATIONS: dict[str, Line | Constant] = {
         Run, "run", "progress.close()", "progress.close(); self._stop_session()"
     ),
     # reads
-    "repair is read, then written": Constant(dynamodb_helpers, "IS_AS_READ", ALWAYS),
-    "one task not repaired": Line(Store, "get_task", "self._repaired(task)", "task"),
+    "repair is read, then written": Constant(
+        dynamodb_helpers, "STATUS_AND_DEADLINE_UNCHANGED", ALWAYS
+    ),
+    "one task not repaired": Line(Store, "get_task", "self._expire_if_overdue(task)", "task"),
     "lists not repaired": Line(Store, "list_tasks", "self._shown(task) for", "task for"),
     "read that is not consistent": Line(
         Store, "find_task", "ConsistentRead=True", "ConsistentRead=False"
@@ -228,7 +233,7 @@ MUTATIONS: dict[str, Line | Constant] = {
         Store,
         "cancel_task",
         "self.get_task(task_id, owner)",
-        "self._repaired(self.find_task(task_id))",
+        "self._expire_if_overdue(self.find_task(task_id))",
     ),
     "stop without a request": Line(
         worker_lambda, "stop_agent", 'not ("cancel_requested_at" in task or', "not (True or"
@@ -247,14 +252,14 @@ MUTATIONS: dict[str, Line | Constant] = {
         Store, "confirm_claim", "condition=IS_MINE_IN_TIME", f"condition={MINE_ANYWAY!r}"
     ),
     "progress that ignores a cancellation": Line(
-        Store, "_append", "condition: str = IS_MINE", f"condition: str = {MINE_ANYWAY!r}"
+        Store, "_update_claimed", "condition: str = IS_MINE", f"condition: str = {MINE_ANYWAY!r}"
     ),
     "cancelled outcome shown as completed": Constant(dynamodb_helpers, "IS_MINE", MINE_ANYWAY),
     "silence that does not look": Line(
-        Run, "_is_over", "claim: Claim) -> bool:", "claim: Claim) -> bool:\n    return False"
+        Run, "_should_stop", "claim: Claim) -> bool:", "claim: Claim) -> bool:\n    return False"
     ),
     "cancellation not ended by readers": Line(
-        dynamodb_helpers, "overdue_as", "if requested and", "if False and"
+        dynamodb_helpers, "expiry_code", "if requested and", "if False and"
     ),
     "delete that frees the id": Line(
         Store,
@@ -302,10 +307,10 @@ MUTATIONS: dict[str, Line | Constant] = {
         Store, "accept_task", "attributes)", f"attributes, condition={NOT_CANCELLED!r})"
     ),
     "reader that ignores that an agent reports": Line(
-        dynamodb_helpers, "overdue_as", '"last_report" not in task', "True"
+        dynamodb_helpers, "expiry_code", '"last_report" not in task', "True"
     ),
     "reader that ignores a later report": Constant(
-        dynamodb_helpers, "IS_AS_READ", "#status = :as_read"
+        dynamodb_helpers, "STATUS_AND_DEADLINE_UNCHANGED", "#status = :as_read"
     ),
     "reports for ever": Line(
         Report,
@@ -314,7 +319,7 @@ MUTATIONS: dict[str, Line | Constant] = {
         "timestamp(now + REPORT_SILENCE_SECONDS)",
     ),
     "silent agent goes on after its 8 hours": Line(
-        Report, "finds_over", 'now > task["report_until"]', "False"
+        Report, "is_too_late", 'now > task["report_until"]', "False"
     ),
     "final report that loses to a sign of life": Line(
         Store, "report", "        task = found\n", "        return found\n"

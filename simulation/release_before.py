@@ -11,7 +11,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 import dynamodb_helpers
 from simulation.backend import Backend
-from valro.dynamodb_items import IS_AS_READ, refused_by, update_request
+from valro.dynamodb_items import (
+    STATUS_AND_DEADLINE_UNCHANGED,
+    item_that_failed_condition,
+    update_request,
+)
 from valro.tasks import FINAL_STATUSES, PENDING_SECONDS, Task, make_event, timestamp
 
 PENDING_EXPIRED = (
@@ -47,10 +51,12 @@ def _repair(store: dynamodb_helpers.TaskStore, task: Task) -> None:
     attributes = {"status": "error", "error_message": message}
     events = [make_event(max(now, task["updated_at"]), message, "error")]
     values = {"as_read": task["status"], "deadline_as_read": deadline}
-    update = update_request(attributes, events, IS_AS_READ, values, remove="claim")
+    update = update_request(
+        attributes, events, STATUS_AND_DEADLINE_UNCHANGED, values, remove="claim"
+    )
     target = {"TableName": store.table_name, "Key": {"id": {"S": task["id"]}}}
     try:
         store.client.update_item(**target, ReturnValuesOnConditionCheckFailure="ALL_OLD", **update)
     except ClientError as error:
-        if refused_by(error) is None:
+        if item_that_failed_condition(error) is None:
             raise

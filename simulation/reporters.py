@@ -88,21 +88,21 @@ class _Process(Caller):
             world.count("reporter: works for hours")
             gaps, count = (599.0, 590.0), 55
         for _ in range(count):
-            if self._is_over():
+            if self._should_stop():
                 return
             self._manage(self._report())
             world.sleep(choices.pick(gaps))
         end = choices.pick(ENDS)
         if end != "answers":
             world.count(f"reporter: {end}")
-        if self._is_over() or end == "falls silent":
+        if self._should_stop() or end == "falls silent":
             return
         if end == "answers too late":
             world.sleep(choices.pick((601.0, HOURS, 650.0, HOURS + 900.0)))
         for _ in range(2 if end == "answers twice" else 1):
             self._manage(self._last(end))
 
-    def _is_over(self) -> bool:
+    def _should_stop(self) -> bool:
         """Whether it is dead, or has been told to stop and obeys."""
         stops = self.is_told_to_stop and not self._has("does not stop when told to")
         return stops or not (self.session.is_alive or self.lives_elsewhere)

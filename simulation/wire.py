@@ -260,7 +260,7 @@ ERRORS: dict[str, Callable[[Row], Exception]] = {
     "urllib3.exceptions.ReadTimeoutError": lambda _row: urllib3.exceptions.ReadTimeoutError(
         NOWHERE, URL, "Read timed out."
     ),
-    "dynamodb_items.UnreadableReply": lambda _row: UnreadableReply(),
+    "valro.dynamodb_items.UnreadableReply": lambda _row: UnreadableReply(),
     "builtins.UnicodeDecodeError": lambda _row: UnicodeDecodeError(
         "utf-8", b"\xff", 0, 1, "invalid start byte"
     ),

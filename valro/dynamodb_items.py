@@ -28,7 +28,7 @@ from valro.tasks import (
     dumps,
 )
 
-Place = dict[str, Any]  # in an owner's list: created_at and id
+PagePosition = dict[str, Any]  # in an owner's list: created_at and id
 
 DEFAULT_TABLE_NAME = "valro-tasks"
 INDEX_NAME = "owner-created_at-index"
@@ -83,8 +83,8 @@ IS_PENDING = "#status = :pending"
 # The first request counts: how long it may take is counted from it.
 IS_RUNNING_ON = "#status = :processing AND attribute_not_exists(#cancel_requested_at)"
 # What was judged overdue is still what is there.
-IS_AS_READ = "#status = :as_read AND #deadline = :deadline_as_read"
-IS_STILL = "#status = :as_read"
+STATUS_AND_DEADLINE_UNCHANGED = "#status = :as_read AND #deadline = :deadline_as_read"
+STATUS_UNCHANGED = "#status = :as_read"
 
 UNREAD = "Unread"
 MAX_CHUNKS = 100  # so many items has a transaction, the task among them
@@ -138,9 +138,9 @@ def names_in(expression: str) -> dict[str, str]:
     return {name: name[1:] for name in re.findall(r"#\w+", expression)}
 
 
-def refused_by(error: ClientError) -> Task | None:
+def item_that_failed_condition(error: ClientError) -> Task | None:
     """The task that refused a condition, {} if there is none; None if this is another error."""
-    if not is_service_own(error):
+    if not is_genuine_aws_error(error):
         return None
     response: dict[str, Any] = error.response
     if response["Error"]["Code"] == "TransactionCanceledException":
@@ -154,7 +154,7 @@ def refused_by(error: ClientError) -> Task | None:
     return from_item(response["Item"]) if response.get("Item") else {}
 
 
-def is_service_own(error: Exception, *others: int) -> TypeGuard[ClientError]:
+def is_genuine_aws_error(error: Exception, *others: int) -> TypeGuard[ClientError]:
     """Whether it is the service's own refusal: DynamoDB's is a 400, ``others`` may have others.
 
     Whoever stands in between can have any code in the body of a 403 or a 502.
@@ -165,9 +165,9 @@ def is_service_own(error: Exception, *others: int) -> TypeGuard[ClientError]:
     return metadata.get("HTTPStatusCode", 400) in (400, *others)
 
 
-def is_refused_for_good(error: Exception) -> bool:
+def is_permanent_rejection(error: Exception) -> bool:
     """Whether DynamoDB will never take what it refused: an answer's size, for one."""
-    if not is_service_own(error):
+    if not is_genuine_aws_error(error):
         return False
     reasons = error.response.get("CancellationReasons", [])
     return error.response["Error"]["Code"] == "ValidationException" or any(
@@ -282,13 +282,13 @@ def kept_answer(task: Task, parts: Answer) -> tuple[dict[str, Any], list[dict[st
     return {"chunks": len(chunks)}, chunks
 
 
-def encode_cursor(task: Place) -> str:
+def encode_cursor(task: PagePosition) -> str:
     """The place right after ``task`` in its owner's list, opaque to clients."""
     text = dumps([task["created_at"], task["id"]])
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def decode_cursor(cursor: str) -> Place:
+def decode_cursor(cursor: str) -> PagePosition:
     """The reverse of ``encode_cursor``; names no owner, so it reaches nobody else's tasks."""
     try:
         padded = cursor + "=" * (-len(cursor) % 4)

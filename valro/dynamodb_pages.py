@@ -15,14 +15,14 @@ from botocore.exceptions import ClientError
 
 from valro.dynamodb_items import (
     INDEX_NAME,
-    Place,
+    PagePosition,
     encode_cursor,
     from_item,
     is_index_unusable,
     names_in,
     to_item,
 )
-from valro.tasks import PUBLIC_FIELDS, PUBLIC_FIELDS_ONCE_KNOWN, Task, overdue_as
+from valro.tasks import PUBLIC_FIELDS, PUBLIC_FIELDS_ONCE_KNOWN, Task, expiry_code
 
 # What says whether a task is over.
 STATE_ATTRIBUTES = (
@@ -44,7 +44,7 @@ class StoreBusy(Exception):
     """DynamoDB would not do it, time after time."""
 
 
-class Page(NamedTuple):
+class PageRequest(NamedTuple):
     """What part of an owner's list is asked for; without ``statuses`` tasks of any.
 
     ``now`` says which of them are over.
@@ -52,7 +52,7 @@ class Page(NamedTuple):
 
     owner: str
     limit: int
-    after: Place | None
+    after: PagePosition | None
     statuses: Collection[str]
     now: str
 
@@ -60,7 +60,7 @@ class Page(NamedTuple):
 def owner_page(
     client: Any,
     table_name: str,
-    page: Page,
+    page: PageRequest,
     *,
     as_text: bool,
     sleep: Callable[[float], None],
@@ -72,7 +72,7 @@ def owner_page(
     """
     count = MOST_KEYS_LOOKED_AT if page.statuses else page.limit
     found: dict[str, Task] | None = None
-    keys: Sequence[Place]
+    keys: Sequence[PagePosition]
     try:
         keys, more = _query(client, table_name, page.owner, count, page.after)
     except ClientError as error:
@@ -94,14 +94,14 @@ def owner_page(
     return [found[one] for one in ids if one in found], more
 
 
-def _state(task: Task, page: Page) -> str | None:
+def _state(task: Task, page: PageRequest) -> str | None:
     """The status that a task has once it is repaired."""
-    return "error" if overdue_as(task, page.now) else task.get("status")
+    return "error" if expiry_code(task, page.now) else task.get("status")
 
 
 def _query(
-    client: Any, table_name: str, owner: str, limit: int, after: Place | None
-) -> tuple[list[Place], str | None]:
+    client: Any, table_name: str, owner: str, limit: int, after: PagePosition | None
+) -> tuple[list[PagePosition], str | None]:
     """The next keys of an owner's list, newest first, and the cursor of those that follow."""
     request = {
         "TableName": table_name,
@@ -115,7 +115,7 @@ def _query(
     }
     if after:
         request["ExclusiveStartKey"] = to_item(after | {"owner": owner})
-    keys: list[Place] = []
+    keys: list[PagePosition] = []
     while len(keys) <= limit:
         page = client.query(**request)
         keys += map(from_item, page["Items"])
@@ -127,7 +127,7 @@ def _query(
 
 
 def _scan(
-    client: Any, table_name: str, owner: str, limit: int, after: Place | None
+    client: Any, table_name: str, owner: str, limit: int, after: PagePosition | None
 ) -> tuple[list[Task], str | None]:
     """The same of a table that has no usable index, by reading all of it: the one Scan there is."""
     names = names_in(" ".join(f"#{name}" for name in LISTED_ATTRIBUTES))
@@ -188,5 +188,5 @@ def batch_get(
     return found
 
 
-def _age_key(task: Place) -> tuple[str, str]:
+def _age_key(task: PagePosition) -> tuple[str, str]:
     return str(task["created_at"]), task["id"]

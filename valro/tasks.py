@@ -152,7 +152,7 @@ class Timeline:
         self.last_ts = max(ts, self.last_ts)
         return make_event(self.last_ts, message, kind)
 
-    def note(self, ts: str, message: str) -> None:
+    def add_progress(self, ts: str, message: str) -> None:
         """Adds what the agent says, up to 200 lines and 64 KB, then one line that says so."""
         if self.noted > MAX_AGENT_EVENTS:
             return
@@ -165,7 +165,7 @@ class Timeline:
             event = self.line(ts, "further progress not recorded")
         self.unwritten.append(event)
 
-    def settle(self, written: int) -> None:
+    def mark_written(self, written: int) -> None:
         """Takes note that DynamoDB has the first ``written`` of the unwritten lines."""
         del self.unwritten[:written]
         self.event_seq += written
@@ -231,21 +231,21 @@ class Report:
     messages: Sequence[str] = ()
     outcome: Outcome | None = None
 
-    def finds_over(self, task: Task, now: str) -> bool:
+    def is_too_late(self, task: Task, now: str) -> bool:
         """Whether the task is over for it.
 
         A silence that nobody has seen is forgiven, and what a cancelled agent had answered is kept.
         """
-        code = overdue_as(task, now)
+        code = expiry_code(task, now)
         if code == AGENT_LOST:
             return now > task["report_until"]
         return bool(code) and not (code == CANCELLED and self.outcome)
 
-    def taken(self, task: Task, now: float) -> tuple[dict[str, Any], Timeline, Outcome | None]:
+    def apply_to(self, task: Task, now: float) -> tuple[dict[str, Any], Timeline, Outcome | None]:
         """What the task keeps of it, its timeline then, and how it ends by it, if it does."""
         timeline = Timeline.of(task)
         for message in self.messages:
-            timeline.note(timestamp(now), message)
+            timeline.add_progress(timestamp(now), message)
         attributes = {
             "report_ids": [*task["report_ids"], self.id][-REPORT_IDS:],
             "deadline": min(timestamp(now + REPORT_SILENCE_SECONDS), task["report_until"]),
@@ -256,7 +256,7 @@ class Report:
         return attributes, timeline, outcome
 
 
-def overdue_as(task: Mapping[str, Any], now: str) -> str:
+def expiry_code(task: Mapping[str, Any], now: str) -> str:
     """The error_code with which a reader ends a task at ``now``; empty if it may still go on.
 
     A task of other people's making may lack anything: its deadline follows from its creation.
@@ -277,7 +277,7 @@ def overdue_as(task: Mapping[str, Any], now: str) -> str:
     return AGENT_TIMEOUT if task.get("deadline") == task.get("report_until") else AGENT_LOST
 
 
-def without(secret: str, value: Any) -> Any:
+def redact(secret: str, value: Any) -> Any:
     """A JSON value with ``[token]`` wherever it holds a secret."""
     if not secret or secret not in (text := dumps(value)):
         return value

@@ -52,7 +52,7 @@ class Seen:
     timeline: list[str]
     answer: Answer | None
     error: str = ""
-    raw: str = ""
+    unparsed: str = ""
 
     def __str__(self) -> str:
         """One block of the table."""
@@ -63,7 +63,7 @@ class Seen:
             lines += [f"vendor: {vendor}" for vendor in answer.vendors]
             lines += [f"quote: {quote}" for quote in answer.quotes]
             lines += [f"e-mails: {answer.emails_sent}"] if answer.emails_sent else []
-        lines += [f"log: {len(self.raw)} bytes"] if self.raw else []
+        lines += [f"log: {len(self.unparsed)} bytes"] if self.unparsed else []
         return "\n".join(lines) + "\n"
 
 
@@ -80,8 +80,8 @@ def replay(recording: Recording, cuts: Iterable[int] = ()) -> Seen:
             reader.feed(recording.body[start:end])
         answer = reader.finish()
     except AgentError as error:
-        return Seen(timeline, error.partial, str(error), error.raw)
-    return Seen(timeline, answer, raw=answer.raw)
+        return Seen(timeline, error.partial, str(error), error.unparsed)
+    return Seen(timeline, answer, unparsed=answer.unparsed)
 
 
 @functools.cache

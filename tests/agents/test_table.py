@@ -49,7 +49,7 @@ def test_what_is_not_seen_is_in_the_log():
     """An error that no text of the agent explains leaves what the agent sent."""
     for name in BLOCKS:
         seen = seen_of(name)
-        assert seen.raw or "cannot be read" not in seen.error, name
+        assert seen.unparsed or "cannot be read" not in seen.error, name
 
 
 def test_an_agent_s_words_stay_the_same_whatever_way_it_hands_them_out():

@@ -198,7 +198,7 @@ def test_a_task_is_described_at_every_moment_of_its_life(api: Api):
     api("GET", f"/tasks/{task_id}")
 
     claim = api.store.claim_task(task_id, "token", function_end=2_000_000_000)
-    claim.timeline.note(claim.timeline.last_ts, "Looking for painters")
+    claim.timeline.add_progress(claim.timeline.last_ts, "Looking for painters")
     api.store.record_progress(claim)
     api("GET", f"/tasks/{task_id}")
     answer = {

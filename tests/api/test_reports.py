@@ -461,7 +461,7 @@ def test_an_acceptance_that_cannot_be_written_stops_the_agent_and_ends_the_task(
         task = stack.finish(task_id)
         eventually(lambda: stack.stops(task_id), lambda stops: stops == 1)
 
-    words = "Nobody could take note that the agent reports."
+    words = "The hand-over to the reporting agent could not be saved."
     assert (task["status"], task["error_code"]) == ("error", "agent_lost")
     assert task["error_message"].startswith(words)
     wait_until_gone(stack)

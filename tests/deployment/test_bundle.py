@@ -180,8 +180,10 @@ HIDDEN = "import importlib\ntry: importlib.import_module('botocore.stub')\nexcep
 def test_whatever_botocore_reads_or_tries_to_import_and_the_zip_lacks_fails_the_build_by_name(
     installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    for source in Path(modules.__file__).parents[1].glob("*.py"):
+    root = Path(modules.__file__).parents[1]
+    for source in root.glob("*.py"):
         shutil.copy(source, tmp_path)
+    shutil.copytree(root / "valro", tmp_path / "valro")
     docs = "botocore/docs/__init__.py"
     for name, wrong, message in (
         ("models.SHARED", models.SHARED[:2], "sdk-default-configuration"),

@@ -20,12 +20,24 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SDK_CACHE = ROOT / "build/sdk"
-STORE = {"dynamodb_helpers", "dynamodb_items", "dynamodb_pages", "tasks"}
-SHARED = STORE | {"agent_answers", "agent_values", "aws_lambda"}
+SHARED = {
+    "dynamodb_helpers.py",
+    "valro/__init__.py",
+    "valro/agent/__init__.py",
+    "valro/agent/answers.py",
+    "valro/agent/values.py",
+    "valro/aws.py",
+    "valro/dynamodb_items.py",
+    "valro/dynamodb_pages.py",
+    "valro/tasks.py",
+}
 ZIPS = ("valro-api-lambda.zip", "valro-worker-lambda.zip")
 CONTENTS = {
-    ZIPS[0]: ({"lambda_function", "http_events"} | SHARED, {"dynamodb", "lambda"}),
-    ZIPS[1]: ({"worker_lambda", "agent_runtime"} | SHARED, {"bedrock-agentcore", "dynamodb"}),
+    ZIPS[0]: ({"lambda_function.py", "valro/http_events.py"} | SHARED, {"dynamodb", "lambda"}),
+    ZIPS[1]: (
+        {"worker_lambda.py", "valro/agent/runtime.py"} | SHARED,
+        {"bedrock-agentcore", "dynamodb"},
+    ),
 }
 MAXIMUM_ZIP_SIZE = 2_500_000
 
@@ -36,7 +48,8 @@ def copy_sources(folder: Path) -> Path:
         shutil.copy(path, folder)
     # Without what Python has compiled of it here: a build must leave none behind.
     ignore = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "bundle", folder / "bundle", ignore=ignore)
+    for name in ("bundle", "valro"):
+        shutil.copytree(ROOT / name, folder / name, ignore=ignore)
     return folder
 
 
@@ -160,8 +173,10 @@ def test_a_zip_holds_its_own_modules_the_sdk_and_its_licences_and_nothing_else(
     assert path.stat().st_size <= MAXIMUM_ZIP_SIZE
     paths = archive.namelist()
     top = {path.partition("/")[0] for path in paths if ".dist-info/" not in path}
-    packages = {"__pycache__", "botocore", "dateutil", "jmespath", "six.py", "urllib3"}
-    assert top == {f"{module}.py" for module in modules} | packages
+    packages = {"__pycache__", "valro", "botocore", "dateutil", "jmespath", "six.py", "urllib3"}
+    assert top == {module for module in modules if "/" not in module} | packages
+    own = {path for path in paths if path.startswith("valro/") and path.endswith(".py")}
+    assert own == {module for module in modules if "/" in module}
     data = {path.split("/")[2] for path in paths if path.startswith("botocore/data/")}
     assert {entry for entry in data if not entry.endswith(".json")} == services
     licensed = {path.partition("-")[0] for path in paths if "/LICENSE" in path}
@@ -232,7 +247,7 @@ def test_no_package_index_is_a_sentence_and_leaves_nothing_half_installed(
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("module", ["worker_lambda", "agent_runtime"])
+@pytest.mark.parametrize("module", ["worker_lambda", "valro/agent/runtime"])
 def test_a_syntax_error_is_named_and_older_zips_stay(built: Path, workshop: Path, module: str):
     (workshop / f"{module}.py").write_text("def lambda_handler(event, context:\n")
     said = refusal(workshop)

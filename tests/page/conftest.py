@@ -118,7 +118,7 @@ class Backend:
         return self.store.claim_task(task_id, "token", NO_END)
 
     def say(self, claim: Any, message: str) -> None:
-        claim.timeline.note(claim.timeline.last_ts, message)
+        claim.timeline.add_progress(claim.timeline.last_ts, message)
         self.store.record_progress(claim)
 
     def complete(self, claim: Any, **answer: Any) -> None:

@@ -487,7 +487,7 @@ def test_a_long_tasks_lines_say_when_after_its_beginning_they_came(
     begin = datetime.now(UTC)
     for minutes, line in ((0.1, "At first"), (3, "Then"), (125, "At last")):
         ts = (begin + timedelta(minutes=minutes)).isoformat(timespec="microseconds")
-        claim.timeline.note(ts.replace("+00:00", "Z"), line)
+        claim.timeline.add_progress(ts.replace("+00:00", "Z"), line)
     backend.store.record_progress(claim)
 
     page = visit(f"{page_url}#/tasks/{task_id}")

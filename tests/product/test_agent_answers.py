@@ -206,7 +206,7 @@ def test_an_error_in_a_stream_is_one_although_its_text_is_empty():
 def test_a_stream_recorded_from_the_sdk_is_read():
     answer, said = read_stream(SDK_STREAM)
     assert answer == Answer("Hello line\u2028sep éb'x'")
-    assert answer.raw == ' {"a": [1, 2]}\n'
+    assert answer.unparsed == ' {"a": [1, 2]}\n'
     assert said == ["Looking"]
 
 
@@ -309,7 +309,7 @@ def test_an_answer_that_looks_like_something_of_strands_is_shown_whole(sent: Any
 def test_lines_that_no_event_stream_has_are_kept_for_the_log(data: bytes):
     with pytest.raises(AgentFailed) as caught:
         read_stream(data, b": a comment\nevent: x\nid: 1\ndata:\n\n")
-    assert caught.value.raw == data.decode()
+    assert caught.value.unparsed == data.decode()
 
 
 def test_crlf_comments_and_other_fields_are_allowed():
@@ -335,7 +335,7 @@ def test_an_unreadable_frame_makes_the_answer_bad_but_is_heard_out():
     assert str(caught.value) == f"The agent's answer cannot be read. {MAYBE}"
     assert said == ["one"]
     assert caught.value.partial == Answer("Hello")
-    assert '{"vendors": [nil]}' in caught.value.raw
+    assert '{"vendors": [nil]}' in caught.value.unparsed
 
 
 FRAMES = st.one_of(
@@ -382,7 +382,7 @@ def test_the_same_frames_are_read_wherever_a_stream_is_cut_and_however_it_arrive
         lines.feed(one + b"\n")
     assert in_pieces == by_lines
     assert pieces.partial() == lines.partial()
-    assert pieces.raw() == rest.decode(errors="replace")
+    assert pieces.unparsed() == rest.decode(errors="replace")
 
 
 # --- JSON answers ---------------------------------------------------------------------------------
@@ -514,7 +514,7 @@ def test_what_no_browser_could_read_makes_a_json_answer_bad_and_is_kept(name: st
     with pytest.raises(AgentFailed) as caught:
         read_whole(body)
     assert str(caught.value) == f"The agent's answer cannot be read. {MAYBE}"
-    assert caught.value.raw == body.decode(errors="replace")
+    assert caught.value.unparsed == body.decode(errors="replace")
 
 
 @pytest.mark.parametrize("name", ODD)
@@ -523,7 +523,7 @@ def test_what_no_browser_could_read_makes_a_streamed_answer_bad_and_is_kept(name
     with pytest.raises(AgentFailed) as caught:
         read_stream(line("Hello"), b"data: " + body + b"\n\n")
     assert caught.value.partial == Answer("Hello")
-    assert body.decode(errors="replace") in caught.value.raw
+    assert body.decode(errors="replace") in caught.value.unparsed
 
 
 def test_halves_of_surrogate_pairs_become_replacement_characters():

@@ -64,7 +64,7 @@ for reader in (WholeAnswer(), EventStream(print)):
         reader.feed(b"data: " * isinstance(reader, EventStream) + body)
         reader.finish()
     except AgentError as error:
-        assert error.raw
+        assert error.unparsed
 """
 
 
@@ -225,5 +225,5 @@ def test_what_nobody_understands_is_kept_for_the_log(sent: Any):
     stream.feed(line(sent))
     with pytest.raises(AgentFailed) as caught:
         stream.finish()
-    assert json.loads(caught.value.raw) == sent
+    assert json.loads(caught.value.unparsed) == sent
     assert "ended without an answer" in str(caught.value)

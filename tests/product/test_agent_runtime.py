@@ -626,12 +626,12 @@ def test_progress_is_heard_while_the_agent_is_still_at_work(
 def test_every_20_seconds_somebody_may_give_up(
     agent: AgentRuntime, server: AgentServer, monkeypatch: pytest.MonkeyPatch, script: Script
 ):
-    assert runtime.LOOK_SECONDS == 20
-    monkeypatch.setattr(runtime, "LOOK_SECONDS", 0.05)
+    assert runtime.STOP_CHECK_SECONDS == 20
+    monkeypatch.setattr(runtime, "STOP_CHECK_SECONDS", 0.05)
     server.play(script)
     asked = iter([False, False, True])
     with pytest.raises(AgentLost) as caught:
-        agent.run(TASK_ID, "x", ENOUGH, print, is_over=lambda: next(asked))
+        agent.run(TASK_ID, "x", ENOUGH, print, should_stop=lambda: next(asked))
     assert str(caught.value) == f"The agent was told to stop. {MAYBE}"
     if script is not drips_pieces:
         assert caught.value.partial == (None if script is Exchange.stall else Answer("Hello"))
@@ -641,10 +641,10 @@ def test_every_20_seconds_somebody_may_give_up(
 def test_nobody_is_asked_right_before_the_end(
     agent: AgentRuntime, server: AgentServer, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(runtime, "LOOK_SECONDS", 0.6 * SHORT)
+    monkeypatch.setattr(runtime, "STOP_CHECK_SECONDS", 0.6 * SHORT)
     server.play(Exchange.stall)
     with pytest.raises(AgentLost, match="in time"):
-        agent.run(TASK_ID, "x", SHORT, print, is_over=lambda: pytest.fail("too late"))
+        agent.run(TASK_ID, "x", SHORT, print, should_stop=lambda: pytest.fail("too late"))
 
 
 def test_a_call_that_was_given_up_ends_its_thread_and_its_connection():
@@ -811,7 +811,7 @@ def test_a_stream_that_breaks_keeps_all_that_had_arrived(
         assert caught.value.partial is not None
         assert caught.value.partial.vendors == [{"name": "Ann", "email": "ann@x", "emails": []}]
         assert caught.value.partial.emails_sent == 1
-        assert caught.value.raw == 'data: "half a fr'
+        assert caught.value.unparsed == 'data: "half a fr'
 
 
 def test_a_document_that_breaks_off_is_no_answer_but_is_kept_for_the_log(
@@ -825,7 +825,7 @@ def test_a_document_that_breaks_off_is_no_answer_but_is_kept_for_the_log(
     error = failure(agent)
     assert type(error) is AgentLost
     assert error.partial is None
-    assert error.raw == '{"response": "I have e-mai'
+    assert error.unparsed == '{"response": "I have e-mai'
 
 
 def test_a_stream_cut_between_frames_is_an_error_not_a_completed_task(
@@ -856,7 +856,7 @@ def test_a_stream_cut_at_any_byte_keeps_every_frame_before_it(
         server.play(streams(CUT_STREAM[:cut], then=hangs_up))
         error = failure(agent)
         assert type(error) is AgentLost
-        assert error.raw.encode().startswith(CUT_STREAM[:cut].rpartition(b"\n")[2][:5])
+        assert error.unparsed.encode().startswith(CUT_STREAM[:cut].rpartition(b"\n")[2][:5])
         whole = CUT_STREAM[:cut].count(b"\n")
         assert (error.partial is None) == (whole < 4)
 

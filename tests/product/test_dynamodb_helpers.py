@@ -423,7 +423,7 @@ class TestClaim:
         task = create(store)
         clock.now -= 2
         claim = store.claim_task("task-1", "mine", NOW + 600, task["created_at"])
-        claim.timeline.note(timestamp(clock.now), "Looking for painters")
+        claim.timeline.add_progress(timestamp(clock.now), "Looking for painters")
         store.end_task(claim, Outcome.of(ANSWER))
         task = seen(store)
         assert runs_forward(task)
@@ -433,10 +433,10 @@ class TestClaim:
 class TestProgress:
     def test_lines_are_appended_as_they_come(self, store: TaskStore, clock: Clock):
         claim = claimed(store)
-        claim.timeline.note(timestamp(NOW + 1), "Found 3 vendors")
+        claim.timeline.add_progress(timestamp(NOW + 1), "Found 3 vendors")
         store.record_progress(claim)
-        claim.timeline.note(timestamp(NOW + 2), "Wrote to Queen City Lawns")
-        claim.timeline.note(timestamp(NOW + 3), "Wrote to Myers Park Gardens")
+        claim.timeline.add_progress(timestamp(NOW + 2), "Wrote to Queen City Lawns")
+        claim.timeline.add_progress(timestamp(NOW + 3), "Wrote to Myers Park Gardens")
         clock.now += 4
         store.record_progress(claim)
         task = seen(store)
@@ -464,13 +464,13 @@ class TestProgress:
         self, store: TaskStore, network: Network, loss: Callable[..., Any], later: int
     ):
         claim = claimed(store)
-        claim.timeline.note(timestamp(NOW), "first")
-        claim.timeline.note(timestamp(NOW), "second")
+        claim.timeline.add_progress(timestamp(NOW), "first")
+        claim.timeline.add_progress(timestamp(NOW), "second")
         network.plan("update_item", loss)
         with pytest.raises(ReadTimeoutError):
             store.record_progress(claim)
         for number in range(later):
-            claim.timeline.note(timestamp(NOW), f"later {number}")
+            claim.timeline.add_progress(timestamp(NOW), f"later {number}")
         store.record_progress(claim)
         assert messages(seen(store))[3:] == ["first", "second", "later 0", "later 1"][: 2 + later]
 
@@ -479,11 +479,11 @@ class TestProgress:
         self, store: TaskStore, network: Network, loss: Callable[..., Any]
     ):
         claim = claimed(store)
-        claim.timeline.note(timestamp(NOW), "first")
+        claim.timeline.add_progress(timestamp(NOW), "first")
         network.plan("update_item", loss)
         with pytest.raises(ReadTimeoutError):
             store.record_progress(claim)
-        claim.timeline.note(timestamp(NOW), "second")
+        claim.timeline.add_progress(timestamp(NOW), "second")
         store.end_task(claim, Outcome.of(ANSWER))
         assert messages(seen(store)) == [*COMPLETED[:3], "first", "second", COMPLETED[3]]
 
@@ -491,20 +491,20 @@ class TestProgress:
         self, store: TaskStore, network: Network
     ):
         claim = claimed(store)
-        claim.timeline.note(timestamp(NOW), "first")
+        claim.timeline.add_progress(timestamp(NOW), "first")
         network.plan("update_item", answer_lost)
         with pytest.raises(ReadTimeoutError):
             store.record_progress(claim)
-        claim.timeline.note(timestamp(NOW), "second")
+        claim.timeline.add_progress(timestamp(NOW), "second")
         store.end_task(claim, Outcome.of({"agent_response": noise(MAX_INLINE_ANSWER_BYTES + 1)}))
         assert messages(seen(store)) == [*COMPLETED[:3], "first", "second", COMPLETED[3]]
 
     def test_a_resent_write_appends_its_lines_once(self, store: TaskStore, network: Network):
         claim = claimed(store)
-        claim.timeline.note(timestamp(NOW), "first")
+        claim.timeline.add_progress(timestamp(NOW), "first")
         network.plan("update_item", resent)
         store.record_progress(claim)
-        claim.timeline.note(timestamp(NOW), "second")
+        claim.timeline.add_progress(timestamp(NOW), "second")
         store.record_progress(claim)
         assert messages(seen(store))[3:] == ["first", "second"]
 
@@ -512,11 +512,11 @@ class TestProgress:
         self, store: TaskStore, network: Network
     ):
         claim = claimed(store)
-        claim.timeline.note(timestamp(NOW), "first")
+        claim.timeline.add_progress(timestamp(NOW), "first")
         network.plan("update_item", answer_lost)
         with pytest.raises(ReadTimeoutError):
             store.record_progress(claim)
-        claim.timeline.note(timestamp(NOW), "second")
+        claim.timeline.add_progress(timestamp(NOW), "second")
         # The next write meets the first one's line; the one after it goes on behind that line.
         network.plan("update_item", arrives)
         network.plan("update_item", answer_lost)
@@ -529,7 +529,7 @@ class TestProgress:
         claim = claimed(store)
         clock.now += 700
         ended = seen(store)
-        claim.timeline.note(timestamp(clock.now), "Still here")
+        claim.timeline.add_progress(timestamp(clock.now), "Still here")
         with pytest.raises(ClaimLost) as lost:
             store.record_progress(claim)
         assert lost.value.task == ended
@@ -538,7 +538,7 @@ class TestProgress:
     def test_a_deleted_task_takes_no_more_lines(self, store: TaskStore, dynamodb: Any):
         claim = claimed(store)
         dynamodb.delete_item(TableName=store.table_name, Key={"id": {"S": "task-1"}})
-        claim.timeline.note(timestamp(NOW), "Still here")
+        claim.timeline.add_progress(timestamp(NOW), "Still here")
         with pytest.raises(ClaimLost, match="gone"):
             store.record_progress(claim)
         assert everything(store) == []
@@ -547,7 +547,7 @@ class TestProgress:
         self, store: TaskStore, network: Network
     ):
         claim = claimed(store)
-        claim.timeline.note(timestamp(NOW), "first")
+        claim.timeline.add_progress(timestamp(NOW), "first")
         network.plan("update_item", throttled)
         with pytest.raises(ClientError, match="Slow down"):
             store.record_progress(claim)
@@ -555,15 +555,15 @@ class TestProgress:
 
     def test_a_clock_that_is_set_back_does_not_turn_the_timeline_round(self, store: TaskStore):
         claim = claimed(store)
-        claim.timeline.note(timestamp(NOW + 10), "later")
-        claim.timeline.note(timestamp(NOW - 10), "earlier")
+        claim.timeline.add_progress(timestamp(NOW + 10), "later")
+        claim.timeline.add_progress(timestamp(NOW - 10), "earlier")
         store.record_progress(claim)
         assert runs_forward(seen(store))
 
     def test_after_200_lines_one_says_that_no_more_are_kept(self, store: TaskStore):
         claim = claimed(store)
         for number in range(MAX_AGENT_EVENTS + 50):
-            claim.timeline.note(timestamp(NOW), f"line {number}")
+            claim.timeline.add_progress(timestamp(NOW), f"line {number}")
         store.end_task(claim, Outcome.of(ANSWER))
         said = messages(seen(store))[3:-1]
         assert said[:-1] == [f"line {number}" for number in range(MAX_AGENT_EVENTS)]
@@ -572,14 +572,14 @@ class TestProgress:
     def test_exactly_200_lines_are_kept_and_no_more_is_said(self, store: TaskStore):
         claim = claimed(store)
         for number in range(MAX_AGENT_EVENTS):
-            claim.timeline.note(timestamp(NOW), f"line {number}")
+            claim.timeline.add_progress(timestamp(NOW), f"line {number}")
         store.end_task(claim, Outcome.of(ANSWER))
         assert messages(seen(store))[-2] == f"line {MAX_AGENT_EVENTS - 1}"
 
     def test_the_cap_counts_across_writes(self, store: TaskStore):
         claim = claimed(store)
         for number in range(MAX_AGENT_EVENTS + 5):
-            claim.timeline.note(timestamp(NOW), f"line {number}")
+            claim.timeline.add_progress(timestamp(NOW), f"line {number}")
             if number % 40 == 0:
                 store.record_progress(claim)
         store.end_task(claim, Outcome.of(ANSWER))
@@ -591,7 +591,7 @@ class TestProgress:
     def test_the_lines_weigh_64_kb_at_most(self, store: TaskStore, character: str):
         claim = claimed(store)
         for _ in range(MAX_AGENT_EVENTS):
-            claim.timeline.note(timestamp(NOW), character * 1000)
+            claim.timeline.add_progress(timestamp(NOW), character * 1000)
         store.end_task(claim, Outcome.of(ANSWER))
         said = messages(seen(store))[3:-1]
         assert said[-1] == "further progress not recorded"
@@ -600,7 +600,7 @@ class TestProgress:
 
     def test_a_line_is_cut_at_1000_characters(self, store: TaskStore):
         claim = claimed(store)
-        claim.timeline.note(timestamp(NOW), "é" * 1001)
+        claim.timeline.add_progress(timestamp(NOW), "é" * 1001)
         store.record_progress(claim)
         assert messages(seen(store))[-1] == "é" * 1000
 
@@ -917,7 +917,7 @@ class TestAccept:
 
     def test_unwritten_lines_ride_along_and_are_counted(self, store: TaskStore):
         claim = claimed(store)
-        claim.timeline.note(timestamp(NOW), "Using getVendors")
+        claim.timeline.add_progress(timestamp(NOW), "Using getVendors")
         store.accept_task(claim)
         assert messages(seen(store))[3:] == ["Using getVendors"]
         assert stored(store)["noted"] == {"N": "1"}
@@ -927,7 +927,7 @@ class TestAccept:
         self, store: TaskStore, network: Network, happening: Any
     ):
         claim = claimed(store)
-        claim.timeline.note(timestamp(NOW), "one")
+        claim.timeline.add_progress(timestamp(NOW), "one")
         network.plan("update_item", happening)
         try:
             store.accept_task(claim)
@@ -1086,7 +1086,7 @@ class TestReport:
     ):
         claim = claimed(store)
         for number in range(3):
-            claim.timeline.note(timestamp(NOW), f"streamed {number}")
+            claim.timeline.add_progress(timestamp(NOW), f"streamed {number}")
         store.accept_task(claim)
         for number in range(5):
             reported(store, f"r-{number}", *[f"line {number}.{n}" for n in range(50)])
@@ -1379,7 +1379,7 @@ class TestCancel:
 
     def test_the_worker_writes_nothing_but_that_end(self, store: TaskStore, clock: Clock):
         claim = claimed(store)
-        claim.timeline.note(timestamp(NOW), "one")
+        claim.timeline.add_progress(timestamp(NOW), "one")
         cancelled(store)
         with pytest.raises(CancelRequested):
             store.record_progress(claim)
@@ -1398,7 +1398,7 @@ class TestCancel:
         self, store: TaskStore, network: Network, happening: Any, size: int
     ):
         claim = claimed(store)
-        claim.timeline.note(timestamp(NOW), "one")
+        claim.timeline.add_progress(timestamp(NOW), "one")
         cancelled(store)
         outcome = Outcome.of(ANSWER | {"agent_response": "x" * size}).cancelled("Nobody knows.")
         network.plan("update_item" if size == 10 else "transact_write_items", happening)
@@ -1414,12 +1414,12 @@ class TestCancel:
         self, store: TaskStore, network: Network
     ):
         claim = claimed(store)
-        claim.timeline.note(timestamp(NOW), "one")
+        claim.timeline.add_progress(timestamp(NOW), "one")
         network.plan("update_item", answer_lost)
         with pytest.raises(ReadTimeoutError):
             store.record_progress(claim)
         cancelled(store)
-        claim.timeline.note(timestamp(NOW), "two")
+        claim.timeline.add_progress(timestamp(NOW), "two")
         with pytest.raises(CancelRequested):
             store.end_task(claim, Outcome.of(ANSWER))
         store.end_task(claim, Outcome.of(ANSWER).cancelled("Nobody knows."))
@@ -1823,7 +1823,7 @@ class TestExpiry:
         self, store: TaskStore, clock: Clock
     ):
         claim = claimed(store, seconds=10)
-        claim.timeline.note(timestamp(NOW + 900), "From a worker whose clock is ahead")
+        claim.timeline.add_progress(timestamp(NOW + 900), "From a worker whose clock is ahead")
         store.record_progress(claim)
         clock.now = NOW + 71
         task = seen(store)
@@ -1945,7 +1945,7 @@ class TestAnswers:
         )
         claim = store.claim_task("task-1", "t" * 32, NOW + 600)
         for _ in range(MAX_AGENT_EVENTS + 1):
-            claim.timeline.note(timestamp(NOW), house * 1000)
+            claim.timeline.add_progress(timestamp(NOW), house * 1000)
         response = house * (MAX_INLINE_ANSWER_BYTES // 4)
         store.end_task(
             claim, Outcome.of({"agent_response": response}, "agent_failed", house * 5000)
@@ -1965,7 +1965,7 @@ class TestAnswers:
         network.plan("transact_write_items", look)
         claim = claimed(store)
         for _ in range(MAX_AGENT_EVENTS + 1):
-            claim.timeline.note(timestamp(NOW), "\U0001f3e1" * 1000)
+            claim.timeline.add_progress(timestamp(NOW), "\U0001f3e1" * 1000)
         store.end_task(claim, Outcome.of({"agent_response": "x" * MAX_ANSWER_BYTES}))
         items = everything(store)
         assert all(weight_of(item) < ITEM_LIMIT for item in items)

@@ -753,7 +753,7 @@ class TestGetOne:
         task_id = said(post("é" * 4000))["id"]
         claim = store.claim_task(task_id, "t", 4e9)
         for _ in range(201):
-            claim.timeline.note(timestamp(0), "é" * 1000)
+            claim.timeline.add_progress(timestamp(0), "é" * 1000)
         store.end_task(claim, Outcome.of({"agent_response": "é" * 3_000_000}))
         task = read(task_id)
         assert task["agent_response_truncated"] is True
@@ -848,7 +848,7 @@ class TestPolling:
         tags = [etag()]
         claim = store.claim_task(task_id, "t", 4e9)
         tags.append(etag())
-        claim.timeline.note(claim.timeline.last_ts, "Found 3 vendors")
+        claim.timeline.add_progress(claim.timeline.last_ts, "Found 3 vendors")
         store.record_progress(claim)
         tags.append(etag())
         store.end_task(claim, Outcome.of(STREAM))

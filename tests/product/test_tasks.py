@@ -18,10 +18,10 @@ from valro.tasks import (
     Outcome,
     Timeline,
     dumps,
+    expiry_code,
     fit_answer,
-    overdue_as,
+    redact,
     timestamp,
-    without,
 )
 
 NOW = 1_761_912_000.0
@@ -60,29 +60,29 @@ class TestOverdue:
     def test_a_task_is_over_just_after_its_deadline_and_the_code_says_how(
         self, task: dict[str, Any], last: float, code: str
     ):
-        assert overdue_as(task, at(last)) == ""
-        assert overdue_as(task, at(last + 0.001)) == code
+        assert expiry_code(task, at(last)) == ""
+        assert expiry_code(task, at(last + 0.001)) == code
 
     @pytest.mark.parametrize("status", ["completed", "error", "deleted", "paused"])
     def test_what_neither_waits_nor_runs_is_never_overdue(self, status: str):
-        assert overdue_as(processing(status=status, cancel_requested_at=at(0)), at(9e8)) == ""
+        assert expiry_code(processing(status=status, cancel_requested_at=at(0)), at(9e8)) == ""
 
     @pytest.mark.parametrize("deadline", [None, 7, ["x"], "soon", ""])
     @pytest.mark.parametrize("status, seconds", [("pending", 960), ("processing", 1860)])
     def test_without_a_deadline_its_age_says_when(self, status: str, seconds: float, deadline: Any):
         """As long as the slowest of our own might take."""
         task = {"status": status, "created_at": at(0), "deadline": deadline}
-        assert overdue_as(task, at(seconds)) == ""
-        assert overdue_as(task, at(seconds + 1))
+        assert expiry_code(task, at(seconds)) == ""
+        assert expiry_code(task, at(seconds + 1))
 
     @pytest.mark.parametrize("created_at", [None, "yesterday", 7, "9999-12-31T23:59:59Z", ["x"]])
     def test_without_any_time_that_can_be_read_it_is_over(self, created_at: Any):
-        assert overdue_as({"status": "pending", "created_at": created_at}, at(0)) == "not_started"
-        assert overdue_as({"status": "processing"}, at(0)) == "worker_lost"
+        assert expiry_code({"status": "pending", "created_at": created_at}, at(0)) == "not_started"
+        assert expiry_code({"status": "processing"}, at(0)) == "worker_lost"
 
     @pytest.mark.parametrize("requested", [7, "soon", ["x"]])
     def test_a_request_whose_time_cannot_be_read_is_long_ago(self, requested: Any):
-        assert overdue_as(processing(cancel_requested_at=requested), at(0)) == "cancelled"
+        assert expiry_code(processing(cancel_requested_at=requested), at(0)) == "cancelled"
 
     def test_each_code_has_words_that_say_whether_vendors_were_contacted(self):
         assert set(EXPIRED) == {
@@ -101,18 +101,18 @@ class TestTimeline:
     def test_lines_are_counted_on_from_what_was_noted_before(self):
         timeline = Timeline(7, at(0), noted=199, noted_bytes=500)
         for number in range(3):
-            timeline.note(at(number), f"line {number}")
+            timeline.add_progress(at(number), f"line {number}")
         said = [event["message"] for event in timeline.unwritten]
         assert said == ["line 0", "further progress not recorded"]
         assert timeline.noted == 201
-        timeline.settle(1)
+        timeline.mark_written(1)
         assert timeline.event_seq == 8
         assert len(timeline.unwritten) == 1
 
     def test_a_line_over_64_kb_in_all_is_the_last_whatever_follows(self):
         timeline = Timeline(3, at(0), noted=1, noted_bytes=MAX_AGENT_EVENT_BYTES - 65)
         for text in ("", "é", "", ""):
-            timeline.note(at(1), text)
+            timeline.add_progress(at(1), text)
         assert [event["message"] for event in timeline.unwritten] == [
             "",
             "further progress not recorded",
@@ -176,7 +176,7 @@ class TestOutcome:
         assert outcome.attributes()["error_message"] == "x" * 2_000
 
 
-class TestWithout:
+class TestRedact:
     SECRET = "0123456789abcdef0123456789abcdef"
 
     def test_a_secret_is_hidden_wherever_it_stands(self):
@@ -184,19 +184,19 @@ class TestWithout:
             "text": f"token={self.SECRET}.",
             self.SECRET: [1.5, None, True, {"deep": f"{self.SECRET}{self.SECRET}"}],
         }
-        assert without(self.SECRET, value) == {
+        assert redact(self.SECRET, value) == {
             "text": "token=[token].",
             "[token]": [1.5, None, True, {"deep": "[token][token]"}],
         }
-        assert without(self.SECRET, self.SECRET) == "[token]"
+        assert redact(self.SECRET, self.SECRET) == "[token]"
 
     def test_what_does_not_hold_it_is_handed_back_itself(self):
         value = {"text": "nothing", "n": [1, "🏠\u2028\x7f"]}
-        assert without(self.SECRET, value) is value
+        assert redact(self.SECRET, value) is value
 
     def test_without_a_secret_nothing_is_looked_for(self):
         value = {"": ""}
-        assert without("", value) is value
+        assert redact("", value) is value
 
 
 class TestFitting:

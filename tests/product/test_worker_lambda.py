@@ -128,7 +128,7 @@ class FakeAgent(AgentRuntime):
         self.meanwhile: Callable[[], Any] = lambda: None
         # What the worker gives to the real one for a run.
         self.before_start: Callable[[], None] = lambda: None
-        self.is_over: Callable[[], bool] = lambda: False
+        self.should_stop: Callable[[], bool] = lambda: False
         self.report: dict[str, Any] | None = None
 
     def run(
@@ -140,9 +140,9 @@ class FakeAgent(AgentRuntime):
         *,
         report: dict[str, Any] | None = None,
         before_start: Callable[[], None] = lambda: None,
-        is_over: Callable[[], bool] = lambda: False,
+        should_stop: Callable[[], bool] = lambda: False,
     ) -> Answer:
-        self.before_start, self.is_over, self.report = before_start, is_over, report
+        self.before_start, self.should_stop, self.report = before_start, should_stop, report
         self.runs.append((task_id, prompt, seconds))
         return self.play(on_progress)
 
@@ -551,7 +551,7 @@ def test_a_failed_run_ends_the_task_with_the_agent_s_words(
 def test_what_a_failed_agent_had_answered_is_kept(worker: Worker, log: Log):
     partial = Answer("Half of it", [{"name": "Ann", "emails": []}], emails_sent=2)
     partial.unmatched_emails = [{"recipient": "eve@x"}]
-    worker.play(raises(AgentLost("Lost.", partial=partial, raw='data: "and th')))
+    worker.play(raises(AgentLost("Lost.", partial=partial, unparsed='data: "and th')))
     worker.deliver(worker.create())
     task = worker.task()
     assert (task["status"], task["agent_response"]) == ("error", "Half of it")
@@ -968,7 +968,7 @@ def test_what_nobody_understood_is_in_the_log_before_the_last_writes_are_tried(
     """Beside what was understood, and once: the session's end may take all the time that is left."""
 
     def play(_: Callable[[str], None]) -> Answer:
-        raise AgentFailed("No.", partial=Answer("Found Ann"), raw="what is this")
+        raise AgentFailed("No.", partial=Answer("Found Ann"), unparsed="what is this")
 
     worker.play(play)
     worker.deliver(worker.create(), 5.0)
@@ -1325,7 +1325,7 @@ def test_an_agent_is_given_up_only_if_the_task_s_end_was_asked_for(worker: Worke
     def play(_: Callable[[str], None]) -> Answer:
         if cancelled:
             worker.cancel()
-        heard.append(worker.agent.is_over())
+        heard.append(worker.agent.should_stop())
         raise AgentLost("The agent was told to stop.", partial=ANSWER)
 
     worker.play(play)
@@ -1346,9 +1346,9 @@ def test_an_agent_is_given_up_once_a_reader_ended_its_task_or_its_owner_deleted_
     def play(_: Callable[[str], None]) -> Answer:
         worker.time.sleep(661)
         worker.task()
-        heard.append(worker.agent.is_over())
+        heard.append(worker.agent.should_stop())
         worker.store.delete_task(TASK_ID, "public")
-        heard.append(worker.agent.is_over())
+        heard.append(worker.agent.should_stop())
         return ANSWER
 
     worker.play(play)
@@ -1364,7 +1364,7 @@ def test_an_agent_is_waited_for_while_nobody_can_look(worker: Worker):
     def play(_: Callable[[str], None]) -> Answer:
         worker.cancel()
         worker.client.down = True
-        heard.append(worker.agent.is_over())
+        heard.append(worker.agent.should_stop())
         worker.client.down = False
         return ANSWER
 
@@ -1617,12 +1617,12 @@ def test_its_token_is_nowhere_whatever_it_says(reporting: Worker, log: Log, ends
             [{"name": token, token: [token]}],
             [{"note": token}],
             unmatched_emails=[{"recipient": token}],
-            raw=f"raw {token}",
+            unparsed=f"raw {token}",
         )
         if ends == "failed":
             raise AgentFailed(f"No. {token}", f"detail {token}", answer, f"raw {token}")
         if ends == "unreadable":
-            raise AgentFailed("No.", raw=f"raw {token}")
+            raise AgentFailed("No.", unparsed=f"raw {token}")
         if ends == "lost":
             reporting.client.down = True
             reporting.time.sleep(585)
@@ -1670,7 +1670,7 @@ def in_state(worker: Worker, state: str) -> None:
         worker.time.sleep(601)
         worker.task()
     if state in ("completed", "deleted"):
-        worker.store.end_task(claim, Outcome.of(ANSWER.kept()))
+        worker.store.end_task(claim, Outcome.of(ANSWER.task_fields()))
     if state == "deleted":
         worker.store.delete_task(TASK_ID, "public")
 
@@ -1863,7 +1863,7 @@ def test_so_is_what_could_not_be_read_of_a_failed_run(worker: Worker, log: Log):
 
     def play(_: Callable[[str], None]) -> Answer:
         worker.time.sleep(590)
-        raise AgentFailed("The answer cannot be read.", raw="<html>")
+        raise AgentFailed("The answer cannot be read.", unparsed="<html>")
 
     worker.play(play)
     worker.deliver(event)
@@ -1899,7 +1899,7 @@ def test_every_line_names_its_task(worker: Worker, log: Log):
         worker.client.refuse = ["update_item"] * 2
         say("one")
         worker.timers.fire()
-        raise AgentLost("Lost.", "why", raw="raw")
+        raise AgentLost("Lost.", "why", unparsed="raw")
 
     worker.agent.stop_error = throttled("StopRuntimeSession")
     worker.play(play)

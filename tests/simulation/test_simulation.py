@@ -306,7 +306,7 @@ class Player:
     def progress(self) -> None:
         claim = self.a_claim()
         for number in range(self.random.randrange(3)):
-            claim.timeline.note(tasks.timestamp(self.now), f"Step {number}: “ü”")
+            claim.timeline.add_progress(tasks.timestamp(self.now), f"Step {number}: “ü”")
         self.store.record_progress(claim)
 
     def finish(self) -> None:

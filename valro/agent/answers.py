@@ -22,13 +22,13 @@ from valro.agent.values import (
     answer_in,
     from_text,
     is_acceptance,
+    is_noise,
     is_python_repr,
     is_result,
-    mended,
     named_response,
     parse,
+    replace_surrogates,
     result_text,
-    says_nothing,
     text_of,
 )
 from valro.tasks import (
@@ -63,7 +63,7 @@ REPEATED = ", 'delta': {"
 class Answer:
     """What the agent answered, in the shape that a task keeps.
 
-    ``raw`` is what it sent beside that and nobody could understand: for the operator's log.
+    ``unparsed`` is what it sent beside that and nobody could understand: for the operator's log.
     """
 
     agent_response: str
@@ -71,9 +71,9 @@ class Answer:
     quotes: list[Json] = field(default_factory=list)
     emails_sent: int = 0
     unmatched_emails: list[Json] = field(default_factory=list)
-    raw: str = field(default="", compare=False)
+    unparsed: str = field(default="", compare=False)
 
-    def kept(self) -> dict[str, Json]:
+    def task_fields(self) -> dict[str, Json]:
         """What a task keeps of it."""
         names = ("agent_response", "vendors", "quotes", "emails_sent")
         return {name: getattr(self, name) for name in names}
@@ -93,19 +93,19 @@ class AgentError(Exception):
 
     ``detail`` is for the operator's log only. ``still_running``: the agent may be at work, so its
     session ought to be stopped. ``partial`` is what it had answered by then, if anything, and
-    ``raw`` an answer that could not be read.
+    ``unparsed`` an answer that could not be read.
     """
 
     still_running = False
     code = AGENT_FAILED
 
     def __init__(
-        self, what: str, detail: str = "", partial: Answer | None = None, raw: str = ""
+        self, what: str, detail: str = "", partial: Answer | None = None, unparsed: str = ""
     ) -> None:
         super().__init__(f"{what} {self.consequence}")
         self.detail = detail
         self.partial = partial
-        self.raw = raw
+        self.unparsed = unparsed
 
     consequence = MAY_HAVE_ACTED
 
@@ -139,8 +139,8 @@ class AnswerTooLong(AgentLost):
 
     code = ANSWER_TOO_LARGE
 
-    def __init__(self, partial: Answer | None = None, raw: str = "") -> None:
-        super().__init__("The agent's answer is too long.", partial=partial, raw=raw)
+    def __init__(self, partial: Answer | None = None, unparsed: str = "") -> None:
+        super().__init__("The agent's answer is too long.", partial=partial, unparsed=unparsed)
 
 
 @dataclass
@@ -200,7 +200,7 @@ class EventStream:
             for line in lines:
                 self._line(bytes(line))
         if len(self.buffer) > MAX_BYTES:
-            raise AnswerTooLong(self.partial(), self.raw())
+            raise AnswerTooLong(self.partial(), self.unparsed())
 
     def finish(self, whole: Json = None) -> Answer:
         """The answer, once the stream has ended; raises AgentFailed if there is none.
@@ -212,13 +212,13 @@ class EventStream:
             self._end_turn(turn)
         answer = self.partial()
         if self.unreadable:
-            raise AgentFailed(UNREADABLE, self.invalid, answer, self.raw())
+            raise AgentFailed(UNREADABLE, self.invalid, answer, self.unparsed())
         if self.question:
-            raise AgentFailed(self.question, "it was interrupted", answer, self.raw())
+            raise AgentFailed(self.question, "it was interrupted", answer, self.unparsed())
         if answer is None and whole not in (None, "", [], {}):
             answer = make_answer({"response": whole}, "")
         if not answer:
-            raise AgentFailed(NO_ANSWER, raw=self.raw())
+            raise AgentFailed(NO_ANSWER, unparsed=self.unparsed())
         return answer
 
     def accepted(self) -> bool:
@@ -233,10 +233,10 @@ class EventStream:
         text = text or "".join(self.pieces) or "".join(self.echo)
         value = self.answer or answer_in(text) or {}
         answer = make_answer(value, text) if value else Answer(text)
-        answer.raw = self.raw()
+        answer.unparsed = self.unparsed()
         return answer or None
 
-    def raw(self) -> str:
+    def unparsed(self) -> str:
         """What of the stream nobody understood, and the line in which it ended."""
         return (self.unread + b"".join(self.event) + self.buffer).decode(errors="replace")
 
@@ -309,7 +309,7 @@ class EventStream:
         match frame:
             case {"error": error} if (error or frame.get("error_type")) and not turn.is_tool:
                 self.answer |= _answered(frame)
-                raise AgentFailed(error_text(frame), repr(frame), self.partial(), self.raw())
+                raise AgentFailed(error_text(frame), repr(frame), self.partial(), self.unparsed())
             case {"tool_stream_event": {"tool_use": {"toolUseId": str(use)}, "data": data}}:
                 tool = self.turns[f"tool {use}"]
                 tool.is_tool = True
@@ -353,7 +353,7 @@ class EventStream:
             case {"message": str(message)}:
                 self._progress(message)
             case _:
-                return says_nothing(frame)
+                return is_noise(frame)
         return True
 
     def _result(self, result: dict[str, Json]) -> None:
@@ -418,7 +418,7 @@ class EventStream:
     def _grow(self, size: int) -> None:
         self.size += size
         if self.size > MAX_BYTES:
-            raise AnswerTooLong(self.partial(), self.raw())
+            raise AnswerTooLong(self.partial(), self.unparsed())
 
 
 class WholeAnswer:
@@ -432,16 +432,16 @@ class WholeAnswer:
         """Adds what has arrived."""
         self.body += data
         if len(self.body) > MAX_BYTES:
-            raise AnswerTooLong(raw=self.raw())
+            raise AnswerTooLong(unparsed=self.unparsed())
 
     def finish(self) -> Answer:
         """The answer, once all of it is there; raises AgentFailed if it is none."""
         try:
             value = parse(self.body)
         except InvalidAnswer as error:
-            value = mended(self.raw()) if self.is_text else None
+            value = replace_surrogates(self.unparsed()) if self.is_text else None
             if self.body.strip() and not self.is_text:
-                raise AgentFailed(UNREADABLE, str(error), raw=self.raw()) from error
+                raise AgentFailed(UNREADABLE, str(error), unparsed=self.unparsed()) from error
         return read_answer(value)
 
     def accepted(self) -> bool:
@@ -453,7 +453,7 @@ class WholeAnswer:
     def partial(self) -> None:
         """Half a document is no answer."""
 
-    def raw(self) -> str:
+    def unparsed(self) -> str:
         """All that has arrived, readable or not."""
         return self.body.decode(errors="replace")
 
@@ -464,7 +464,7 @@ def read_answer(value: Json) -> Answer:
         value = {"response": value["message"]} | value  # of a whole answer, not progress
     stream = EventStream(lambda _: None)
     if not stream.take(value) and isinstance(value, str) and is_python_repr(value):
-        raise AgentFailed(UNREADABLE, "a Python object", raw=value)
+        raise AgentFailed(UNREADABLE, "a Python object", unparsed=value)
     return stream.finish(value)
 
 

@@ -16,7 +16,7 @@ whether the agent may have acted:
 
     https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/runtime-invoke-agent.html
 
-Not here: how what it says is read (agent_answers.py), and where that is kept.
+Not here: how what it says is read (answers.py), and where that is kept.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ MAX_BACKOFF_SECONDS = 20.0
 CONNECT_SECONDS = 5.0
 STOP_SECONDS = 2.0
 
-LOOK_SECONDS = 20.0
+STOP_CHECK_SECONDS = 20.0
 READ_BYTES = 65_536
 SESSION_ID_CHARACTERS = 33  # AgentCore takes 33 to 256
 
@@ -96,12 +96,12 @@ class InvalidArn(ValueError):
 
 
 @dataclass
-class Patience:
-    """How long a call is waited for: until ``end``, or until ``is_over``, asked at ``look_at``."""
+class CallDeadline:
+    """How long a call is waited for: until ``end``, or until ``should_stop``, asked at ``next_stop_check``."""
 
     end: float
-    is_over: Callable[[], bool]
-    look_at: float
+    should_stop: Callable[[], bool]
+    next_stop_check: float
 
 
 class AgentRuntime:
@@ -138,25 +138,25 @@ class AgentRuntime:
         *,
         report: dict[str, Any] | None = None,
         before_start: Callable[[], None] = lambda: None,
-        is_over: Callable[[], bool] = lambda: False,
+        should_stop: Callable[[], bool] = lambda: False,
     ) -> Answer:
         """Runs the agent once, for ``seconds`` at most; raises AgentError.
 
         ``on_progress`` gets each thing that the agent says it is doing, as it arrives. ``report``
         goes into the payload: where to report; only then may the agent accept instead of answering.
         ``before_start`` is called before every call of the agent, and what it raises ends the run.
-        ``is_over`` is called every 20 s, whatever the agent says, and says whether to give up; it
+        ``should_stop`` is called every 20 s, whatever the agent says, and says whether to give up; it
         does not raise.
         """
         now = self.monotonic()
-        patience = Patience(now + seconds, is_over, now + LOOK_SECONDS)
+        deadline = CallDeadline(now + seconds, should_stop, now + STOP_CHECK_SECONDS)
         payload = {"prompt": prompt, "task_id": task_id} | ({"report": report} if report else {})
         request = {
             "runtimeSessionId": session_id(task_id),
             "payload": json.dumps(payload).encode(),
             **self.target,
         }
-        response, call = self._start(request, seconds, patience, before_start)
+        response, call = self._start(request, seconds, deadline, before_start)
         content_type = (response.get("contentType") or "").lower()
         reader: EventStream | WholeAnswer
         if content_type.startswith("text/event-stream"):
@@ -166,11 +166,11 @@ class AgentRuntime:
             is_text = content_type.startswith("text/") and "html" not in content_type
             reader = WholeAnswer(is_text=is_text)
         try:
-            while data := self._next(call, patience):
+            while data := self._next(call, deadline):
                 reader.feed(data)
         except (HTTPError, OSError) as error:
             # OSError: our own TimeoutError, and what a socket raises under urllib3.
-            raise _lost(error, reader.partial(), reader.raw()) from error
+            raise _lost(error, reader.partial(), reader.unparsed()) from error
         finally:
             call.abandon()
         return Accepted("") if report and reader.accepted() else reader.finish()
@@ -184,14 +184,14 @@ class AgentRuntime:
         self,
         request: dict[str, Any],
         seconds: float,
-        patience: Patience,
+        deadline: CallDeadline,
         before_start: Callable[[], None],
     ) -> tuple[dict[str, Any], Any]:
         """Calls the agent until it starts; returns botocore's response, and what reads its body."""
-        last_start = patience.end - seconds * (1 - STARTING_SHARE)
+        last_start = deadline.end - seconds * (1 - STARTING_SHARE)
         attempt = 0
         while True:
-            left = max(patience.end - self.monotonic(), 0.001)
+            left = max(deadline.end - self.monotonic(), 0.001)
             client = self._client(min(CONNECT_SECONDS, left), left)
             before_start()  # last, since the right that it gives does not last
             if self.monotonic() >= last_start:
@@ -199,7 +199,7 @@ class AgentRuntime:
             payload = io.BytesIO(request["payload"])
             call = self.background(_call(client, request | {"payload": payload}))
             try:
-                return self._next(call, patience), call
+                return self._next(call, deadline), call
             except Exception as error:  # not botocore's alone: see _agent_error
                 call.abandon()
                 # It may be looking for the agent still, and find it when Lambda wakes this process
@@ -214,19 +214,19 @@ class AgentRuntime:
                     raise AgentNotStarted(what, repr(error)) from error
                 self.sleep(wait)
 
-    def _next(self, call: Any, patience: Patience) -> Any:
+    def _next(self, call: Any, deadline: CallDeadline) -> Any:
         """What the call brings next, None at its end; raises TimeoutError or InterruptedError."""
         while True:
             now = self.monotonic()
-            if now >= patience.end:
+            if now >= deadline.end:
                 raise TimeoutError("the time for the agent is over")
-            if now >= patience.look_at:
-                patience.look_at = now + LOOK_SECONDS
+            if now >= deadline.next_stop_check:
+                deadline.next_stop_check = now + STOP_CHECK_SECONDS
                 # Not right before the end, since it takes its time too.
-                if patience.look_at < patience.end and patience.is_over():
+                if deadline.next_stop_check < deadline.end and deadline.should_stop():
                     raise InterruptedError("told to stop")
             with suppress(queue.Empty):
-                return call.next(min(patience.end, patience.look_at) - now)
+                return call.next(min(deadline.end, deadline.next_stop_check) - now)
 
     def _client(self, connect_timeout: float, read_timeout: float) -> Any:
         """A client that sends a call once; made per call, since its time is what is left."""
@@ -319,13 +319,13 @@ def _status(error: ClientError) -> int:
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500))
 
 
-def _lost(error: Exception, partial: Answer | None = None, raw: str = "") -> AgentLost:
+def _lost(error: Exception, partial: Answer | None = None, unparsed: str = "") -> AgentLost:
     """What is known of an agent whose call broke, or was given up."""
     if isinstance(error, InterruptedError):
-        return AgentLost("The agent was told to stop.", repr(error), partial, raw)
+        return AgentLost("The agent was told to stop.", repr(error), partial, unparsed)
     if isinstance(error, (ReadTimeoutError, StreamReadTimeout, TimeoutError)):
-        return AgentTimeout("The agent did not finish in time.", repr(error), partial, raw)
-    return AgentLost("The connection to the agent was lost.", repr(error), partial, raw)
+        return AgentTimeout("The agent did not finish in time.", repr(error), partial, unparsed)
+    return AgentLost("The connection to the agent was lost.", repr(error), partial, unparsed)
 
 
 def _agent_error(error: Exception) -> AgentError:

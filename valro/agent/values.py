@@ -1,6 +1,6 @@
 """What the values that agents send are: JSON, texts of it or of Python's, messages, results, noise.
 
-Pure, and knows no stream: agent_answers.py puts together what comes in pieces.
+Pure, and knows no stream: answers.py puts together what comes in pieces.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def is_acceptance(value: Json) -> bool:
     return isinstance(value, dict) and len(value) == 1 and value.get("accepted") is True
 
 
-def says_nothing(frame: Json) -> bool:
+def is_noise(frame: Json) -> bool:
     """Whether a frame says nothing to a person, or what another one of Strands' has said."""
     match frame:
         case {"event": dict(event)}:
@@ -191,7 +191,7 @@ def named_response(answer: dict[str, Json]) -> Json:
     return next((answer[key] for key in TEXT_KEYS if answer.get(key) is not None), None)
 
 
-def mended(text: str) -> str:
+def replace_surrogates(text: str) -> str:
     """The text without halves of surrogate pairs, which UTF-8 cannot carry."""
     if text.isascii():
         return text
@@ -209,7 +209,7 @@ def _has_too_many_values(text: bytes | bytearray) -> bool:
 
 def _clean(value: Json, depth: int) -> Json:
     if isinstance(value, str):
-        return mended(value)
+        return replace_surrogates(value)
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, (dict, list)) and not depth:
@@ -220,7 +220,7 @@ def _clean(value: Json, depth: int) -> Json:
     elif isinstance(value, dict):
         for key in list(value):
             element = _clean(value.pop(key), depth - 1)
-            value[mended(key)] = element
+            value[replace_surrogates(key)] = element
     return value
 
 
