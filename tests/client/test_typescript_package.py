@@ -18,7 +18,6 @@ BUILT = (
     "clients/typescript/src/openapi.ts",
     "clients/typescript/dist",
     "clients/typescript/LICENSE",
-    "local/page.html",
     "local/docs/openapi-explorer.min.js",
     "local/docs/openapi-explorer.LICENSE",
 )
@@ -43,8 +42,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy = tmp_path_factory.mktemp("built")
     ignored = shutil.ignore_patterns("node_modules", "dist", "openapi.ts", "LICENSE")
     shutil.copytree(ROOT / "clients/typescript", copy / "clients/typescript", ignore=ignored)
-    shutil.copytree(ROOT / "local/page", copy / "local/page")
-    (copy / "local/docs").mkdir()
+    (copy / "local/docs").mkdir(parents=True)
     for name in ("openapi.yaml", "LICENSE"):
         shutil.copy(ROOT / name, copy)
     folder = copy / "clients/typescript"
