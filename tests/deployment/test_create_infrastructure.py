@@ -5,22 +5,15 @@ import os
 import re
 import signal
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
-from local.aws import Api, LocalStack
-from tests.deployment.operators import (
-    ARN,
-    FAST_AWS,
-    Stack,
-    copy_project,
-    fast_aws_server,
-    write_zip,
-)
+from local.aws import Api
+from tests.deployment.conftest import MakeStack
+from tests.deployment.operators import ARN, FAST_AWS, Stack, edit_template, write_zip
 
 OTHER_ARN = ARN.replace("my_agent", "your_agent")
 ON_DEMAND = {"BillingMode": "PAY_PER_REQUEST"}
@@ -37,20 +30,7 @@ WAIT_IN_VAIN = """
   Wait: {Type: AWS::CloudFormation::WaitCondition, Properties: {Handle: !Ref Handle, Timeout: "5"}}
 """
 
-MakeStack = Callable[[str], Stack]
-
 pytestmark = pytest.mark.e2e
-
-
-@pytest.fixture(scope="module")
-def make_stack(
-    ministack: LocalStack, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[MakeStack]:
-    """Gives a stack of this prefix, not deployed yet, with a copy of the project of its own."""
-    with fast_aws_server() as port:
-        yield lambda prefix: Stack(
-            ministack, port, copy_project(tmp_path_factory.mktemp(prefix) / "it's a copy"), prefix
-        )
 
 
 @pytest.fixture(scope="module")
@@ -59,13 +39,6 @@ def deployed(make_stack: MakeStack) -> Stack:
     stack = make_stack("deployed")
     stack.deploy()
     return stack
-
-
-def edit_template(stack: Stack, old: str, new: str) -> None:
-    path = stack.folder / "template.yaml"
-    text = path.read_text()
-    assert text.count(old) == 1
-    path.write_text(text.replace(old, new))
 
 
 def answers_at(stack: Stack, url: str) -> bool:
@@ -294,7 +267,7 @@ def test_a_change_that_aws_refuses_is_taken_back_and_explained(
 
     assert run.code == 1
     assert run.url == ""
-    assert re.search(f"what was there before serves on. Why:\n{why}", run.said)
+    assert re.search(f"what was there before is still running. Why:\n{why}", run.said)
     assert deployed.status() == "UPDATE_ROLLBACK_COMPLETE"
     after = deployed.function("worker")
     assert [after[key] == before[key] for key in ("MemorySize", "CodeSha256")] == [True, True]
@@ -310,7 +283,10 @@ def test_an_interrupted_run_goes_on_and_the_next_waits_for_it_and_removes_what_f
         assert first.stderr is not None
         next(line for line in first.stderr if "… " in line)
         first.send_signal(signal.SIGTERM)
-        assert "interrupted. AWS ends what it has begun. Run this again" in first.stderr.read()
+        assert (
+            "interrupted. AWS finishes what it has begun. Run this again to go on"
+            in first.stderr.read()
+        )
     assert first.returncode == 130
     edit_template(stack, WAIT_IN_VAIN, "")
 
