@@ -34,6 +34,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import random
 import time
 import uuid
 from collections.abc import Callable, Collection, Sequence
@@ -42,7 +43,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from valro.aws import aws_client, log
+from valro.aws import aws_client, log, log_in_parts
 from valro.dynamodb_items import (
     DEFAULT_TABLE_NAME,
     IS_CLAIMABLE,
@@ -60,6 +61,7 @@ from valro.dynamodb_items import (
     decode_cursor,
     from_item,
     is_permanent_rejection,
+    is_transaction_conflict,
     item_that_failed_condition,
     kept_answer,
     names_in,
@@ -82,6 +84,7 @@ from valro.tasks import (
     PUBLIC_OWNER,
     REPORT_SILENCE_SECONDS,
     STATUSES,
+    UNSEEN_ENDS,
     Answer,
     Event,
     Outcome,
@@ -98,6 +101,7 @@ from valro.tasks import (
 
 ALL_NEW = {"ReturnValues": "ALL_NEW"}
 REPORT_ATTEMPTS = 5
+CONFLICT_RETRIES = 4
 
 
 class StoreError(Exception):
@@ -207,7 +211,8 @@ class TaskStore:
         if self.ttl_days:
             task["expires_at"] = int(now) + self.ttl_days * 86_400
         try:
-            self.client.put_item(
+            self._send(
+                self.client.put_item,
                 TableName=self.table_name,
                 Item=to_item(task),
                 ConditionExpression=IS_NEW,
@@ -240,6 +245,7 @@ class TaskStore:
         ts = max(timestamp(now), created_at)
         end = min(function_end, now + MAX_FUNCTION_SECONDS) + DEADLINE_MARGIN_SECONDS
         attributes = {"status": "processing", "claim": token, "deadline": timestamp(end)}
+        attributes["started_at"] = ts
         attributes |= {"report_hash": report_hash} if report_hash else {}
         events = [
             make_event(ts, "Worker Lambda invoked - processing started"),
@@ -348,9 +354,7 @@ class TaskStore:
             try:
                 found, is_written = self._write(task["id"], update, chunks)
             except ClientError as error:
-                if not (outcome and outcome.parts and is_permanent_rejection(error)):
-                    raise
-                return self.report(task, replace(report, outcome=outcome.shorter()))
+                return self.report(task, _shorter_report(report, task["id"], error))
             if is_written:
                 return task | attributes | ending
             task = found
@@ -366,7 +370,9 @@ class TaskStore:
         task = self.get_task(task_id, owner)
         if task["status"] not in FINAL_STATUSES:
             raise TaskNotFinal(task_id)
-        kept = {name: task[name] for name in ("id", "expires_at") if name in task}
+        kept: Task = {name: task[name] for name in ("id", "expires_at") if name in task}
+        if task.get("error_code") in UNSEEN_ENDS and "started_at" in task:
+            kept["session"] = task_id  # for a stop event that comes after this
         put = {
             "TableName": self.table_name,
             "Item": to_item(kept | {"status": DELETED}),
@@ -380,7 +386,7 @@ class TaskStore:
             for n in range(task.get("chunks", 0))
         ]
         try:
-            self.client.transact_write_items(TransactItems=[{"Put": put}, *deletes])
+            self._send(self.client.transact_write_items, TransactItems=[{"Put": put}, *deletes])
         except ClientError as error:
             if (found := item_that_failed_condition(error)) is None:
                 raise
@@ -391,15 +397,17 @@ class TaskStore:
 
     def find_task(self, task_id: str) -> Task:
         """Reads one task as it is, consistently, whoever's it is; raises TaskNotFound."""
-        if not is_task_id(task_id):
+        task = self.find_item(task_id) if is_task_id(task_id) else {}
+        if task.get("status", DELETED) == DELETED:
             raise TaskNotFound(task_id)
+        return task
+
+    def find_item(self, task_id: str) -> Task:
+        """Reads one task, consistently; it may be a tombstone, and is empty if there is nothing."""
         item = self.client.get_item(
             TableName=self.table_name, Key={"id": {"S": task_id}}, ConsistentRead=True
         ).get("Item")
-        task = from_item(item) if item else {"status": DELETED}
-        if task.get("status") == DELETED:
-            raise TaskNotFound(task_id)
-        return task
+        return from_item(item) if item else {}
 
     def get_task(self, task_id: str, owner: str) -> Task:
         """Reads one task, consistently; raises TaskNotFound, for another owner's task too.
@@ -453,6 +461,20 @@ class TaskStore:
 
     # --- private ----------------------------------------------------------------------------------
 
+    def _send(self, operation: Callable[..., Any], **request: Any) -> Any:
+        """Sends a write, again if a transaction was at its item: botocore repeats throttles only."""
+        retries, started = 0, self.clock()
+        while True:
+            try:
+                return operation(**request)
+            except ClientError as error:
+                # Not where calls are slow: whoever writes counts on how long a try takes.
+                is_last = retries == CONFLICT_RETRIES or self.clock() > started + 1
+                if is_last or not is_transaction_conflict(error):
+                    raise
+            retries += 1
+            self.sleep(random.uniform(0, 0.05 * 2**retries))
+
     def _write(
         self, task_id: str, update: dict[str, Any], chunks: Sequence[dict[str, Any]] = ()
     ) -> tuple[Task, bool]:
@@ -469,9 +491,10 @@ class TaskStore:
         puts = [{"Put": {"TableName": self.table_name, "Item": chunk}} for chunk in chunks]
         try:
             if puts:
-                self.client.transact_write_items(TransactItems=[{"Update": target | update}, *puts])
+                items = [{"Update": target | update}, *puts]
+                self._send(self.client.transact_write_items, TransactItems=items)
                 return {}, True
-            written = self.client.update_item(**target, **update).get("Attributes")
+            written = self._send(self.client.update_item, **target, **update).get("Attributes")
         except ClientError as error:
             if (found := item_that_failed_condition(error)) is None:
                 raise
@@ -584,6 +607,18 @@ class TaskStore:
             log("ERROR", "task not repaired", task_id=task["id"], detail=repr(error))
             return task
         return {name: value for name, value in repaired.items() if name in LISTED_ATTRIBUTES}
+
+
+def _shorter_report(report: Report, task_id: str, error: ClientError) -> Report:
+    """A report with less of its answer, if DynamoDB refuses it for good; else raises ``error``."""
+    if not (report.outcome and is_permanent_rejection(error)):
+        raise error
+    outcome = report.outcome.shorter()
+    if not outcome.parts:
+        log_in_parts("answer cannot be kept", report.sent, task_id=task_id)
+    if not report.outcome.parts:
+        raise error
+    return replace(report, outcome=outcome)
 
 
 @functools.cache

@@ -175,6 +175,16 @@ def is_permanent_rejection(error: Exception) -> bool:
     )
 
 
+def is_transaction_conflict(error: ClientError) -> bool:
+    """Whether DynamoDB refused a write since a transaction was at one of its items just then."""
+    if not is_genuine_aws_error(error):
+        return False
+    codes = [reason.get("Code") for reason in error.response.get("CancellationReasons", [])]
+    return error.response["Error"]["Code"] == "TransactionConflictException" or (
+        "TransactionConflict" in codes and set(codes) <= {"TransactionConflict", "None"}
+    )
+
+
 def is_index_unusable(error: ClientError) -> bool:
     """Whether a Query failed because the table lacks the index or is still filling it."""
     text = error.response["Error"]

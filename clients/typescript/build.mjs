@@ -5,6 +5,7 @@ import { execFileSync } from "node:child_process";
 import { copyFileSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
+import openapiTS, { astToString } from "openapi-typescript";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const LOCAL = "../../local";
@@ -13,10 +14,17 @@ function run(tool, ...args) {
   execFileSync(here(`node_modules/.bin/${tool}`), args, { cwd: here("."), stdio: "inherit" });
 }
 
-function buildClient() {
-  run("openapi-typescript", here("../../openapi.yaml"), "--output", here("src/openapi.ts"));
+async function buildClient() {
+  const nodes = await openapiTS(new URL("../../openapi.yaml", import.meta.url), { silent: true });
+  const components = nodes.find((node) => node.name.text === "components");
+  // The client has its own way to call the operations: it needs what is sent and answered.
+  components.members = components.members.filter((member) => member.name.text === "schemas");
+  writeFileSync(here("src/openapi.ts"), `// Made of openapi.yaml by build.mjs.\n\n${astToString([components])}`);
   rmSync(here("dist"), { recursive: true, force: true });
   run("tsc");
+  run("tsc", "--module", "CommonJS", "--moduleResolution", "Node10", "--outDir", "dist/cjs");
+  writeFileSync(here("dist/cjs/package.json"), '{ "type": "commonjs" }\n');
+  copyFileSync(here("../../LICENSE"), here("LICENSE"));
 }
 
 /** One file without a request of its own: style and script stand in it. */
@@ -52,6 +60,6 @@ function copyViewer() {
   copyFileSync(here(`${viewer}/LICENSE`), here(`${LOCAL}/docs/openapi-explorer.LICENSE`));
 }
 
-buildClient();
+await buildClient();
 await buildPage();
 copyViewer();

@@ -63,6 +63,8 @@ REPEATED = ", 'delta': {"
 class Answer:
     """What the agent answered, in the shape that a task keeps.
 
+    ``interrupts`` is what it stopped to ask: [{"id", "reason"?, "message"?, "response_schema"?}].
+    ``message_id`` is its own id of the message that is the response, if it gave one.
     ``unparsed`` is what it sent beside that and nobody could understand: for the operator's log.
     """
 
@@ -71,6 +73,8 @@ class Answer:
     quotes: list[Json] = field(default_factory=list)
     emails_sent: int = 0
     unmatched_emails: list[Json] = field(default_factory=list)
+    interrupts: list[dict[str, Json]] = field(default_factory=list)
+    message_id: str = field(default="", compare=False)
     unparsed: str = field(default="", compare=False)
 
     def task_fields(self) -> dict[str, Json]:
