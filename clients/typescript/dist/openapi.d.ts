@@ -17,19 +17,18 @@ export interface paths {
          *     Go on until there is no `Link`.
          *     `agent_response` is left out, and for a task with a very large answer `vendors` and `quotes` are empty: `GET /tasks/{id}` has them.
          *     A task that was created a moment ago may not be listed yet.
-         *     A query parameter that does not stand here is a 400, since a misspelt one would list the wrong tasks. Operations without parameters ignore a query.
+         *     A query parameter that does not exist is a 400, since a misspelt one would list the wrong tasks. Operations without parameters ignore a query.
          */
         get: operations["listTasks"];
         put?: never;
         /**
          * Create a task and start the agent
          * @description Writes the task, starts its worker and answers at once.
-         *     The body is read as JSON whatever its `Content-Type` says. Fields other than `description` are ignored.
+         *     The body is read as JSON whatever its `Content-Type` says. A field that does not exist is a 400 `invalid_body` that names it.
          */
         post: operations["createTask"];
         delete?: never;
-        /** CORS preflight */
-        options: operations["preflightTasks"];
+        options?: never;
         head?: never;
         patch?: never;
         trace?: never;
@@ -49,7 +48,7 @@ export interface paths {
         };
         /**
          * Show one task, for polling
-         * @description The task as it is now; what the last write stored is always seen.
+         * @description The task as it is now: the last write is always seen.
          *     A task whose worker died is found out here: it ends as `error` once its deadline has passed.
          */
         get: operations["getTask"];
@@ -62,8 +61,7 @@ export interface paths {
          *     Without the JWT authorizer this route exists only where the operator has said so.
          */
         delete: operations["deleteTask"];
-        /** CORS preflight */
-        options: operations["preflightTask"];
+        options?: never;
         head?: never;
         patch?: never;
         trace?: never;
@@ -91,8 +89,7 @@ export interface paths {
          */
         post: operations["cancelTask"];
         delete?: never;
-        /** CORS preflight */
-        options: operations["preflightCancelTask"];
+        options?: never;
         head?: never;
         patch?: never;
         trace?: never;
@@ -122,8 +119,7 @@ export interface paths {
          */
         post: operations["reportOnTask"];
         delete?: never;
-        /** CORS preflight */
-        options: operations["preflightReportOnTask"];
+        options?: never;
         head?: never;
         patch?: never;
         trace?: never;
@@ -142,23 +138,24 @@ export interface components {
          * @enum {string}
          */
         Status: "pending" | "processing" | "completed" | "error";
+        /** @description Why a task ended as `error`. There may be new ones. */
+        TaskErrorCode: components["schemas"]["KnownTaskErrorCode"] | string;
         /**
-         * @description Why a task ended as `error`. There may be new ones.
-         *     - `cancelled`: somebody cancelled it.
+         * @description - `cancelled`: somebody cancelled it.
          *     - `dispatch_failed`: no worker could be invoked. Nobody was contacted.
          *     - `not_started`: the agent was not started in time. Nobody was contacted.
          *     - `not_configured`: the operator has not said which agent to run. Nobody was contacted.
          *     - `worker_lost`: the worker stopped without an outcome. Vendors may have been contacted, as in all that follow.
          *     - `agent_failed`: the agent failed, or its answer cannot be used.
          *     - `agent_lost`: contact with the agent was lost, or it stopped reporting.
-         *     - `agent_timeout`: the agent's time was over.
+         *     - `agent_timeout`: the agent ran out of time.
          *     - `answer_too_large`: the agent's answer was too large to be kept.
          * @enum {string}
          */
-        ErrorCode: "cancelled" | "dispatch_failed" | "not_started" | "not_configured" | "worker_lost" | "agent_failed" | "agent_lost" | "agent_timeout" | "answer_too_large";
+        KnownTaskErrorCode: "cancelled" | "dispatch_failed" | "not_started" | "not_configured" | "worker_lost" | "agent_failed" | "agent_lost" | "agent_timeout" | "answer_too_large";
         /**
          * Format: date-time
-         * @description UTC, RFC 3339. Those of new tasks have microseconds always, so that their text sorts by time.
+         * @description UTC, RFC 3339. Those of new tasks always have microseconds, so that their text sorts by time.
          * @example 2025-10-31T12:00:00.000000Z
          */
         Timestamp: string;
@@ -189,15 +186,24 @@ export interface components {
             events: components["schemas"]["Event"][];
             created_at: components["schemas"]["Timestamp"];
             updated_at: components["schemas"]["Timestamp"];
+            /** @description When a worker took the task. Absent before that, and for tasks from before this API kept it. */
+            started_at?: components["schemas"]["Timestamp"];
+            /** @description When the task ended, whether as `completed` or as `error`. Absent before that, and for tasks from before this API kept it. */
+            completed_at?: components["schemas"]["Timestamp"];
             /**
              * @description Present if the agent's answer was too large to be kept whole; an event says how much was cut.
              * @constant
              */
             agent_response_truncated?: true;
-            /** @description Present if `status` is `error`. What went wrong, and whether the agent may have acted. */
+            /** @description Present if, and only if, `status` is `error`. What went wrong, and whether the agent may have acted. */
             error_message?: string;
             /** @description Present if `status` is `error`, unless the task ended before this API had codes. */
-            error_code?: components["schemas"]["ErrorCode"];
+            error_code?: components["schemas"]["TaskErrorCode"];
+            /**
+             * @description Present if `status` is `error`, unless the task ended before this API kept it: whether the agent may have contacted vendors.
+             *     False only if it is certain that it has not.
+             */
+            may_have_acted?: boolean;
             /** @description When somebody first cancelled the task while its agent ran. It ends within a minute from then. */
             cancel_requested_at?: components["schemas"]["Timestamp"];
         };
@@ -223,6 +229,11 @@ export interface components {
          */
         Vendor: {
             /**
+             * @description What its quotes call it, as `vendor_id`; usually text.
+             * @example green-fern-landscaping
+             */
+            id?: unknown;
+            /**
              * @description The company's name, usually text.
              * @example Green Fern Landscaping
              */
@@ -232,10 +243,13 @@ export interface components {
              * @example green-fern-landscaping@example.com
              */
             email?: unknown;
-            /** @description Its telephone number, usually text. */
+            /**
+             * @description Its telephone number, usually text.
+             * @example +1 704 555 0100
+             */
             phone?: unknown;
             /**
-             * @description Usually a number.
+             * @description Out of 5, usually a number.
              * @example 4.8
              */
             rating?: unknown;
@@ -261,25 +275,38 @@ export interface components {
             /** @description Its text. */
             body?: unknown;
             /**
-             * @description When it was sent.
+             * @description When it was sent, usually RFC 3339.
              * @example 2025-10-31T12:00:02.000Z
              */
             timestamp?: unknown;
         };
-        /** @description A price that a vendor asks. What it has is up to the agent, as with vendors. */
+        /**
+         * @description A price that a vendor asks. What it has is up to the agent, as with vendors.
+         *     Agents name the vendor by `vendor_id`, `vendor` or both, and the price by `amount`, `price` or both: read either.
+         */
         Quote: {
             /**
-             * @description Who asks it, usually the vendor's name.
+             * @description The `id` of the vendor who asks it.
+             * @example green-fern-landscaping
+             */
+            vendor_id?: unknown;
+            /**
+             * @description The vendor's name, usually text.
              * @example Green Fern Landscaping
              */
             vendor?: unknown;
             /**
-             * @description Usually a number.
+             * @description The price, usually a number.
+             * @example 275
+             */
+            amount?: unknown;
+            /**
+             * @description The price, usually a number.
              * @example 275
              */
             price?: unknown;
             /**
-             * @description Usually ISO 4217.
+             * @description Usually ISO 4217; USD if absent.
              * @example USD
              */
             currency?: unknown;
@@ -291,7 +318,7 @@ export interface components {
         /** @description What an agent reports at once. Other fields are ignored. The token is written as `[token]` wherever a report says it. */
         Report: {
             /**
-             * @description A text of the agent's own making, new for every report and the same for every try to send it.
+             * @description A text of the agent's own making, new for every report and the same when retrying.
              * @example 5f0c8a
              */
             report_id: string;
@@ -315,53 +342,44 @@ export interface components {
         Error: {
             /** @description A sentence for a person, who learns from it what to do. */
             error: string;
-            /**
-             * @description For programs. Codes do not change; there may be new ones.
-             * @enum {string}
-             */
-            code: "invalid_body" | "invalid_description" | "invalid_idempotency_key" | "invalid_query" | "invalid_limit" | "invalid_cursor" | "invalid_status" | "invalid_report" | "invalid_token" | "no_subject" | "not_allowed" | "not_found" | "task_not_found" | "method_not_allowed" | "task_ended" | "task_not_final" | "task_deleted" | "not_accepted" | "body_too_large" | "idempotency_key_reused" | "busy" | "not_configured" | "internal_error" | "worker_unavailable" | "invalid_event";
+            code: components["schemas"]["ErrorCode"];
+            /** @description The task that the error is about, with `worker_unavailable`. */
             id?: components["schemas"]["TaskId"];
         };
+        /** @description For programs. Codes do not change; there may be new ones. */
+        ErrorCode: components["schemas"]["KnownErrorCode"] | string;
+        /** @enum {string} */
+        KnownErrorCode: "invalid_body" | "invalid_description" | "invalid_idempotency_key" | "invalid_query" | "invalid_limit" | "invalid_cursor" | "invalid_status" | "invalid_report" | "invalid_token" | "no_subject" | "not_allowed" | "not_found" | "task_not_found" | "method_not_allowed" | "task_ended" | "task_not_final" | "task_deleted" | "not_accepted" | "body_too_large" | "idempotency_key_reused" | "busy" | "not_configured" | "internal_error" | "worker_unavailable" | "invalid_event";
         /** @description An answer of API Gateway's own; the function was not asked, or did not answer. */
         GatewayMessage: {
             message: string | null;
         };
+        /** @description An error of this API, or of the gateway before it. */
+        AnyError: components["schemas"]["Error"] | components["schemas"]["GatewayMessage"];
     };
     responses: {
         /**
          * @description The body or the key cannot be used; nothing was written. Codes: `invalid_body`, `invalid_description`, `invalid_idempotency_key`.
-         *     The gateway answers some requests that are not HTTP as it understands it with `{"message": "Bad Request"}`.
+         *     The gateway's own is `{"message": "Bad Request"}`, for requests that are not HTTP as it understands it.
          */
         InvalidTask: {
             headers: {
-                "Cache-Control": components["headers"]["NoStoreOfFunction"];
-                "Access-Control-Allow-Origin": components["headers"]["AllowOrigin"];
-                "Access-Control-Expose-Headers": components["headers"]["ExposeHeaders"];
                 [name: string]: unknown;
             };
             content: {
-                "application/json": (components["schemas"]["Error"] & {
-                    /** @enum {unknown} */
-                    code?: "invalid_body" | "invalid_description" | "invalid_idempotency_key";
-                }) | components["schemas"]["GatewayMessage"];
+                "application/json": components["schemas"]["AnyError"];
             };
         };
         /** @description The query cannot be used: a parameter that does not exist, or a value that is none of its. Codes: `invalid_query`, `invalid_limit`, `invalid_cursor`, `invalid_status`. */
         InvalidPage: {
             headers: {
-                "Cache-Control": components["headers"]["NoStoreOfFunction"];
-                "Access-Control-Allow-Origin": components["headers"]["AllowOrigin"];
-                "Access-Control-Expose-Headers": components["headers"]["ExposeHeaders"];
                 [name: string]: unknown;
             };
             content: {
-                "application/json": (components["schemas"]["Error"] & {
-                    /** @enum {unknown} */
-                    code?: "invalid_query" | "invalid_limit" | "invalid_cursor" | "invalid_status";
-                }) | components["schemas"]["GatewayMessage"];
+                "application/json": components["schemas"]["AnyError"];
             };
         };
-        /** @description Only with the JWT authorizer. The token is missing, expired or not for this API. From the gateway. */
+        /** @description Only with the JWT authorizer, and from the gateway. The token is missing, expired or not for this API. */
         Unauthorized: {
             headers: {
                 [name: string]: unknown;
@@ -373,16 +391,10 @@ export interface components {
         /** @description Only with an authorizer. The token names no user (code `no_subject`), or the gateway refuses it. */
         Forbidden: {
             headers: {
-                "Cache-Control": components["headers"]["NoStoreOfFunction"];
-                "Access-Control-Allow-Origin": components["headers"]["AllowOrigin"];
-                "Access-Control-Expose-Headers": components["headers"]["ExposeHeaders"];
                 [name: string]: unknown;
             };
             content: {
-                "application/json": (components["schemas"]["Error"] & {
-                    /** @constant */
-                    code?: "no_subject";
-                }) | components["schemas"]["GatewayMessage"];
+                "application/json": components["schemas"]["AnyError"];
             };
         };
         /**
@@ -391,202 +403,105 @@ export interface components {
          */
         NotAllowed: {
             headers: {
-                "Cache-Control": components["headers"]["NoStoreOfFunction"];
-                "Access-Control-Allow-Origin": components["headers"]["AllowOrigin"];
-                "Access-Control-Expose-Headers": components["headers"]["ExposeHeaders"];
                 [name: string]: unknown;
             };
             content: {
-                "application/json": (components["schemas"]["Error"] & {
-                    /** @enum {unknown} */
-                    code?: "not_allowed" | "no_subject";
-                }) | components["schemas"]["GatewayMessage"];
+                "application/json": components["schemas"]["AnyError"];
             };
         };
         /**
          * @description No task has this id, it was deleted, or it is somebody else's (code `task_not_found`).
-         *     The gateway says it in its own way of an id that its route does not match (one with a slash, or none), and of a route that the operator did not want.
+         *     The gateway's own is for an id that its route does not match (one with a slash, or none; it is a `not_found` if it reaches the function), and for a route that the operator did not want.
          */
         TaskNotFound: {
             headers: {
-                "Cache-Control": components["headers"]["NoStoreOfFunction"];
-                "Access-Control-Allow-Origin": components["headers"]["AllowOrigin"];
-                "Access-Control-Expose-Headers": components["headers"]["ExposeHeaders"];
                 [name: string]: unknown;
             };
             content: {
-                "application/json": (components["schemas"]["Error"] & {
-                    /** @enum {unknown} */
-                    code?: "task_not_found" | "not_found";
-                }) | components["schemas"]["GatewayMessage"];
-            };
-        };
-        /** @description There is nothing at this path. Code `not_found`, or the gateway's own answer. */
-        NotFound: {
-            headers: {
-                "Cache-Control": components["headers"]["NoStoreOfFunction"];
-                "Access-Control-Allow-Origin": components["headers"]["AllowOrigin"];
-                "Access-Control-Expose-Headers": components["headers"]["ExposeHeaders"];
-                [name: string]: unknown;
-            };
-            content: {
-                "application/json": (components["schemas"]["Error"] & {
-                    /** @constant */
-                    code?: "not_found";
-                }) | components["schemas"]["GatewayMessage"];
-            };
-        };
-        /** @description Code `method_not_allowed`. With the routes that create-infrastructure.sh makes, the gateway answers 404 instead. */
-        MethodNotAllowed: {
-            headers: {
-                "Cache-Control": components["headers"]["NoStoreOfFunction"];
-                "Access-Control-Allow-Origin": components["headers"]["AllowOrigin"];
-                "Access-Control-Expose-Headers": components["headers"]["ExposeHeaders"];
-                Allow: components["headers"]["Allow"];
-                [name: string]: unknown;
-            };
-            content: {
-                "application/json": components["schemas"]["Error"] & {
-                    /** @constant */
-                    code?: "method_not_allowed";
-                };
+                "application/json": components["schemas"]["AnyError"];
             };
         };
         /** @description The body has over 64 KB (code `body_too_large`), or over the gateway's own 10 MB. */
         BodyTooLarge: {
             headers: {
-                "Cache-Control": components["headers"]["NoStoreOfFunction"];
-                "Access-Control-Allow-Origin": components["headers"]["AllowOrigin"];
-                "Access-Control-Expose-Headers": components["headers"]["ExposeHeaders"];
                 [name: string]: unknown;
             };
             content: {
-                "application/json": (components["schemas"]["Error"] & {
-                    /** @constant */
-                    code?: "body_too_large";
-                }) | components["schemas"]["GatewayMessage"];
+                "application/json": components["schemas"]["AnyError"];
             };
         };
         /** @description The report has over 4 MB (code `body_too_large`), or the gateway or Lambda refuses its size. */
         ReportTooLarge: {
             headers: {
-                "Cache-Control": components["headers"]["NoStoreOfFunction"];
-                "Access-Control-Allow-Origin": components["headers"]["AllowOrigin"];
-                "Access-Control-Expose-Headers": components["headers"]["ExposeHeaders"];
                 [name: string]: unknown;
             };
             content: {
-                "application/json": (components["schemas"]["Error"] & {
-                    /** @constant */
-                    code?: "body_too_large";
-                }) | components["schemas"]["GatewayMessage"];
+                "application/json": components["schemas"]["AnyError"];
             };
         };
-        /** @description There is nothing to cancel any more: the task has ended otherwise. Code `task_ended`. */
+        /** @description There is nothing left to cancel: the task has ended otherwise. Code `task_ended`. */
         TaskEnded: {
             headers: {
-                "Cache-Control": components["headers"]["NoStoreOfFunction"];
-                "Access-Control-Allow-Origin": components["headers"]["AllowOrigin"];
-                "Access-Control-Expose-Headers": components["headers"]["ExposeHeaders"];
                 [name: string]: unknown;
             };
             content: {
-                "application/json": components["schemas"]["Error"] & {
-                    /** @constant */
-                    code?: "task_ended";
-                };
+                "application/json": components["schemas"]["Error"];
             };
         };
         /** @description The task is pending or processing. Code `task_not_final`. */
         TaskNotFinal: {
             headers: {
-                "Cache-Control": components["headers"]["NoStoreOfFunction"];
-                "Access-Control-Allow-Origin": components["headers"]["AllowOrigin"];
-                "Access-Control-Expose-Headers": components["headers"]["ExposeHeaders"];
                 [name: string]: unknown;
             };
             content: {
-                "application/json": components["schemas"]["Error"] & {
-                    /** @constant */
-                    code?: "task_not_final";
-                };
+                "application/json": components["schemas"]["Error"];
             };
         };
         /** @description The task of this `Idempotency-Key` was deleted, whatever description comes with it. For another task use a new key. Code `task_deleted`. */
         TaskDeleted: {
             headers: {
-                "Cache-Control": components["headers"]["NoStoreOfFunction"];
-                "Access-Control-Allow-Origin": components["headers"]["AllowOrigin"];
-                "Access-Control-Expose-Headers": components["headers"]["ExposeHeaders"];
                 [name: string]: unknown;
             };
             content: {
-                "application/json": components["schemas"]["Error"] & {
-                    /** @constant */
-                    code?: "task_deleted";
-                };
+                "application/json": components["schemas"]["Error"];
             };
         };
         /** @description The task does not know yet that its agent reports. Send the report again. Code `not_accepted`. */
         NotAccepted: {
             headers: {
-                "Cache-Control": components["headers"]["NoStoreOfFunction"];
-                "Access-Control-Allow-Origin": components["headers"]["AllowOrigin"];
-                "Access-Control-Expose-Headers": components["headers"]["ExposeHeaders"];
                 "Retry-After": components["headers"]["RetryAtOnce"];
                 [name: string]: unknown;
             };
             content: {
-                "application/json": components["schemas"]["Error"] & {
-                    /** @constant */
-                    code?: "not_accepted";
-                };
+                "application/json": components["schemas"]["Error"];
             };
         };
-        /** @description The token is not this task's, or there is none. Code `invalid_token`. It is looked at before the body and the task's status are. */
+        /** @description The token is not this task's, or there is none. Code `invalid_token`. It is checked before the body and the task's status are. */
         InvalidToken: {
             headers: {
                 "WWW-Authenticate": components["headers"]["Challenge"];
-                "Cache-Control": components["headers"]["NoStoreOfFunction"];
-                "Access-Control-Allow-Origin": components["headers"]["AllowOrigin"];
-                "Access-Control-Expose-Headers": components["headers"]["ExposeHeaders"];
                 [name: string]: unknown;
             };
             content: {
-                "application/json": components["schemas"]["Error"] & {
-                    /** @constant */
-                    code?: "invalid_token";
-                };
+                "application/json": components["schemas"]["Error"];
             };
         };
         /** @description The report cannot be used, and the error says why. The task lives on. Codes: `invalid_report`, and `invalid_body` for one without a body. */
         InvalidReport: {
             headers: {
-                "Cache-Control": components["headers"]["NoStoreOfFunction"];
-                "Access-Control-Allow-Origin": components["headers"]["AllowOrigin"];
-                "Access-Control-Expose-Headers": components["headers"]["ExposeHeaders"];
                 [name: string]: unknown;
             };
             content: {
-                "application/json": (components["schemas"]["Error"] & {
-                    /** @enum {unknown} */
-                    code?: "invalid_report" | "invalid_body";
-                }) | components["schemas"]["GatewayMessage"];
+                "application/json": components["schemas"]["AnyError"];
             };
         };
         /** @description This `Idempotency-Key` came with another description before. Code `idempotency_key_reused`. */
         KeyReused: {
             headers: {
-                "Cache-Control": components["headers"]["NoStoreOfFunction"];
-                "Access-Control-Allow-Origin": components["headers"]["AllowOrigin"];
-                "Access-Control-Expose-Headers": components["headers"]["ExposeHeaders"];
                 [name: string]: unknown;
             };
             content: {
-                "application/json": components["schemas"]["Error"] & {
-                    /** @constant */
-                    code?: "idempotency_key_reused";
-                };
+                "application/json": components["schemas"]["Error"];
             };
         };
         /** @description Throttled by the gateway. Wait and send the request again, a POST with the same `Idempotency-Key`. */
@@ -604,16 +519,10 @@ export interface components {
          */
         InternalError: {
             headers: {
-                "Cache-Control": components["headers"]["NoStoreOfFunction"];
-                "Access-Control-Allow-Origin": components["headers"]["AllowOrigin"];
-                "Access-Control-Expose-Headers": components["headers"]["ExposeHeaders"];
                 [name: string]: unknown;
             };
             content: {
-                "application/json": (components["schemas"]["Error"] & {
-                    /** @enum {unknown} */
-                    code?: "internal_error" | "not_configured";
-                }) | components["schemas"]["GatewayMessage"];
+                "application/json": components["schemas"]["AnyError"];
             };
         };
         /**
@@ -622,18 +531,12 @@ export interface components {
          */
         WorkerUnavailable: {
             headers: {
-                "Cache-Control": components["headers"]["NoStoreOfFunction"];
-                "Access-Control-Allow-Origin": components["headers"]["AllowOrigin"];
-                "Access-Control-Expose-Headers": components["headers"]["ExposeHeaders"];
                 Location: components["headers"]["Location"];
                 "Idempotent-Replayed": components["headers"]["IdempotentReplayed"];
                 [name: string]: unknown;
             };
             content: {
-                "application/json": components["schemas"]["Error"] & {
-                    /** @constant */
-                    code?: "worker_unavailable";
-                };
+                "application/json": components["schemas"]["Error"];
             };
         };
         /** @description The gateway could not reach the function, or it did not answer within 30 seconds. As with 429, send it again. */
@@ -648,30 +551,11 @@ export interface components {
         /** @description Too many reports came for this task at once (code `busy`), or it is the gateway's, as with other routes. Send the report again. */
         Busy: {
             headers: {
-                "Cache-Control": components["headers"]["NoStoreOfFunction"];
-                "Access-Control-Allow-Origin": components["headers"]["AllowOrigin"];
-                "Access-Control-Expose-Headers": components["headers"]["ExposeHeaders"];
                 [name: string]: unknown;
             };
             content: {
-                "application/json": (components["schemas"]["Error"] & {
-                    /** @constant */
-                    code?: "busy";
-                }) | components["schemas"]["GatewayMessage"];
+                "application/json": components["schemas"]["AnyError"];
             };
-        };
-        /** @description What a page may send. The gateway answers this by itself. */
-        Preflight: {
-            headers: {
-                "Access-Control-Allow-Origin": components["headers"]["AllowOrigin"];
-                "Access-Control-Allow-Methods": components["headers"]["AllowMethods"];
-                "Access-Control-Allow-Headers": components["headers"]["AllowHeaders"];
-                "Access-Control-Max-Age": components["headers"]["MaxAge"];
-                "Access-Control-Expose-Headers": components["headers"]["ExposeHeaders"];
-                "Cache-Control": components["headers"]["NoStoreOfFunction"];
-                [name: string]: unknown;
-            };
-            content?: never;
         };
     };
     parameters: {
@@ -681,7 +565,7 @@ export interface components {
          */
         TaskId: components["schemas"]["TaskId"];
         /**
-         * @description A text of your own making, new for every task that a person asks for and the same for every try to send it.
+         * @description A text of your own making: a new one per submission, the same one when retrying.
          *     The same key and body answer with the same task, at any time and in any number at once; another body is a 422.
          *     Keys are remembered as long as their tasks, and are each user's own.
          * @example 6f1c1bb2-7c5c-4a0e-a6a3-0d6f6f0f9b0e
@@ -689,6 +573,7 @@ export interface components {
         IdempotencyKey: string;
         /**
          * @description The `ETag` of the last answer, or several, or `*` (RFC 9110, 13.1.2).
+         *     In a browser leave it out: the browser sends it by itself, while setting it by hand costs a preflight for every poll.
          * @example "2025-10-31T12:00:04.800000Z/4"
          */
         IfNoneMatch: string;
@@ -741,55 +626,10 @@ export interface components {
          */
         RetryAtOnce: 1;
         /**
-         * @description How to say who one is (RFC 9110, 11.6.1): `Authorization: Bearer` and the task's token.
+         * @description How to authenticate (RFC 9110, 11.6.1): `Authorization: Bearer` and the task's token.
          * @example Bearer
          */
         Challenge: "Bearer";
-        /**
-         * @description What is allowed at this path.
-         * @example GET, DELETE, OPTIONS
-         */
-        Allow: "GET, POST, OPTIONS" | "GET, DELETE, OPTIONS" | "POST, OPTIONS";
-        /**
-         * @description Never to be stored by a cache.
-         * @example no-store
-         */
-        NoStore: "no-store";
-        /**
-         * @description Never to be stored by a cache. The gateway's own answers do not have it.
-         * @example no-store
-         */
-        NoStoreOfFunction: "no-store";
-        /**
-         * @description A browser may keep it, and asks whether it is still good (`If-None-Match`) before it uses it.
-         * @example private, no-cache
-         */
-        NoCache: "private, no-cache";
-        /**
-         * @description Which pages may read this answer. The gateway sends it to pages only.
-         * @example *
-         */
-        AllowOrigin: string;
-        /**
-         * @description Which headers of this answer a page's script may read. The gateway sends it to pages only.
-         * @example location,retry-after,etag,link,idempotent-replayed
-         */
-        ExposeHeaders: string;
-        /**
-         * @description Which methods a page may use.
-         * @example GET,POST,DELETE,OPTIONS
-         */
-        AllowMethods: string;
-        /**
-         * @description Which headers a page may send.
-         * @example content-type,idempotency-key,if-none-match,authorization
-         */
-        AllowHeaders: string;
-        /**
-         * @description For how many seconds a browser may remember this.
-         * @example 3600
-         */
-        MaxAge: number;
     };
     pathItems: never;
 }
@@ -821,9 +661,6 @@ export interface operations {
             200: {
                 headers: {
                     Link: components["headers"]["Link"];
-                    "Cache-Control": components["headers"]["NoStore"];
-                    "Access-Control-Allow-Origin": components["headers"]["AllowOrigin"];
-                    "Access-Control-Expose-Headers": components["headers"]["ExposeHeaders"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -843,7 +680,7 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description A text of your own making, new for every task that a person asks for and the same for every try to send it.
+                 * @description A text of your own making: a new one per submission, the same one when retrying.
                  *     The same key and body answer with the same task, at any time and in any number at once; another body is a 422.
                  *     Keys are remembered as long as their tasks, and are each user's own.
                  * @example 6f1c1bb2-7c5c-4a0e-a6a3-0d6f6f0f9b0e
@@ -866,9 +703,6 @@ export interface operations {
                     Location: components["headers"]["Location"];
                     "Retry-After": components["headers"]["RetryAfter"];
                     "Idempotent-Replayed": components["headers"]["IdempotentReplayed"];
-                    "Cache-Control": components["headers"]["NoStore"];
-                    "Access-Control-Allow-Origin": components["headers"]["AllowOrigin"];
-                    "Access-Control-Expose-Headers": components["headers"]["ExposeHeaders"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -887,25 +721,13 @@ export interface operations {
             503: components["responses"]["ServiceUnavailable"];
         };
     };
-    preflightTasks: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            204: components["responses"]["Preflight"];
-            429: components["responses"]["TooManyRequests"];
-        };
-    };
     getTask: {
         parameters: {
             query?: never;
             header?: {
                 /**
                  * @description The `ETag` of the last answer, or several, or `*` (RFC 9110, 13.1.2).
+                 *     In a browser leave it out: the browser sends it by itself, while setting it by hand costs a preflight for every poll.
                  * @example "2025-10-31T12:00:04.800000Z/4"
                  */
                 "If-None-Match"?: components["parameters"]["IfNoneMatch"];
@@ -926,9 +748,6 @@ export interface operations {
                 headers: {
                     ETag: components["headers"]["ETag"];
                     "Retry-After": components["headers"]["RetryAfter"];
-                    "Cache-Control": components["headers"]["NoCache"];
-                    "Access-Control-Allow-Origin": components["headers"]["AllowOrigin"];
-                    "Access-Control-Expose-Headers": components["headers"]["ExposeHeaders"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -940,9 +759,6 @@ export interface operations {
                 headers: {
                     ETag: components["headers"]["ETag"];
                     "Retry-After": components["headers"]["RetryAfter"];
-                    "Cache-Control": components["headers"]["NoCache"];
-                    "Access-Control-Allow-Origin": components["headers"]["AllowOrigin"];
-                    "Access-Control-Expose-Headers": components["headers"]["ExposeHeaders"];
                     [name: string]: unknown;
                 };
                 content?: never;
@@ -973,9 +789,6 @@ export interface operations {
             /** @description The task is deleted. */
             204: {
                 headers: {
-                    "Cache-Control": components["headers"]["NoStore"];
-                    "Access-Control-Allow-Origin": components["headers"]["AllowOrigin"];
-                    "Access-Control-Expose-Headers": components["headers"]["ExposeHeaders"];
                     [name: string]: unknown;
                 };
                 content?: never;
@@ -987,25 +800,6 @@ export interface operations {
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["InternalError"];
             503: components["responses"]["ServiceUnavailable"];
-        };
-    };
-    preflightTask: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                /**
-                 * @description A task's `id`. What no task can have as its id is a 404 too.
-                 * @example 1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed
-                 */
-                id: components["parameters"]["TaskId"];
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            204: components["responses"]["Preflight"];
-            429: components["responses"]["TooManyRequests"];
         };
     };
     cancelTask: {
@@ -1027,9 +821,6 @@ export interface operations {
             200: {
                 headers: {
                     ETag: components["headers"]["ETag"];
-                    "Cache-Control": components["headers"]["NoCache"];
-                    "Access-Control-Allow-Origin": components["headers"]["AllowOrigin"];
-                    "Access-Control-Expose-Headers": components["headers"]["ExposeHeaders"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1041,9 +832,6 @@ export interface operations {
                 headers: {
                     ETag: components["headers"]["ETag"];
                     "Retry-After": components["headers"]["RetryAfter"];
-                    "Cache-Control": components["headers"]["NoCache"];
-                    "Access-Control-Allow-Origin": components["headers"]["AllowOrigin"];
-                    "Access-Control-Expose-Headers": components["headers"]["ExposeHeaders"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1057,25 +845,6 @@ export interface operations {
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["InternalError"];
             503: components["responses"]["ServiceUnavailable"];
-        };
-    };
-    preflightCancelTask: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                /**
-                 * @description A task's `id`. What no task can have as its id is a 404 too.
-                 * @example 1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed
-                 */
-                id: components["parameters"]["TaskId"];
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            204: components["responses"]["Preflight"];
-            429: components["responses"]["TooManyRequests"];
         };
     };
     reportOnTask: {
@@ -1101,9 +870,6 @@ export interface operations {
             /** @description The report was received, now or before; or the task has ended, and the report came too late. */
             200: {
                 headers: {
-                    "Cache-Control": components["headers"]["NoStore"];
-                    "Access-Control-Allow-Origin": components["headers"]["AllowOrigin"];
-                    "Access-Control-Expose-Headers": components["headers"]["ExposeHeaders"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1118,25 +884,6 @@ export interface operations {
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["InternalError"];
             503: components["responses"]["Busy"];
-        };
-    };
-    preflightReportOnTask: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                /**
-                 * @description A task's `id`. What no task can have as its id is a 404 too.
-                 * @example 1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed
-                 */
-                id: components["parameters"]["TaskId"];
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            204: components["responses"]["Preflight"];
-            429: components["responses"]["TooManyRequests"];
         };
     };
 }

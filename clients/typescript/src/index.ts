@@ -25,9 +25,9 @@ export type Status = Schemas["Status"];
 /** What the API says of a task that it has accepted. */
 export type Accepted = Schemas["Accepted"];
 /** Why a task ended as `error`; there may be new ones. */
-export type TaskErrorCode = Schemas["ErrorCode"];
+export type TaskErrorCode = Schemas["KnownTaskErrorCode"] | (string & {});
 /** The API's words for its errors; there may be new ones. The gateway's own errors have none. */
-export type ErrorCode = Schemas["Error"]["code"];
+export type ErrorCode = Schemas["KnownErrorCode"] | (string & {});
 
 /** One page of tasks, newest first. */
 export interface TaskPage {
