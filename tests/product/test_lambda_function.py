@@ -713,6 +713,7 @@ class TestGetOne:
             "events",
             "created_at",
             "updated_at",
+            "thread_id",
             "agent_response",
         ]
         assert task["status"] == "completed"
