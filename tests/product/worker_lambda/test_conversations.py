@@ -1,24 +1,19 @@
 """What the worker makes of a conversation: what the agent is asked, and whose session it stops."""
 
-# ruff: noqa: F811  fixtures are imported, and named again by who uses them
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from tests.product.test_worker_lambda import (  # noqa: F401  pytest finds the fixtures here
+from tests.product.worker_lambda.fakes import (
     ANSWER,
     DESCRIPTION,
     TASK_ID,
     Log,
     Worker,
     handle,
-    log,
     raises,
-    reporting,
-    stopping,
-    worker,
 )
 from valro.agent.answers import Accepted, AgentFailed, AgentLost, Answer
 from valro.agent.runtime import AgentRequest

@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 from dynamodb_helpers import AlreadyFollowed, TaskNotFinal, TaskNotFound, TaskStore
-from tests.product.test_dynamodb_helpers import (
+from tests.product.dynamodb_helpers.fakes import (
     NOW,
     Clock,
     Network,
@@ -37,21 +37,6 @@ from valro.tasks import CANCELLED, NOT_STARTED, PUBLIC_OWNER, Outcome, dumps
 
 ANN = "jwt#ann"
 ASKS = [{"id": "i-1", "message": "Book Lone Brush for $390?"}]
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def network(dynamodb: Any, table_name: str) -> Network:
-    return Network(dynamodb)
-
-
-@pytest.fixture
-def store(network: Network, table_name: str, clock: Clock) -> TaskStore:
-    return TaskStore(network, table_name, clock=clock, sleep=lambda _: None)
 
 
 def ended(
