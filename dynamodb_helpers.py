@@ -45,7 +45,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from valro.aws import aws_client, log
+from valro.aws import aws_client, log, log_in_parts
 from valro.conversations import follow_up
 from valro.dynamodb_items import (
     DEFAULT_TABLE_NAME,
@@ -89,6 +89,7 @@ from valro.tasks import (
     PUBLIC_OWNER,
     REPORT_SILENCE_SECONDS,
     STATUSES,
+    UNSEEN_ENDS,
     Answer,
     Event,
     Outcome,
@@ -105,7 +106,7 @@ from valro.tasks import (
 
 ALL_NEW = {"ReturnValues": "ALL_NEW"}
 REPORT_ATTEMPTS = 5
-CONFLICT_ATTEMPTS = 5
+CONFLICT_RETRIES = 4
 
 
 class StoreError(Exception):
@@ -280,6 +281,7 @@ class TaskStore:
         ts = max(timestamp(now), created_at)
         end = min(function_end, now + MAX_FUNCTION_SECONDS) + DEADLINE_MARGIN_SECONDS
         attributes = {"status": "processing", "claim": token, "deadline": timestamp(end)}
+        attributes["started_at"] = ts
         attributes |= {"report_hash": report_hash} if report_hash else {}
         events = [
             make_event(ts, "Worker Lambda invoked - processing started"),
@@ -388,9 +390,7 @@ class TaskStore:
             try:
                 found, is_written = self._write(task["id"], update, chunks)
             except ClientError as error:
-                if not (outcome and outcome.parts and is_permanent_rejection(error)):
-                    raise
-                return self.report(task, replace(report, outcome=outcome.shorter()))
+                return self.report(task, _shorter_report(report, task["id"], error))
             if is_written:
                 return task | attributes | ending
             task = found
@@ -407,7 +407,10 @@ class TaskStore:
         if task["status"] not in FINAL_STATUSES:
             raise TaskNotFinal(task_id)
         names = ("id", "expires_at", "may_have_acted")  # the last: whether it counts as a follower
-        kept = {name: task[name] for name in names if name in task}
+        kept: Task = {name: task[name] for name in names if name in task}
+        if task.get("error_code") in UNSEEN_ENDS and "started_at" in task:
+            # For a stop event that comes after this.
+            kept["session"] = task.get("session", task_id)
         put = {
             "TableName": self.table_name,
             "Item": to_item(kept | {"status": DELETED}),
@@ -432,12 +435,17 @@ class TaskStore:
 
     def find_task(self, task_id: str) -> Task:
         """Reads one task as it is, consistently, whoever's it is; raises TaskNotFound."""
-        if not is_task_id(task_id):
-            raise TaskNotFound(task_id)
-        task = self._read(task_id)
-        if task["status"] == DELETED:
+        task = self.find_item(task_id) if is_task_id(task_id) else {}
+        if task.get("status", DELETED) == DELETED:
             raise TaskNotFound(task_id)
         return task
+
+    def find_item(self, task_id: str) -> Task:
+        """Reads one task, consistently; it may be a tombstone, and is empty if there is nothing."""
+        item = self.client.get_item(
+            TableName=self.table_name, Key={"id": {"S": task_id}}, ConsistentRead=True
+        ).get("Item")
+        return from_item(item) if item else {}
 
     def get_task(self, task_id: str, owner: str) -> Task:
         """Reads one task, consistently; raises TaskNotFound, for another owner's task too.
@@ -516,28 +524,24 @@ class TaskStore:
             raise TaskNotFinal(task["id"])
         if "followed_by" not in task:
             return None
-        follower = self._expire_if_overdue(self._read(task["followed_by"]))
+        follower = self._expire_if_overdue(self.find_item(task["followed_by"]))
         if follower.get("may_have_acted") is not False:
             raise AlreadyFollowed(task["id"], task["followed_by"])
         return follower
 
-    def _read(self, task_id: str) -> Task:
-        """Reads an item as it is, consistently; a tombstone, if there is none."""
-        key = {"id": {"S": task_id}}
-        item = self.client.get_item(TableName=self.table_name, Key=key, ConsistentRead=True)
-        return from_item(item["Item"]) if "Item" in item else {"id": task_id, "status": DELETED}
-
     def _send(self, operation: Callable[..., Any], **request: Any) -> Any:
-        """Does a write; again, if somebody else's transaction was about to write the same item."""
-        attempt = 0
+        """Sends a write, again if a transaction was at its item: botocore repeats throttles only."""
+        retries, started = 0, self.clock()
         while True:
             try:
                 return operation(**request)
             except ClientError as error:
-                attempt += 1
-                if not is_transaction_conflict(error) or attempt == CONFLICT_ATTEMPTS:
+                # Not where calls are slow: whoever writes counts on how long a try takes.
+                is_last = retries == CONFLICT_RETRIES or self.clock() > started + 1
+                if is_last or not is_transaction_conflict(error):
                     raise
-            self.sleep(random.uniform(0, 0.05 * 2**attempt))
+            retries += 1
+            self.sleep(random.uniform(0, 0.05 * 2**retries))
 
     def _write(
         self, task_id: str, update: dict[str, Any], chunks: Sequence[dict[str, Any]] = ()
@@ -667,6 +671,18 @@ class TaskStore:
             log("ERROR", "task not repaired", task_id=task["id"], detail=repr(error))
             return task
         return {name: value for name, value in repaired.items() if name in LISTED_ATTRIBUTES}
+
+
+def _shorter_report(report: Report, task_id: str, error: ClientError) -> Report:
+    """A report with less of its answer, if DynamoDB refuses it for good; else raises ``error``."""
+    if not (report.outcome and is_permanent_rejection(error)):
+        raise error
+    outcome = report.outcome.shorter()
+    if not outcome.parts:
+        log_in_parts("answer cannot be kept", report.sent, task_id=task_id)
+    if not report.outcome.parts:
+        raise error
+    return replace(report, outcome=outcome)
 
 
 @functools.cache

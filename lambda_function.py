@@ -290,32 +290,25 @@ def delete_task(request: Request, task_id: str) -> Response:
 def post_report(request: Request, task_id: str) -> Response:
     """Takes what an agent reports on its task; the task's token is all the right that it needs."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    token = token.strip()
     try:
         task = tasks().find_task(task_id)
-        digest = hashlib.sha256(token.strip().encode()).hexdigest()
+        digest = hashlib.sha256(token.encode()).hexdigest()
         is_right = hmac.compare_digest(digest.encode(), str(task.get("report_hash", "")).encode())
         if scheme.lower() != "bearer" or not is_right:
-            headers = {"WWW-Authenticate": "Bearer"}
-            raise HttpError(401, "invalid_token", "This token is not the task's.", headers=headers)
-        report = read_report(request, token.strip(), task_id)
+            raise _wrong_token()
+        report = read_report(request, token, task_id)
         is_new = report.id not in task.get("report_ids", ())
         task = tasks().report(task, report)
     except TaskNotFound as error:
-        raise _not_found() from error
+        raise _wrong_token() from error  # who has no token does not learn which tasks there are
     except NotAccepted as error:
         message = "The task is not accepted yet. Send this report again in a moment."
         raise HttpError(409, "not_accepted", message, headers={"Retry-After": "1"}) from error
     except StoreBusy as error:
         raise HttpError(503, "busy", "Too many reports at once. Send this one again.") from error
-    if report.outcome and report.id not in task.get("report_ids", ()):
-        # Final is final: this end came too late.
-        log_in_parts("answer came too late", report.outcome.parts, task_id=task_id)
-    elif report.outcome and is_new:
-        code = task.get("error_code", "")
-        outcome = CANCELLED if code == CANCELLED else task["status"]
-        fields = {"task_id": task_id} | ({"error_code": code} if code else {})
-        level = "ERROR" if outcome == "error" else "INFO"
-        log(level, "the agent reported its end", outcome=outcome, **fields)
+    if report.outcome:
+        _log_reported_end(report, task, is_new=is_new)
     is_awaited = task["status"] == "processing" and "cancel_requested_at" not in task
     return make_response(200, {"status": task["status"], "continue": is_awaited})
 
@@ -392,7 +385,7 @@ def owner_of(request: Request) -> str:
 def read_new_task(request: Request) -> NewTask:
     """The task in a POST's body; raises HttpError 400 or 413."""
     try:
-        value = json.loads(request.content(MAX_BODY_BYTES).decode())
+        value = json.loads(request.content(MAX_BODY_BYTES).decode("utf-8-sig"))
     except UnicodeError as error:
         raise _invalid_body("it is not UTF-8") from error
     except (ValueError, RecursionError) as error:
@@ -417,34 +410,39 @@ def read_report(request: Request, token: str, task_id: str) -> Report:
     from valro.agent.values import InvalidAnswer, parse  # noqa: PLC0415
 
     try:
-        value = redact(token, parse(request.content(MAX_REPORT_BYTES)))
+        sent = redact(token, parse(request.content(MAX_REPORT_BYTES)))
     except InvalidAnswer as error:
         raise _invalid_report(f"it is {error}") from error
-    match value:
+    match sent:
         case {"report_id": str(report_id)} if re.fullmatch(r"[\x21-\x7e]{1,100}", report_id):
-            messages = value.get("messages", [])
+            messages = sent.get("messages", [])
         case _:
             raise _invalid_report("'report_id' must be 1 to 100 printable ASCII characters")
     if not isinstance(messages, list) or not all(isinstance(line, str) for line in messages):
         raise _invalid_report("'messages' must be a list of strings")
-    answer, failure = value.get("answer"), value.get("error")
+    answer, failure = sent.get("answer"), sent.get("error")
     if not isinstance(answer, (dict, str, NoneType)) or not isinstance(failure, (str, NoneType)):
         raise _invalid_report("'answer' must be an object or a string, and 'error' a string")
-    report = Report(report_id, [line.strip() for line in messages if line.strip()])
+    report = Report(report_id, [line.strip() for line in messages if line.strip()], sent=sent)
     if failure is not None:
         given = answer if isinstance(answer, dict) else {"response": answer or ""}
         answer = given | {"error": failure or "The agent reported a failure."}
-    if answer is not None:
-        try:
-            read = read_answer(answer)
-            report.outcome = Outcome.of(read.task_fields())
-        except AgentError as error:
-            read = error.partial or Answer("")
-            report.outcome = Outcome.of(read.task_fields(), error.code, str(error))
-            if error.unparsed:
-                log_in_parts("not understood", error.unparsed, task_id=task_id)
-        for email in read.unmatched_emails:
-            log_in_parts("e-mail to nobody among the vendors", email, task_id=task_id)
+    if answer is None:
+        return report
+    try:
+        read, unparsed = read_answer(answer), ""
+        report.outcome = Outcome.of(read.task_fields())
+    except AgentError as error:
+        read, unparsed = error.partial or Answer(""), error.unparsed
+        report.outcome = Outcome.of(read.task_fields(), error.code, str(error))
+    except Exception as error:
+        # A fault of our own, which no repetition mends.
+        log_in_parts("not understood", sent, task_id=task_id, stack=traceback.format_exc())
+        raise _invalid_report("its answer cannot be read") from error
+    report.unshown = {
+        "not understood": unparsed,
+        "e-mails to nobody among the vendors": read.unmatched_emails,
+    }
     return report
 
 
@@ -531,6 +529,20 @@ def _stop_reporting(task: Task) -> None:
         send_stop(task)
 
 
+def _log_reported_end(report: Report, task: Task, *, is_new: bool) -> None:
+    """Logs a task's end by its agent's report, and what of it the task does not show."""
+    task_id, code = task["id"], task.get("error_code", "")
+    is_late = report.id not in task.get("report_ids", ())  # final is final
+    unshown = {"answer came too late": report.sent} if is_late else report.unshown
+    for what, value in unshown.items():
+        log_in_parts(what, value, task_id=task_id)
+    if is_new and not is_late:
+        outcome = CANCELLED if code == CANCELLED else task["status"]
+        fields = {"task_id": task_id} | ({"error_code": code} if code else {})
+        level = "ERROR" if outcome == "error" else "INFO"
+        log(level, "the agent reported its end", outcome=outcome, **fields)
+
+
 def _headers_of(task: Task) -> Headers:
     # Every write that shows appends events, so their count changes with whatever else does; but for
     # the request to cancel, and the link to a follower.
@@ -579,6 +591,11 @@ def _method_not_allowed(allow: str) -> HttpError:
 
 def _not_found(message: str = "Task not found.") -> HttpError:
     return HttpError(404, "task_not_found", message)
+
+
+def _wrong_token() -> HttpError:
+    headers = {"WWW-Authenticate": "Bearer"}
+    return HttpError(401, "invalid_token", "This token is not the task's.", headers=headers)
 
 
 def _invalid_report(reason: str) -> HttpError:

@@ -16,7 +16,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from valro.tasks import Task, dumps, fit_answer
+from valro.tasks import DELETED, Task, dumps, fit_answer
 
 Interrupt = dict[str, Any]
 Message = dict[str, Any]
@@ -112,10 +112,12 @@ def _wants_text(interrupt: Interrupt) -> bool:
 def _open_session(earlier: Task, unstarted: Task | None) -> str:
     """The task in whose session a follow-up goes on; empty if a stop might ever hit that session.
 
-    A follower that never started leaves its session as it was, unless it was to be stopped.
+    A follower that never started leaves its session as it was, unless it was to be stopped, or was
+    deleted, so that nobody knows.
     """
     if unstarted:
-        return "" if "cancel_requested_at" in unstarted else str(unstarted.get("session", ""))
+        is_open = unstarted["status"] != DELETED and "cancel_requested_at" not in unstarted
+        return str(unstarted.get("session", "")) if is_open else ""
     return str(earlier.get("session", earlier["id"])) if earlier.get("session_open") else ""
 
 

@@ -204,14 +204,14 @@ def is_permanent_rejection(error: Exception) -> bool:
     )
 
 
-def is_transaction_conflict(error: Exception) -> bool:
-    """Whether DynamoDB was about to write one of the items for somebody else, and refused nothing."""
+def is_transaction_conflict(error: ClientError) -> bool:
+    """Whether DynamoDB refused a write since a transaction was at one of its items just then."""
     if not is_genuine_aws_error(error):
         return False
-    reasons = error.response.get("CancellationReasons", [])
-    codes = {error.response["Error"]["Code"], *(reason.get("Code") for reason in reasons)}
-    conflicts = {"TransactionConflict", "TransactionConflictException"}
-    return bool(conflicts & codes) and "ConditionalCheckFailed" not in codes
+    codes = [reason.get("Code") for reason in error.response.get("CancellationReasons", [])]
+    return error.response["Error"]["Code"] == "TransactionConflictException" or (
+        "TransactionConflict" in codes and set(codes) <= {"TransactionConflict", "None"}
+    )
 
 
 def is_index_unusable(error: ClientError) -> bool:

@@ -57,6 +57,8 @@ AGENT_FAILED = "agent_failed"
 AGENT_LOST = "agent_lost"
 AGENT_TIMEOUT = "agent_timeout"
 ANSWER_TOO_LARGE = "answer_too_large"
+# Ends of which nobody knows whether the agent's session has ended too.
+UNSEEN_ENDS = frozenset({CANCELLED, AGENT_LOST, AGENT_TIMEOUT})
 
 # Together these keep the largest possible item under DynamoDB's 400 KB.
 MAX_EVENT_CHARACTERS = 1_000
@@ -240,6 +242,11 @@ class Outcome:
         """The same of a task whose cancellation was requested meanwhile."""
         return replace(self, error_code=CANCELLED, error_message=f"Cancelled. {what_is_known}")
 
+    def answer(self) -> Answer:
+        """What is kept of the agent's answer, its count of e-mails too; empty if there is none."""
+        asked = {"interrupts": self.interrupts} if self.interrupts else {}
+        return self.parts and self.parts | {"emails_sent": self.emails_sent} | asked
+
     def attributes(self) -> dict[str, Any]:
         """What the task keeps, but for the answer."""
         kept: dict[str, Any] = {"status": "completed", "emails_sent": self.emails_sent}
@@ -269,11 +276,16 @@ class Outcome:
 
 @dataclass
 class Report:
-    """What an agent reports at once; an ``outcome`` is the task's end."""
+    """What an agent reports at once; an ``outcome`` is the task's end.
+
+    For the log: ``sent`` is all of it, ``unshown`` what of an answer no task shows, by its names.
+    """
 
     id: str
     messages: Sequence[str] = ()
     outcome: Outcome | None = None
+    sent: Any = None
+    unshown: dict[str, Any] = field(default_factory=dict)
 
     def is_too_late(self, task: Task, now: str) -> bool:
         """Whether the task is over for it.

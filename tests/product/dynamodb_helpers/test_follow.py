@@ -24,6 +24,7 @@ from tests.product.dynamodb_helpers.fakes import (
     stored,
     throttled,
 )
+from tests.product.dynamodb_helpers.test_reports_and_cancelling import conflict
 from valro.conversations import (
     MAX_HISTORY_BYTES,
     MAX_RESUME_BYTES,
@@ -246,40 +247,10 @@ class TestFollowAgain:
         assert stored(store, "task-4") == {}
 
 
-class TestConflict:
-    """Two transactions of one item: DynamoDB refuses the second one though no condition failed."""
-
-    @staticmethod
-    def conflict(code: str) -> Callable[..., Any]:
-        def happening(_real: Any, _request: Any) -> Any:
-            reasons = [{"Code": "None"}, {"Code": code}]
-            text = {"Code": "TransactionCanceledException", "Message": "Transaction cancelled"}
-            raise ClientError({"Error": text, "CancellationReasons": reasons}, "TransactWriteItems")
-
-        return happening
-
-    @pytest.mark.parametrize("write", [follow, lambda store: store.delete_task("task-1", ANN)])
-    def test_it_is_tried_again(self, store: TaskStore, network: Network, write: Any):
-        ended(store)
-        network.plan("transact_write_items", self.conflict("TransactionConflict"))
-        write(store)
-        assert len(network.writes) == 3 + 2
-
-    def test_it_goes_through_in_the_end(self, store: TaskStore, network: Network):
-        ended(store)
-        network.always["transact_write_items"] = self.conflict("TransactionConflict")
-        with pytest.raises(ClientError, match="Transaction cancelled"):
-            follow(store)
-
-    def test_a_task_is_written_while_somebody_elses_transaction_looks_at_it(
-        self, store: TaskStore, network: Network
-    ):
-        def happening(_real: Any, _request: Any) -> Any:
-            raise ClientError({"Error": {"Code": "TransactionConflictException"}}, "UpdateItem")
-
-        store.create_task("task-1", "x", ANN)
-        network.plan("update_item", happening)
-        assert store.cancel_task("task-1", ANN)["error_code"] == CANCELLED
+def test_a_follow_up_that_meets_a_transaction_is_tried_again(store: TaskStore, network: Network):
+    ended(store)
+    network.plan("transact_write_items", conflict)
+    assert follow(store)[1]
 
 
 QUESTIONS = [{"id": "i-1", "message": "Which?"}, {"id": "i-2", "response_schema": {"enum": [1]}}]
