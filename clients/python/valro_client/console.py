@@ -6,7 +6,6 @@ with NO_COLOR set, there are plain lines. Text from users and agents is stripped
 
 import itertools
 import os
-import shlex
 import shutil
 import textwrap
 import threading
@@ -15,9 +14,8 @@ import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, TextIO
+from typing import TextIO
 
-from .client import ValroClient, is_final
 from .types import Event, Quote, Task, Vendor
 
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
@@ -185,9 +183,7 @@ def _show_vendors(console: Console, vendors: list[Vendor]) -> None:
             console.line(console.styled(f"    {sent}  {subject}", "dim"))
 
 
-def _show_quotes(
-    console: Console, quotes: list[Quote], vendors: list[Vendor]
-) -> None:
+def _show_quotes(console: Console, quotes: list[Quote], vendors: list[Vendor]) -> None:
     """Writes quotes in either form: with vendor and price, or with vendor_id and amount."""
     if not quotes:
         return
