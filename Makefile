@@ -1,4 +1,4 @@
-# What a developer types. `make` alone says what there is.
+# The commands of a developer. `make` alone lists them.
 # Everything is installed into .venv; nothing outside this folder changes.
 
 PYTHON ?= python3
@@ -28,32 +28,34 @@ SHFMT_OPTIONS = --indent 2 --case-indent --binary-next-line
 .DEFAULT_GOAL := help
 .PHONY: help run test check bench simulate format clean install
 
-help: ## Say what there is
+help: ## List the commands
 	@echo "make run          run a task end to end on a local AWS, then serve until Ctrl-C"
 	@echo "make run ONCE=1   the same, but stop after the task"
-	@echo "make run AGENT=http://127.0.0.1:8080    with your own agent, which serves /invocations and /ping"
-	@echo "make run EMPTY=1  serve a local AWS in which nothing is deployed, to try the scripts on"
+	@echo "make run AGENT=http://127.0.0.1:8080    use your own agent, which serves /invocations and /ping"
+	@echo "make run EMPTY=1  serve a local AWS with nothing deployed in it, to try the scripts"
 	@echo "make test         run all tests (several minutes)"
-	@echo "make check        format, lint, types, scripts and the fast tests (half a minute)"
+	@echo "make check        format, lint, types, scripts and the fast tests (a minute)"
 	@echo "make simulate     run random schedules of faults against the real handlers"
-	@echo "make bench        measure beside other ways to write it (six minutes; QUICK=1: one)"
+	@echo "make bench        compare with other ways to write it (six minutes; QUICK=1: one minute)"
 	@echo "make format       rewrite Python and shell files in the project's format"
 	@echo "make clean        remove what was built and installed"
 	@echo
-	@echo "What they need is installed into .venv the first time: for make run in half a minute, for the"
-	@echo "others in a minute."
+	@echo "The first time, each installs what it needs into .venv, in up to a minute."
 	@echo
 	@echo "make PYTHON=python3.12 run     use this Python (3.11 or newer) for .venv"
 	@echo "make test PYTEST_ARGS='-k api' pass arguments to pytest"
-	@echo "make simulate SIMULATE_ARGS='--seed 1 --count 100000'    or --seconds 60; --help says all"
+	@echo "make simulate SIMULATE_ARGS='--seed 1 --count 100000'    or --seconds 60; --help lists all"
+	@echo
+	@echo "While make run serves, post a task with [agent: …] in its text to see the sample agent misbehave;"
+	@echo ".venv/bin/python -m local --help lists what it can do, and the options for ports and pace."
 	@echo
 	@echo "./deploy.sh builds the zips, ./create-infrastructure.sh deploys them to AWS."
 
-# exec: a shell between would die of a SIGTERM alone, and leave the rest running.
+# exec: otherwise a shell in between would die of a SIGTERM alone and leave the rest running.
 run: $(RUNS) ## A task end to end on a local AWS
 	@exec $(BIN)/python -m local $(RUN_ARGS)
 
-# Of hundreds of processes each would else compile all that it imports, where this is set.
+# Where this is set, each of hundreds of processes would compile everything that it imports.
 test check: export PYTHONDONTWRITEBYTECODE =
 
 test: $(INSTALLED) ## The whole suite
@@ -88,7 +90,7 @@ clean: ## Remove what was built and installed
 
 install: $(INSTALLED) ## Only set up .venv, for all of these
 
-# A stamp is written last, so that an interrupted installation is taken up again.
+# The stamp is written last, so that an interrupted installation is resumed.
 $(RUNS): requirements-run.txt
 	@.ci/set-up-venv "$(PYTHON)" requirements-run.txt
 	@touch $@

@@ -7,11 +7,11 @@ whether the agent may have acted:
     what came back                                   again?   may have acted
     ThrottlingException, RetryableConflictException,
     ServiceQuotaExceededException, as 402, 409, 429  yes      no
-    no connection was made, to a proxy neither       yes      no
+    no connection was made                           yes      no
     3xx, 400, 401, 403, 404, 413: refused            no       no
     424 RuntimeClientError: the agent failed         no       yes
     any other status                                 no       yes
-    a connection or proxy lost, a stall, a cut       no       yes, and may still be running
+    a proxy that fails, a lost connection, a stall   no       yes, and may still be running
     an answer that says ``error``, or is unreadable  no       yes
 
     https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/runtime-invoke-agent.html
@@ -43,12 +43,10 @@ from botocore.exceptions import (
     ConnectTimeoutError,
     EndpointConnectionError,
     HTTPClientError,
-    ProxyConnectionError,
     ReadTimeoutError,
 )
 from botocore.exceptions import ConnectionError as BotoConnectionError
-from urllib3.exceptions import ConnectTimeoutError as NoConnectionInTime
-from urllib3.exceptions import HTTPError, NewConnectionError
+from urllib3.exceptions import HTTPError
 from urllib3.exceptions import ReadTimeoutError as StreamReadTimeout
 
 from valro.agent.answers import (
@@ -386,10 +384,7 @@ def _proves_not_started(error: Exception) -> bool:
     if isinstance(error, ClientError):
         is_own = _status(error) in NOT_STARTED_STATUSES
         return is_own and error.response["Error"]["Code"] in NOT_STARTED_CODES
-    if isinstance(error, ProxyConnectionError):
-        # Also what a proxy gives that breaks a call in the middle.
-        cause = getattr(error.kwargs.get("error"), "original_error", None)
-        return isinstance(cause, (NewConnectionError, NoConnectionInTime))
+    # Not ProxyConnectionError: a proxy that breaks a call in the middle gives it too.
     return isinstance(error, NOT_CONNECTED)
 
 
