@@ -105,6 +105,10 @@ class AgentFailed(AgentError):
     """The agent ran and failed, or its answer cannot be used."""
 
 
+class UnreadableAnswer(AgentFailed):
+    """The agent ran, and what it answered is nothing that can be read."""
+
+
 class AgentLost(AgentError):
     """Contact was lost, or given up, with an agent that may still be running."""
 
@@ -361,7 +365,7 @@ class Run:
         named = named_response(fields)
         if named is not None:
             before = {key: self.answer.pop(key) for key in TEXT_KEYS if key in self.answer}
-            if before and _response(before) != _response(fields):
+            if (said := _response(before)) and said != _response(fields):
                 self.replaced.append(json.dumps(before, ensure_ascii=False))
         self.answer |= {key: value for key, value in fields.items() if value is not None}
 
@@ -396,10 +400,10 @@ class Run:
             raise AgentFailed("The agent stopped to ask, and did not say what.")
         if len(asked) > MAX_INTERRUPTS or len(json.dumps(asked).encode()) > MAX_INTERRUPTS_BYTES:
             raise AgentFailed(TOO_MANY_QUESTIONS, json.dumps(asked))
-        messages = [one["message"] for one in asked if one.get("message")]
-        is_new = bool(self.pending_turn or self.pieces or self.answer)
-        if answer is None or not is_new:
-            answer = replace(answer or Answer(""), agent_response="\n\n".join(messages))
+        is_new = self.pending_turn or self.pieces or self.answer
+        answer = replace(answer or Answer(""))
+        if not is_new:  # what it said before is in the timeline
+            answer.agent_response = ""
         answer.interrupts = asked
         return answer
 
@@ -431,7 +435,8 @@ def make_answer(value: dict[str, Json], text: str) -> Answer:
 
 
 def _response(fields: dict[str, Json]) -> str:
-    return text_of(named_response(answer_in(fields) or fields)).strip()
+    named = named_response(answer_in(fields) or fields)
+    return "" if named is None else text_of(named).strip()
 
 
 def _news(now: dict[str, Json], before: dict[str, Json]) -> dict[str, Json]:

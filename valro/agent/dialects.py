@@ -716,14 +716,16 @@ def _interrupt(asked: Iterable[Json]) -> Event:
 
 
 def _question_text(value: Json) -> str:
-    """What a question says: its text, or all the texts in it."""
+    """What a question says: all the texts and numbers in it, the one that asks first."""
     if isinstance(value, str):
         inner = from_text(value)
         return _question_text(inner) if inner else value
     if isinstance(value, dict):
-        named = _string(value, "message", "question", "prompt", "text", "reason", "description")
-        return named or _question_text(list(value.values()))
-    return " ".join(filter(None, map(_question_text, value))) if isinstance(value, list) else ""
+        first = ("message", "question", "prompt", "text", "reason", "description")
+        value = [value[key] for key in sorted(value, key=lambda key: key not in first)]
+    if isinstance(value, list):
+        return " ".join(filter(None, map(_question_text, value)))
+    return "" if value is None or isinstance(value, bool) else str(value)
 
 
 def _error(frame: Frame, *texts: Json) -> Event:

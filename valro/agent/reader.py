@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -21,6 +22,7 @@ from valro.agent.answers import (
     Answer,
     AnswerTooLong,
     Run,
+    UnreadableAnswer,
     make_answer,
 )
 from valro.agent import dialects, events
@@ -57,13 +59,13 @@ class AgentReader:
 
     def finish(self) -> Answer:
         """The answer, once all of it is there; raises AgentFailed if there is none."""
-        with self._rescuing(AgentFailed):
+        with self._rescuing(UnreadableAnswer):
             self._end()
             is_document = not self.wire.is_stream and self.frames == 1
             if self.invalid:
-                raise AgentFailed(UNREADABLE, self.invalid)
+                raise UnreadableAnswer(UNREADABLE, self.invalid)
             if self.is_repr and self.run.tool_in_use:
-                raise AgentFailed(IS_REPR)
+                raise UnreadableAnswer(IS_REPR)
             answer = self.run.finish()
             if answer is None and is_document and isinstance(self.line, str):
                 answer = Answer(self.line)
@@ -71,13 +73,13 @@ class AgentReader:
                 answer = make_answer({"response": self.only.value}, "")
                 self.unread.clear()
             if not answer:
-                raise AgentFailed(IS_REPR if self.is_repr else NO_ANSWER)
+                raise UnreadableAnswer(IS_REPR) if self.is_repr else AgentFailed(NO_ANSWER)
             answer.unparsed = self.unparsed()
             return answer
 
     def accepted(self) -> bool:
         """Whether all that the agent said is that it accepted the task."""
-        with self._rescuing(AgentFailed):
+        with self._rescuing(UnreadableAnswer):
             self._end()
         return self.is_acceptance and self.frames == 1 and not self.invalid
 
@@ -119,7 +121,9 @@ class AgentReader:
     def _read(self, frame: Frame, value: Json) -> None:
         try:
             found = dialects.read(value, frame.event)
-            unknown = [it for it in found if not self.run.take(it) and isinstance(it, events.Unknown)]
+            unknown = [
+                it for it in found if not self.run.take(it) and isinstance(it, events.Unknown)
+            ]
         except AgentError:
             raise
         except Exception as error:  # noqa: BLE001 - one frame must not cost the others
@@ -154,14 +158,22 @@ class AgentReader:
             self._rescue(error)
             raise
         except Exception as error:
-            broken = kind(UNREADABLE, repr(error))
+            broken = kind(UNREADABLE, traceback.format_exc())
             self._rescue(broken)
             raise broken from error
 
     def _rescue(self, error: AgentError) -> None:
+        partial, unparsed = self.rescued()
+        error.partial = error.partial or partial
+        error.unparsed = error.unparsed or unparsed
+
+    def rescued(self) -> tuple[Answer | None, str]:
+        """What there is of an answer so far, and what nobody could read; never raises."""
+        partial, unparsed = None, ""
         with suppress(Exception):
-            error.unparsed = error.unparsed or self.unparsed()
-            error.partial = error.partial or self.partial()
+            unparsed = self.unparsed()
+            partial = self.partial()
+        return partial, unparsed
 
 
 def is_acceptance(value: Json) -> bool:

@@ -185,9 +185,7 @@ def _show_vendors(console: Console, vendors: list[Vendor]) -> None:
             console.line(console.styled(f"    {sent}  {subject}", "dim"))
 
 
-def _show_quotes(
-    console: Console, quotes: list[Quote], vendors: list[Vendor]
-) -> None:
+def _show_quotes(console: Console, quotes: list[Quote], vendors: list[Vendor]) -> None:
     """Writes quotes in either form: with vendor and price, or with vendor_id and amount."""
     if not quotes:
         return

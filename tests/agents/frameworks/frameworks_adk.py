@@ -19,7 +19,9 @@ REQUIREMENTS = "google-adk==2.13.0"
 class Scripted(BaseLlm):
     turns: list[Any]
 
-    async def generate_content_async(self, llm_request: Any, stream: bool = False) -> AsyncIterator[LlmResponse]:
+    async def generate_content_async(
+        self, llm_request: Any, stream: bool = False
+    ) -> AsyncIterator[LlmResponse]:
         turn = self.turns.pop(0)
         if isinstance(turn, Exception):
             raise turn
@@ -29,10 +31,16 @@ class Scripted(BaseLlm):
         text, calls = turn
         if stream:
             for piece in pieces(text):
-                yield LlmResponse(content=types.Content(role="model", parts=[types.Part(text=piece)]), partial=True)
+                yield LlmResponse(
+                    content=types.Content(role="model", parts=[types.Part(text=piece)]),
+                    partial=True,
+                )
         parts = [types.Part(text="Who is cheap?", thought=True)]
         parts += [types.Part(text=text)] if text else []
-        parts += [types.Part(function_call=types.FunctionCall(name=name, args=args)) for name, args in calls]
+        parts += [
+            types.Part(function_call=types.FunctionCall(name=name, args=args))
+            for name, args in calls
+        ]
         yield LlmResponse(content=types.Content(role="model", parts=parts))
 
 
@@ -53,10 +61,13 @@ def agent(*turns: Any, **options: Any) -> LlmAgent:
 
 
 def team() -> SequentialAgent:
-    return SequentialAgent(name="team", sub_agents=[
-        agent((SEARCHING, [FINDING]), ("Two vendors work there.", [])),
-        agent((ANSWER, []), name="writer", tools=[]),
-    ])
+    return SequentialAgent(
+        name="team",
+        sub_agents=[
+            agent((SEARCHING, [FINDING]), ("Two vendors work there.", [])),
+            agent((ANSWER, []), name="writer", tools=[]),
+        ],
+    )
 
 
 def failing() -> LlmAgent:
@@ -64,27 +75,41 @@ def failing() -> LlmAgent:
 
 
 def refused() -> LlmAgent:
-    return agent((SEARCHING, [FINDING]), LlmResponse(error_code="SAFETY", error_message="The model refused to answer."))
+    return agent(
+        (SEARCHING, [FINDING]),
+        LlmResponse(error_code="SAFETY", error_message="The model refused to answer."),
+    )
 
 
 def recovering() -> LlmAgent:
     return agent((SEARCHING, [("broken", {"city": "x"})]), (ANSWER, []))
 
 
-async def events(payload: dict[str, Any], make: Any, mode: StreamingMode, before: bool = False) -> AsyncIterator[Any]:
+async def events(
+    payload: dict[str, Any], make: Any, mode: StreamingMode, before: bool = False
+) -> AsyncIterator[Any]:
     runner = InMemoryRunner(make(), app_name="app")
     session = await runner.session_service.create_session(app_name="app", user_id="u")
     if before:
-        for author, role, text in (("user", "user", "Find me a painter"), ("finder", "model", EARLIER)):
+        for author, role, text in (
+            ("user", "user", "Find me a painter"),
+            ("finder", "model", EARLIER),
+        ):
             content = types.Content(role=role, parts=[types.Part(text=text)])
-            await runner.session_service.append_event(session, Event(author=author, content=content))
+            await runner.session_service.append_event(
+                session, Event(author=author, content=content)
+            )
     asked = types.Content(role="user", parts=[types.Part(text=payload["prompt"])])
     config = RunConfig(streaming_mode=mode)
-    async for event in runner.run_async(user_id="u", session_id=session.id, new_message=asked, run_config=config):
+    async for event in runner.run_async(
+        user_id="u", session_id=session.id, new_message=asked, run_config=config
+    ):
         yield event
 
 
-def streamed(give: Any = lambda it: it, make: Any = agent, mode: StreamingMode = StreamingMode.NONE) -> Any:
+def streamed(
+    give: Any = lambda it: it, make: Any = agent, mode: StreamingMode = StreamingMode.NONE
+) -> Any:
     async def invoke(payload: dict[str, Any]) -> AsyncIterator[Any]:
         async for event in events(payload, make, mode):
             if (given := give(event)) is not None:
@@ -128,7 +153,9 @@ AGENTS = {
     "stream dumps": streamed(dump),
     "stream dumps, streaming": streamed(dump, mode=SSE),
     "stream camelCase, streaming": streamed(camel, mode=SSE),
-    "stream model_dump_json, streaming": streamed(lambda it: it.model_dump_json(exclude_none=True, by_alias=True), mode=SSE),
+    "stream model_dump_json, streaming": streamed(
+        lambda it: it.model_dump_json(exclude_none=True, by_alias=True), mode=SSE
+    ),
     "stream dumps, team": streamed(dump, team),
     "stream dumps, failing": streamed(dump, failing),
     "stream dumps, refused": streamed(dump, refused),

@@ -21,7 +21,11 @@ def agent() -> Any:
 
 
 def failing() -> Any:
-    return plain.agent((plain.SEARCHING, [plain.FINDING]), RuntimeError("The model is on strike."), checkpointer=InMemorySaver())
+    return plain.agent(
+        (plain.SEARCHING, [plain.FINDING]),
+        RuntimeError("The model is on strike."),
+        checkpointer=InMemorySaver(),
+    )
 
 
 def saying() -> Any:
@@ -32,14 +36,22 @@ def saying() -> Any:
 def remembering() -> Any:
     made = agent()
     from langchain_core.messages import AIMessage, HumanMessage
-    before = {"messages": [HumanMessage("Find me a painter", id="t-0"), AIMessage(plain.EARLIER, id="m-0")]}
+
+    before = {
+        "messages": [
+            HumanMessage("Find me a painter", id="t-0"),
+            AIMessage(plain.EARLIER, id="m-0"),
+        ]
+    }
     made.update_state({"configurable": {"thread_id": "t-1"}}, before, as_node="model")
     return made
 
 
 def structured() -> Any:
     turns = (plain.SEARCHING, [plain.FINDING]), ("", [("Found", plain.OBJECT)])
-    return plain.agent(*turns, response_format=plain.ToolStrategy(plain.Found), checkpointer=InMemorySaver())
+    return plain.agent(
+        *turns, response_format=plain.ToolStrategy(plain.Found), checkpointer=InMemorySaver()
+    )
 
 
 AGENTS = {

@@ -8,8 +8,17 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
 from ag_ui.core import (
-    CustomEvent, EventType, MessagesSnapshotEvent, RunErrorEvent, RunFinishedEvent, RunStartedEvent,
-    StateSnapshotEvent, StateDeltaEvent, StepFinishedEvent, StepStartedEvent, TextMessageChunkEvent,
+    CustomEvent,
+    EventType,
+    MessagesSnapshotEvent,
+    RunErrorEvent,
+    RunFinishedEvent,
+    RunStartedEvent,
+    StateSnapshotEvent,
+    StateDeltaEvent,
+    StepFinishedEvent,
+    StepStartedEvent,
+    TextMessageChunkEvent,
     ToolCallChunkEvent,
 )
 from ag_ui_strands import StrandsAgent, create_strands_app
@@ -37,7 +46,9 @@ def book(tool_context: Any, vendor: str) -> str:
 def strands(*turns: Any) -> Any:
     turns = turns or ([SEARCHING, Call(*FINDING)], ANSWER)
     made = Agent(model=ScriptedModel(*turns), tools=[find_vendors, book], callback_handler=None)
-    return create_strands_app(StrandsAgent(agent=made, name="finder"), path="/invocations", ping_path=None)
+    return create_strands_app(
+        StrandsAgent(agent=made, name="finder"), path="/invocations", ping_path=None
+    )
 
 
 def app(*events: Any) -> AGUIApp:
@@ -59,25 +70,64 @@ def finished(**more: Any) -> Any:
 
 
 SAID = [TextMessageChunkEvent(message_id="m1", delta=piece) for piece in pieces(SEARCHING)]
-USED = [ToolCallChunkEvent(tool_call_id="c1", tool_call_name="find_vendors", delta='{"city": '), ToolCallChunkEvent(tool_call_id="c1", delta='"Charlotte"}')]
-ANSWERED = [TextMessageChunkEvent(message_id="m2", role="assistant", delta=piece) for piece in pieces(ANSWER)]
+USED = [
+    ToolCallChunkEvent(tool_call_id="c1", tool_call_name="find_vendors", delta='{"city": '),
+    ToolCallChunkEvent(tool_call_id="c1", delta='"Charlotte"}'),
+]
+ANSWERED = [
+    TextMessageChunkEvent(message_id="m2", role="assistant", delta=piece)
+    for piece in pieces(ANSWER)
+]
 OBJECT = {"response": ANSWER, "vendors": [{"id": "v1", "name": "Green Fern"}]}
 EARLIER = {"vendors": [{"id": "v9", "name": "Lone Brush"}]}
 
 AGENTS = {
     "strands": strands(),
-    "strands failing": strands([SEARCHING, Call(*FINDING)], RuntimeError("The model is on strike.")),
+    "strands failing": strands(
+        [SEARCHING, Call(*FINDING)], RuntimeError("The model is on strike.")
+    ),
     "strands interrupt": strands([SEARCHING, Call("book", {"vendor": "Green Fern"})]),
     "app chunks": app(*SAID, *USED, *ANSWERED, finished()),
     "app result": app(*SAID, *USED, finished(result=OBJECT)),
     "app text and result": app(*SAID, *USED, *ANSWERED, finished(result=OBJECT)),
     "app result text": app(*USED, finished(result=ANSWER)),
-    "app state": app(*SAID, StateSnapshotEvent(snapshot=EARLIER), StepStartedEvent(step_name="search"), StepFinishedEvent(step_name="search"), StateSnapshotEvent(snapshot=OBJECT), finished()),
-    "app state delta": app(StateSnapshotEvent(snapshot={"response": "", "vendors": []}), StateDeltaEvent(delta=[{"op": "replace", "path": "/response", "value": ANSWER}]), finished()),
+    "app state": app(
+        *SAID,
+        StateSnapshotEvent(snapshot=EARLIER),
+        StepStartedEvent(step_name="search"),
+        StepFinishedEvent(step_name="search"),
+        StateSnapshotEvent(snapshot=OBJECT),
+        finished(),
+    ),
+    "app state delta": app(
+        StateSnapshotEvent(snapshot={"response": "", "vendors": []}),
+        StateDeltaEvent(delta=[{"op": "replace", "path": "/response", "value": ANSWER}]),
+        finished(),
+    ),
     "app exception": app(*SAID, RuntimeError("The model is on strike.")),
     "app error": app(*SAID, RunErrorEvent(message="The directory of vendors is down.", code="X")),
-    "app custom": app(CustomEvent(name="progress", value={"message": "Asked the first directory"}), CustomEvent(name="status", value="Asked the second directory"), *ANSWERED, finished()),
+    "app custom": app(
+        CustomEvent(name="progress", value={"message": "Asked the first directory"}),
+        CustomEvent(name="status", value="Asked the second directory"),
+        *ANSWERED,
+        finished(),
+    ),
     "app cancelled": app(*SAID, finished(outcome={"type": "cancelled"})),
-    "app interrupt": app(*SAID, finished(outcome={"type": "interrupt", "interrupts": [{"id": "i1", "reason": "input_required", "message": QUESTION, "responseSchema": {"type": "boolean"}}]})),
+    "app interrupt": app(
+        *SAID,
+        finished(
+            outcome={
+                "type": "interrupt",
+                "interrupts": [
+                    {
+                        "id": "i1",
+                        "reason": "input_required",
+                        "message": QUESTION,
+                        "responseSchema": {"type": "boolean"},
+                    }
+                ],
+            }
+        ),
+    ),
     "app no end": app(*SAID, *USED),
 }

@@ -15,7 +15,13 @@ from autogen_ext.models.replay import ReplayChatCompletionClient
 from common import ANSWER, FINDING, FOUND, SEARCHING
 
 REQUIREMENTS = "autogen-agentchat==0.7.5 autogen-ext==0.7.5"
-INFO = {"vision": False, "function_calling": True, "json_output": True, "family": "unknown", "structured_output": True}
+INFO = {
+    "vision": False,
+    "function_calling": True,
+    "json_output": True,
+    "family": "unknown",
+    "structured_output": True,
+}
 
 
 async def find_vendors(city: str) -> str:
@@ -26,12 +32,18 @@ async def find_vendors(city: str) -> str:
 def called(name: str, args: dict[str, Any]) -> CreateResult:
     call = FunctionCall(id=f"c{name}", name=name, arguments=json.dumps(args))
     usage = RequestUsage(prompt_tokens=1, completion_tokens=1)
-    return CreateResult(finish_reason="function_calls", content=[call], usage=usage, cached=False, thought=SEARCHING)
+    return CreateResult(
+        finish_reason="function_calls", content=[call], usage=usage, cached=False, thought=SEARCHING
+    )
 
 
 def agent(*turns: Any, name: str = "finder", **options: Any) -> AssistantAgent:
     client = ReplayChatCompletionClient(list(turns or (called(*FINDING), ANSWER)), model_info=INFO)
-    options = {"tools": [find_vendors], "reflect_on_tool_use": True, "model_client_stream": True} | options
+    options = {
+        "tools": [find_vendors],
+        "reflect_on_tool_use": True,
+        "model_client_stream": True,
+    } | options
     return AssistantAgent(name, client, **options)
 
 
@@ -44,7 +56,10 @@ def whole() -> AssistantAgent:
 
 
 def team() -> RoundRobinGroupChat:
-    both = [whole(), agent("Both can come on Friday.", name="writer", model_client_stream=False, tools=[])]
+    both = [
+        whole(),
+        agent("Both can come on Friday.", name="writer", model_client_stream=False, tools=[]),
+    ]
     return RoundRobinGroupChat(both, termination_condition=MaxMessageTermination(6), max_turns=2)
 
 
@@ -88,8 +103,15 @@ AGENTS = {
     "stream messages": streamed(),
     "stream messages, dumped": streamed(dump),
     "stream messages, dumped, not streaming": streamed(dump, whole),
-    "stream messages, dumped, no result": streamed(lambda it: None if isinstance(it, TaskResult) else dump(it), whole),
+    "stream messages, dumped, no result": streamed(
+        lambda it: None if isinstance(it, TaskResult) else dump(it), whole
+    ),
     "stream messages, dumped, team": streamed(dump, team),
     "stream chunks": streamed(chunk),
-    "stream source and content": streamed(lambda it: None if isinstance(it, TaskResult) else {"source": it.source, "content": it.to_text()}, whole),
+    "stream source and content": streamed(
+        lambda it: (
+            None if isinstance(it, TaskResult) else {"source": it.source, "content": it.to_text()}
+        ),
+        whole,
+    ),
 }

@@ -2,7 +2,11 @@
 
 import os
 
-os.environ |= {"CREWAI_DISABLE_TELEMETRY": "true", "OTEL_SDK_DISABLED": "true", "CREWAI_TRACING_ENABLED": "false"}
+os.environ |= {
+    "CREWAI_DISABLE_TELEMETRY": "true",
+    "OTEL_SDK_DISABLED": "true",
+    "CREWAI_TRACING_ENABLED": "false",
+}
 
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -58,7 +62,9 @@ OBJECT = {"response": ANSWER, "vendors": [{"id": "v1", "name": "Green Fern"}]}
 
 def crew(*turns: Any, **options: Any) -> Crew:
     turns = turns or (ACT, f"Thought: I now know the final answer\nFinal Answer: {ANSWER}")
-    one = Agent(role="Finder", goal="Find", backstory="x", llm=Scripted(*turns), tools=[find_vendors])
+    one = Agent(
+        role="Finder", goal="Find", backstory="x", llm=Scripted(*turns), tools=[find_vendors]
+    )
     task = Task(description="{prompt}", expected_output="text", agent=one, **options)
     return Crew(agents=[one], tasks=[task])
 
@@ -69,12 +75,22 @@ def structured(kind: str) -> Any:
 
 
 def failing() -> Crew:
-    return crew(ACT, RuntimeError("The model is on strike."), RuntimeError("The model is on strike."), RuntimeError("The model is on strike."))
+    return crew(
+        ACT,
+        RuntimeError("The model is on strike."),
+        RuntimeError("The model is on strike."),
+        RuntimeError("The model is on strike."),
+    )
 
 
 def two() -> Crew:
     first = crew()
-    writer = Agent(role="Writer", goal="Write", backstory="x", llm=Scripted(f"Thought: I know\nFinal Answer: {ANSWER}"))
+    writer = Agent(
+        role="Writer",
+        goal="Write",
+        backstory="x",
+        llm=Scripted(f"Thought: I know\nFinal Answer: {ANSWER}"),
+    )
     first.agents.append(writer)
     first.tasks[0].agent.llm._turns[1] = "Thought: I know\nFinal Answer: Two vendors work there."
     first.tasks.append(Task(description="Write", expected_output="text", agent=writer))

@@ -105,9 +105,7 @@ CONFIG = {"configurable": {"thread_id": "t"}}
 
 async def warm(payload: dict[str, Any]) -> Any:
     """An agent that remembers an earlier task of the same session."""
-    made = agent(
-        ("", []), (SEARCHING, [FINDING]), (ANSWER, []), checkpointer=InMemorySaver()
-    )
+    made = agent(("", []), (SEARCHING, [FINDING]), (ANSWER, []), checkpointer=InMemorySaver())
     made.update_state(CONFIG, {"messages": [HumanMessage("Find me a painter"), AIMessage(EARLIER)]})
     return made
 
@@ -240,7 +238,9 @@ AGENTS = {
     "stream messages, chunk only": streamed("messages", agent, lambda it: it[0]),
     "stream messages, content only": streamed("messages", agent, lambda it: it[0].content),
     "stream messages, json.dumps": streamed(
-        "messages", agent, lambda it: json.dumps({"content": it[0].content, "node": it[1]["langgraph_node"]})
+        "messages",
+        agent,
+        lambda it: json.dumps({"content": it[0].content, "node": it[1]["langgraph_node"]}),
     ),
     "stream updates and messages": streamed(["updates", "messages"]),
     "stream updates, messages, custom": streamed(["updates", "messages", "custom"], saying),

@@ -5,7 +5,13 @@ from typing import Any
 
 from common import ANSWER, FINDING, FOUND, SEARCHING, pieces
 from llama_index.core.agent.workflow import AgentStream, AgentWorkflow, FunctionAgent, ToolCall
-from llama_index.core.base.llms.types import ChatMessage, ChatResponse, LLMMetadata, TextBlock, ToolCallBlock
+from llama_index.core.base.llms.types import (
+    ChatMessage,
+    ChatResponse,
+    LLMMetadata,
+    TextBlock,
+    ToolCallBlock,
+)
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.tools import FunctionTool
@@ -22,13 +28,20 @@ class Scripted(FunctionCallingLLM):
     def metadata(self) -> LLMMetadata:
         return LLMMetadata(is_function_calling_model=True, model_name="fake")
 
-    def _prepare_chat_with_tools(self, tools: Any, user_msg: Any = None, chat_history: Any = None, **_: Any) -> dict[str, Any]:
+    def _prepare_chat_with_tools(
+        self, tools: Any, user_msg: Any = None, chat_history: Any = None, **_: Any
+    ) -> dict[str, Any]:
         return {"messages": chat_history or []}
 
-    def get_tool_calls_from_response(self, response: ChatResponse, error_on_no_tool_call: bool = True, **_: Any) -> list[ToolSelection]:
+    def get_tool_calls_from_response(
+        self, response: ChatResponse, error_on_no_tool_call: bool = True, **_: Any
+    ) -> list[ToolSelection]:
         return [
-            ToolSelection(tool_id=one.tool_call_id, tool_name=one.tool_name, tool_kwargs=one.tool_kwargs)
-            for one in response.message.blocks if isinstance(one, ToolCallBlock)
+            ToolSelection(
+                tool_id=one.tool_call_id, tool_name=one.tool_name, tool_kwargs=one.tool_kwargs
+            )
+            for one in response.message.blocks
+            if isinstance(one, ToolCallBlock)
         ]
 
     def _turn(self) -> Any:
@@ -43,7 +56,10 @@ class Scripted(FunctionCallingLLM):
 
     def _response(self, text: str, calls: Any, delta: str = "") -> ChatResponse:
         blocks: list[Any] = [TextBlock(text=text)]
-        blocks += [ToolCallBlock(tool_call_id=f"c{name}", tool_name=name, tool_kwargs=args) for name, args in calls]
+        blocks += [
+            ToolCallBlock(tool_call_id=f"c{name}", tool_name=name, tool_kwargs=args)
+            for name, args in calls
+        ]
         return ChatResponse(message=ChatMessage(role="assistant", blocks=blocks), delta=delta)
 
     async def astream_chat(self, messages: Any, **_: Any) -> Any:
@@ -58,12 +74,23 @@ class Scripted(FunctionCallingLLM):
 
         return gen()
 
-    def chat(self, messages: Any, **_: Any) -> Any: raise NotImplementedError
-    def stream_chat(self, messages: Any, **_: Any) -> Any: raise NotImplementedError
-    def complete(self, prompt: str, **_: Any) -> Any: raise NotImplementedError
-    def stream_complete(self, prompt: str, **_: Any) -> Any: raise NotImplementedError
-    async def acomplete(self, prompt: str, **_: Any) -> Any: raise NotImplementedError
-    async def astream_complete(self, prompt: str, **_: Any) -> Any: raise NotImplementedError
+    def chat(self, messages: Any, **_: Any) -> Any:
+        raise NotImplementedError
+
+    def stream_chat(self, messages: Any, **_: Any) -> Any:
+        raise NotImplementedError
+
+    def complete(self, prompt: str, **_: Any) -> Any:
+        raise NotImplementedError
+
+    def stream_complete(self, prompt: str, **_: Any) -> Any:
+        raise NotImplementedError
+
+    async def acomplete(self, prompt: str, **_: Any) -> Any:
+        raise NotImplementedError
+
+    async def astream_complete(self, prompt: str, **_: Any) -> Any:
+        raise NotImplementedError
 
 
 def find_vendors(city: str) -> str:
@@ -79,13 +106,20 @@ class Found(BaseModel):
 def agent(*turns: Any, **options: Any) -> FunctionAgent:
     turns = turns or ((SEARCHING, [FINDING]), (ANSWER, []))
     return FunctionAgent(
-        name="finder", tools=[FunctionTool.from_defaults(find_vendors)],
-        llm=Scripted(turns=list(turns)), **({"streaming": True} | options),
+        name="finder",
+        tools=[FunctionTool.from_defaults(find_vendors)],
+        llm=Scripted(turns=list(turns)),
+        **({"streaming": True} | options),
     )
 
 
 def structured() -> FunctionAgent:
-    return agent(structured_output_fn=lambda _: {"response": ANSWER, "vendors": [{"id": "v1", "name": "Green Fern"}]})
+    return agent(
+        structured_output_fn=lambda _: {
+            "response": ANSWER,
+            "vendors": [{"id": "v1", "name": "Green Fern"}],
+        }
+    )
 
 
 def failing() -> FunctionAgent:
@@ -150,6 +184,14 @@ AGENTS = {
     "stream events, failing": streamed(make=failing),
     "stream events, workflow": streamed(make=workflow),
     "stream event.delta": streamed(lambda it: it.delta if isinstance(it, AgentStream) else None),
-    "stream chosen": streamed(lambda it: {"delta": it.delta} if isinstance(it, AgentStream) else {"tool": it.tool_name} if type(it) is ToolCall else None),
+    "stream chosen": streamed(
+        lambda it: (
+            {"delta": it.delta}
+            if isinstance(it, AgentStream)
+            else {"tool": it.tool_name}
+            if type(it) is ToolCall
+            else None
+        )
+    ),
     "stream own workflow": own,
 }

@@ -4,7 +4,17 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
-from agent_framework import Agent, BaseChatClient, ChatResponse, ChatResponseUpdate, Content, Message, ResponseStream, WorkflowBuilder, tool
+from agent_framework import (
+    Agent,
+    BaseChatClient,
+    ChatResponse,
+    ChatResponseUpdate,
+    Content,
+    Message,
+    ResponseStream,
+    WorkflowBuilder,
+    tool,
+)
 from agent_framework import FunctionInvocationLayer
 from common import ANSWER, FINDING, FOUND, SEARCHING, pieces
 
@@ -33,30 +43,45 @@ class Scripted(FunctionInvocationLayer, BaseChatClient):
         if isinstance(turn, Exception):
             raise turn
         text, calls = turn
-        return text, [Content.from_function_call(f"c{name}", name, arguments=json.dumps(args)) for name, args in calls]
+        return text, [
+            Content.from_function_call(f"c{name}", name, arguments=json.dumps(args))
+            for name, args in calls
+        ]
 
     def _inner_get_response(self, *, messages: Any, stream: bool, options: Any, **_: Any) -> Any:
         if stream:
+
             async def updates() -> AsyncIterator[ChatResponseUpdate]:
                 text, calls = self._contents()
                 number = len(self.turns)
                 for piece in pieces(text):
-                    yield ChatResponseUpdate(role="assistant", contents=[Content.from_text(piece)], message_id=f"m{number}", response_id="r")
+                    yield ChatResponseUpdate(
+                        role="assistant",
+                        contents=[Content.from_text(piece)],
+                        message_id=f"m{number}",
+                        response_id="r",
+                    )
                 if calls:
-                    yield ChatResponseUpdate(role="assistant", contents=calls, message_id=f"m{number}", response_id="r")
+                    yield ChatResponseUpdate(
+                        role="assistant", contents=calls, message_id=f"m{number}", response_id="r"
+                    )
 
             return ResponseStream(updates(), finalizer=lambda them: ChatResponse.from_updates(them))
 
         async def whole() -> ChatResponse:
             text, calls = self._contents()
-            return ChatResponse(messages=[Message("assistant", [Content.from_text(text), *calls])], response_id="r")
+            return ChatResponse(
+                messages=[Message("assistant", [Content.from_text(text), *calls])], response_id="r"
+            )
 
         return whole()
 
 
 def agent(*turns: Any, **options: Any) -> Agent:
     turns = turns or ((SEARCHING, [FINDING]), (ANSWER, []))
-    return Agent(client=Scripted(*turns), name="finder", **({"tools": [find_vendors, book]} | options))
+    return Agent(
+        client=Scripted(*turns), name="finder", **({"tools": [find_vendors, book]} | options)
+    )
 
 
 def failing() -> Agent:

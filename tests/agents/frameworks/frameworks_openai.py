@@ -43,12 +43,19 @@ class Scripted(Model):
             raise turn
         text, calls = turn
         self.count += 1
-        said = [
-            ResponseOutputMessage(
-                id=f"msg_{self.count}", role="assistant", status="completed", type="message",
-                content=[ResponseOutputText(text=text, type="output_text", annotations=[])],
-            )
-        ] if text else []
+        said = (
+            [
+                ResponseOutputMessage(
+                    id=f"msg_{self.count}",
+                    role="assistant",
+                    status="completed",
+                    type="message",
+                    content=[ResponseOutputText(text=text, type="output_text", annotations=[])],
+                )
+            ]
+            if text
+            else []
+        )
         return said + [
             ResponseFunctionToolCall(
                 name=name, arguments=json.dumps(args), call_id=f"call_{name}", type="function_call"
@@ -64,23 +71,37 @@ class Scripted(Model):
         number = 0
         for index, item in enumerate(output):
             yield ResponseOutputItemAddedEvent(
-                item=item, output_index=index, sequence_number=(number := number + 1),
+                item=item,
+                output_index=index,
+                sequence_number=(number := number + 1),
                 type="response.output_item.added",
             )
             if isinstance(item, ResponseOutputMessage):
                 for piece in pieces(item.content[0].text):
                     yield ResponseTextDeltaEvent(
-                        content_index=0, delta=piece, item_id=item.id, output_index=index,
-                        sequence_number=(number := number + 1), type="response.output_text.delta",
+                        content_index=0,
+                        delta=piece,
+                        item_id=item.id,
+                        output_index=index,
+                        sequence_number=(number := number + 1),
+                        type="response.output_text.delta",
                         logprobs=[],
                     )
             yield ResponseOutputItemDoneEvent(
-                item=item, output_index=index, sequence_number=(number := number + 1),
+                item=item,
+                output_index=index,
+                sequence_number=(number := number + 1),
                 type="response.output_item.done",
             )
         response = Response(
-            id="resp_1", created_at=1, model="fake", object="response", output=output,
-            tool_choice="auto", tools=[], parallel_tool_calls=False,
+            id="resp_1",
+            created_at=1,
+            model="fake",
+            object="response",
+            output=output,
+            tool_choice="auto",
+            tools=[],
+            parallel_tool_calls=False,
         )
         yield ResponseCompletedEvent(
             response=response, sequence_number=number + 1, type="response.completed"
@@ -100,7 +121,9 @@ class Found(BaseModel):
 
 def agent(*turns: Any, **options: Any) -> Agent:
     turns = turns or ((SEARCHING, [FINDING]), (ANSWER, []))
-    return Agent(name="finder", instructions="Find", model=Scripted(*turns), tools=[find_vendors], **options)
+    return Agent(
+        name="finder", instructions="Find", model=Scripted(*turns), tools=[find_vendors], **options
+    )
 
 
 def structured() -> Agent:
@@ -163,28 +186,49 @@ def as_documented(event: Any) -> Any:
 async def chunks(payload: dict[str, Any]) -> AsyncIterator[Any]:
     base = {"id": "chatcmpl-1", "created": 1, "model": "fake", "object": "chat.completion.chunk"}
     first = {"role": "assistant", "content": ""}
-    call = {"index": 0, "id": "c1", "function": {"name": "find_vendors", "arguments": "{}"}, "type": "function"}
+    call = {
+        "index": 0,
+        "id": "c1",
+        "function": {"name": "find_vendors", "arguments": "{}"},
+        "type": "function",
+    }
     deltas = [first, *({"content": piece} for piece in pieces(ANSWER))]
     for one in [{"tool_calls": [call]}, *deltas]:
         choice = {"index": 0, "delta": one, "finish_reason": None}
         yield ChatCompletionChunk.model_validate(base | {"choices": [choice]})
-    yield ChatCompletionChunk.model_validate(base | {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
-    yield ChatCompletionChunk.model_validate(base | {"choices": [], "usage": {"completion_tokens": 1, "prompt_tokens": 1, "total_tokens": 2}})
+    yield ChatCompletionChunk.model_validate(
+        base | {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    )
+    yield ChatCompletionChunk.model_validate(
+        base
+        | {"choices": [], "usage": {"completion_tokens": 1, "prompt_tokens": 1, "total_tokens": 2}}
+    )
 
 
 def completion(payload: dict[str, Any]) -> Any:
     message = {"role": "assistant", "content": ANSWER}
     return ChatCompletion.model_validate(
-        {"id": "chatcmpl-1", "created": 1, "model": "fake", "object": "chat.completion",
-         "choices": [{"index": 0, "finish_reason": "stop", "message": message}]}
+        {
+            "id": "chatcmpl-1",
+            "created": 1,
+            "model": "fake",
+            "object": "chat.completion",
+            "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
+        }
     )
 
 
 def response(payload: dict[str, Any]) -> Any:
     model = Scripted((ANSWER, []))
     return Response(
-        id="resp_1", created_at=1, model="fake", object="response", output=model.output(),
-        tool_choice="auto", tools=[], parallel_tool_calls=False,
+        id="resp_1",
+        created_at=1,
+        model="fake",
+        object="response",
+        output=model.output(),
+        tool_choice="auto",
+        tools=[],
+        parallel_tool_calls=False,
     )
 
 

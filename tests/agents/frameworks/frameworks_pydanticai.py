@@ -8,7 +8,14 @@ from ag_ui.core import RunAgentInput
 from common import ANSWER, EARLIER, FINDING, FOUND, SEARCHING, pieces
 from pydantic import BaseModel
 from pydantic_ai import Agent, AgentRunResultEvent
-from pydantic_ai.messages import ModelRequest, ModelResponse, TextPart, ThinkingPart, ToolCallPart, UserPromptPart
+from pydantic_ai.messages import (
+    ModelRequest,
+    ModelResponse,
+    TextPart,
+    ThinkingPart,
+    ToolCallPart,
+    UserPromptPart,
+)
 from pydantic_ai.models.function import AgentInfo, DeltaThinkingPart, DeltaToolCall, FunctionModel
 
 REQUIREMENTS = "pydantic-ai-slim[ag-ui]==2.68.0"
@@ -109,13 +116,22 @@ async def partial_outputs(payload: dict[str, Any]) -> AsyncIterator[Any]:
 def run_input(payload: dict[str, Any]) -> RunAgentInput:
     message = {"id": "m", "role": "user", "content": payload["prompt"]}
     return RunAgentInput.model_validate(
-        {"threadId": "t", "runId": "r", "state": {}, "messages": [message], "tools": [], "context": [], "forwardedProps": {}}
+        {
+            "threadId": "t",
+            "runId": "r",
+            "state": {},
+            "messages": [message],
+            "tools": [],
+            "context": [],
+            "forwardedProps": {},
+        }
     )
 
 
 def agui(encoded: bool) -> Any:
     async def invoke(payload: dict[str, Any]) -> AsyncIterator[Any]:
         from pydantic_ai.ui.ag_ui import AGUIAdapter
+
         adapter = AGUIAdapter(agent=agent(), run_input=run_input(payload), accept=None)
         events = adapter.run_stream()
         async for event in adapter.encode_stream(events) if encoded else events:
@@ -126,9 +142,12 @@ def agui(encoded: bool) -> Any:
 
 async def vercel(payload: dict[str, Any]) -> AsyncIterator[Any]:
     from pydantic_ai.ui.vercel_ai import VercelAIAdapter
+
     message = {"id": "m", "role": "user", "parts": [{"type": "text", "text": payload["prompt"]}]}
     asked = {"trigger": "submit-message", "id": "t", "messages": [message]}
-    adapter = VercelAIAdapter(agent=agent(), run_input=VercelAIAdapter.build_run_input(json.dumps(asked).encode()))
+    adapter = VercelAIAdapter(
+        agent=agent(), run_input=VercelAIAdapter.build_run_input(json.dumps(asked).encode())
+    )
     async for event in adapter.encode_stream(adapter.run_stream()):
         yield event
 
@@ -146,7 +165,9 @@ AGENTS = {
     ),
     "return failing": returned(lambda it: it.output, failing),
     "stream events": streamed(lambda it: it),
-    "stream events, no result": streamed(lambda it: None if isinstance(it, AgentRunResultEvent) else it),
+    "stream events, no result": streamed(
+        lambda it: None if isinstance(it, AgentRunResultEvent) else it
+    ),
     "stream events, structured": streamed(lambda it: it, structured),
     "stream events, failing": streamed(lambda it: it, failing),
     "stream text": text(False),

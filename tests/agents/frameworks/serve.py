@@ -1,6 +1,6 @@
 """Runs one framework's agents, in its own environment, and writes down what the SDK's app sends.
 
-    python serve.py <module> <folder>
+python serve.py <module> <folder>
 """
 
 import importlib
@@ -17,9 +17,14 @@ from bedrock_agentcore import BedrockAgentCoreApp
 from starlette.testclient import TestClient
 
 RUN_AGENT_INPUT = {
-    "threadId": "t-1", "runId": "t-1", "protocolVersion": "1.0",
+    "threadId": "t-1",
+    "runId": "t-1",
+    "protocolVersion": "1.0",
     "messages": [{"id": "t-1", "role": "user", "content": "Find me a landscaper in Charlotte"}],
-    "tools": [], "context": [], "state": {}, "forwardedProps": {"task_id": "t-1"},
+    "tools": [],
+    "context": [],
+    "state": {},
+    "forwardedProps": {"task_id": "t-1"},
 }
 PAYLOAD = {"prompt": "Find me a landscaper in Charlotte", "task_id": "t-1"}
 HEADERS = {"Accept": "text/event-stream, application/json"}
@@ -32,7 +37,9 @@ def record(agent: Any) -> bytes:
         app, asked = BedrockAgentCoreApp(), PAYLOAD
         app.entrypoint(agent)
         app.logger.setLevel(logging.CRITICAL)
-    answer = TestClient(app, raise_server_exceptions=False).post("/invocations", json=asked, headers=HEADERS)
+    answer = TestClient(app, raise_server_exceptions=False).post(
+        "/invocations", json=asked, headers=HEADERS
+    )
     return f"{answer.status_code} {answer.headers['content-type']}\n\n".encode() + answer.content
 
 
@@ -42,7 +49,8 @@ def main() -> None:
     only = sys.argv[3:]
     for agent, entrypoint in importlib.import_module(f"frameworks_{name}").AGENTS.items():
         file = re.sub(r"\W+", "_", f"{name} {agent}").strip("_") + ".txt"
-        if only and only[0] not in agent: continue
+        if only and only[0] not in agent:
+            continue
         body = record(entrypoint)
         (folder / file).write_bytes(body)
         print(len(body), agent, flush=True)
