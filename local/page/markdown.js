@@ -4,7 +4,10 @@
 import { make, makeLink, makeText } from "./dom.js";
 import { Lexer } from "./marked.esm.js";
 
-const MAX_CHARACTERS = 100_000; // a longer text is shown as it was written
+// Longer texts and paragraphs are shown as they were written: a few kilobytes of "[*a " would keep
+// the parser, and with it the page, busy for seconds.
+const MAX_CHARACTERS = 60_000;
+const MAX_PARAGRAPH_CHARACTERS = 3_000;
 const OPTIONS = { gfm: true, breaks: true }; // a line that ends is a line that ends
 // The heading above an answer is an h3.
 const FIRST_HEADING = 4;
@@ -13,11 +16,19 @@ const FIRST_HEADING = 4;
 export function makeMarkdown(text) {
   if (text.length <= MAX_CHARACTERS) {
     try {
-      return new Blocks().make(new Lexer(OPTIONS).lex(text));
+      return new Blocks().make(new BoundedLexer(OPTIONS).lex(text));
     } catch { // nested too deeply, say: no text is worth an empty page
     }
   }
   return [makeText("p.text", text)];
+}
+
+class BoundedLexer extends Lexer {
+  inlineTokens(source, tokens = []) {
+    if (source.length <= MAX_PARAGRAPH_CHARACTERS) return super.inlineTokens(source, tokens);
+    tokens.push({ type: "text", raw: source, text: source });
+    return tokens;
+  }
 }
 
 class Blocks {
