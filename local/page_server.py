@@ -14,7 +14,11 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socket import socket
 from typing import Any
+
+from local.addresses import listen
+from local.guard import refusal
 
 LOCAL = Path(__file__).resolve().parent
 FOLDERS = {
@@ -35,13 +39,16 @@ _EMPTY_CONFIG = '<script type="application/json" id="config">{}</script>'
 
 
 @contextlib.contextmanager
-def serve_page(api_url: str, port: int = 0) -> Iterator[str]:
-    """Serves the page for an API and gives its URL; port 0 takes any free one."""
+def serve_page(api_url: str, listener: socket | None = None) -> Iterator[str]:
+    """Serves the page for an API on a listening socket (default: any port) and gives its URL."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
+            if reason := refusal(self.headers.items()):
+                self.send_error(403, reason)
+                return
             path = self.path.partition("?")[0]
             if path == "/docs":
                 self.send_response(301)
@@ -66,12 +73,15 @@ def serve_page(api_url: str, port: int = 0) -> Iterator[str]:
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the base's names
             """Keeps the terminal for the task."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler, bind_and_activate=False)
+    server.socket.close()
+    server.socket = listener or listen()
+    host, port = server.server_address = server.socket.getsockname()
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}/"
+        yield f"http://{host}:{port}/"
     finally:
         server.shutdown()
         server.server_close()

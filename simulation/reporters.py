@@ -189,7 +189,7 @@ class _Process(Caller):
     def _send(self, report: Report) -> Reply | None:
         reply = self.request("POST", self.path, report.body(), report.headers(), report)
         if reply:
-            self.backend.invariants.reported(report, reply)
+            self.backend.checks.answers.reported(report, reply)
             if reply.status == 200 and not reply.body["continue"]:
                 self.is_told_to_stop = True
             if reply.status == 409 and "Retry-After" not in reply.headers:

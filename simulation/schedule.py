@@ -78,4 +78,4 @@ def _live(backend: Backend) -> None:
     tasks: dict[str, Json] = {}
     world.spawn("last reader", partial(people.last_reader, backend, tasks))
     world.run()
-    backend.invariants.over(backend.aws.table.items, tasks)
+    backend.checks.ends.over(backend.aws.table.items, tasks)

@@ -6,7 +6,7 @@ import { $, announce, keepFocus, setText } from "./dom.js";
 const config = JSON.parse($("config").textContent);
 export const apiUrl = (new URLSearchParams(location.search).get("api") ?? config.api ?? "").replace(/\/+$/, "");
 export const docsUrl = config.docs;
-export const valro = new ValroClient(apiUrl, { wait: waitUntilWanted });
+export const valro = new ValroClient(apiUrl, { wait: waitUntilWanted, maxRetries: Infinity });
 
 /** Waits; "online" and "wake" (a person does not want to wait) end it early, a hidden tab late. */
 async function waitUntilWanted(seconds, signal) {
