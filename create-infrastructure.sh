@@ -50,7 +50,8 @@ dry-run|DRY_RUN|1|show what would change, and change nothing
 no-verify|NO_VERIFY|1|do not call the API at the end
 allow-replacing|ALLOW_REPLACING|0|a table that this change may replace or remove, by its name in the template: Table
 aws-region|AWS_REGION|0|or --region; empty is AWS_REGION, AWS_DEFAULT_REGION, the CLI's own or us-east-1
-tags|TAGS|0|tags for everything in the stack, such as team=homes,stage=prod
+role-arn|ROLE_ARN|0|a role that CloudFormation uses from now on in place of your credentials
+tags|TAGS|0|tags for everything in the stack and a new bucket of the zips, such as team=homes,stage=prod
 END
   list_parameters
 }
@@ -207,7 +208,7 @@ require_own_stack() {
     look own '(nothing)' cloudformation get-template-summary --query Description
     [[ "$(<"$WORK/own")" != 'Valro backend - '* ]] || return 0
   fi
-  die "the stack $STACK_NAME is not Valro's ($(head -c 100 "$WORK/own")). Nothing was touched." \
+  die "the stack $STACK_NAME is not Valro's: it is made of another template. Nothing was touched." \
     'Give another --name-prefix.'
 }
 
@@ -275,7 +276,7 @@ end_dry_run() {
 }
 
 remove_stack() {
-  act delete-stack
+  act delete-stack ${GIVEN[ROLE_ARN]:+--role-arn "${GIVEN[ROLE_ARN]}"}
   [[ "$OUTCOME" == DELETE_COMPLETE ]] || die "$STACK_NAME could not be removed. Why:"$'\n'"$FAILURES"
   STACK=()
 }
@@ -331,7 +332,7 @@ make_change_set() {
   local status=CREATE_PENDING reason='' start="$SECONDS"
   if ! CHANGE_SET="$(cloudformation create-change-set --change-set-name "valro-$(date +%s)-$$" \
     --change-set-type "$1" --template-body "file://$2" --parameters "${PARAMETERS[@]}" "${@:3}" \
-    --query Id 2>"$WORK/refused")"; then
+    ${GIVEN[ROLE_ARN]:+--role-arn "${GIVEN[ROLE_ARN]}"} --query Id 2>"$WORK/refused")"; then
     reason="$(<"$WORK/refused")"
     [[ "$reason" != *'(ValidationError)'* || "$reason" == *' state and can not be updated'* ]] \
       || wrong_usage "${reason#*operation: }"

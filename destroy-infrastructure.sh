@@ -20,6 +20,7 @@ yes|YES|1|do not ask; required where nobody can answer
 delete-data|DELETE_DATA|1|delete the table too, with all tasks; AWS keeps one last backup of it for 35 days
 dry-run|DRY_RUN|1|say what would be removed, and remove nothing
 aws-region|AWS_REGION|0|or --region; the default is as for create-infrastructure.sh
+role-arn|ROLE_ARN|0|a role for CloudFormation to use; empty is the one that the stack has, or else your credentials
 name-prefix|NamePrefix|0|which stack; empty is valro
 dynamodb-table-name|DynamodbTableName|0|which table, once the stack is gone; empty is PREFIX-tasks
 code-bucket|CodeBucket|0|the bucket with the zips, once the stack is gone; empty is valro-zips-ACCOUNT-REGION

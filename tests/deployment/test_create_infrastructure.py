@@ -121,7 +121,8 @@ def test_deploys_changes_and_finds_nothing_to_change_with_both_clis(
     again = stack.run(cli=path.parent)
     assert (again.code, again.url) == (0, first.url)
     assert again.said.startswith("Nothing had to be changed.\nThe API answers.\n")
-    change = stack.run("--worker-memory-size=256", "--tracing", cli=path.parent)
+    more = ("--tracing", "--access-logs", "--alarm-after-throttles=9")
+    change = stack.run("--worker-memory-size=256", *more, cli=path.parent)
     assert (change.code, change.url) == (0, first.url)
     assert "  WorkerMemorySize 512 -> 256\n" in change.said
     assert re.search(r"  Modify WorkerFunction, .*MemorySize", change.said)
@@ -129,6 +130,12 @@ def test_deploys_changes_and_finds_nothing_to_change_with_both_clis(
     assert (worker["MemorySize"], worker["TracingConfig"]["Mode"]) == (256, "Active")
     assert worker["Environment"]["Variables"]["TASK_TTL_DAYS"] == "90"
     assert stack.tags() == {"team": "homes and gardens", "stage": "test"}
+    cloudwatch, gateway = stack.client("cloudwatch"), stack.client("apigatewayv2")
+    shown = cloudwatch.get_dashboard(DashboardName=f"{stack.prefix}-us-east-1")["DashboardBody"]
+    assert f'"ApiId", "{stack.api()["ApiId"]}"' in shown
+    assert f"SOURCE '/aws/lambda/{stack.prefix}-worker'" in shown
+    (stage,) = gateway.get_stages(ApiId=stack.api()["ApiId"])["Items"]
+    assert f"/aws/vendedlogs/{stack.prefix}-api" in stage["AccessLogSettings"]["DestinationArn"]
 
 
 def test_new_code_is_deployed_from_a_private_encrypted_bucket_that_keeps_the_old(deployed: Stack):

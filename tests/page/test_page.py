@@ -788,7 +788,9 @@ def test_an_api_address_cannot_break_out_of_the_page():
     assert page.count("</script>") == other.count("</script>") > 0
 
 
-@pytest.mark.parametrize("path", ["marked.LICENSE", "../page_server.py", "client/", "client/../x.js"])
+@pytest.mark.parametrize(
+    "path", ["marked.LICENSE", "../page_server.py", "client/", "client/../x.js"]
+)
 def test_only_what_the_page_needs_is_served(path: str):
     with serve_page("") as url, pytest.raises(HTTPError) as refused:
         _fetch(f"{url}{path}")

@@ -38,6 +38,7 @@ from valro.tasks import (
     ANSWER_TOO_LARGE,
     MAY_HAVE_ACTED,
     NOT_STARTED,
+    question_in,
 )
 
 MAX_BYTES = 32 * 1024 * 1024  # of one frame, or of all text together; a worker has 1024 MB
@@ -80,12 +81,17 @@ class Answer:
     def task_fields(self) -> dict[str, Json]:
         """What a task keeps of it."""
         names = ("agent_response", "vendors", "quotes", "emails_sent")
-        return {name: getattr(self, name) for name in names}
+        fields = {name: getattr(self, name) for name in names}
+        if self.interrupts:
+            fields["interrupts"] = self.interrupts
+            questions = "\n".join(map(question_in, self.interrupts))
+            fields["agent_response"] = self.agent_response.strip() or questions
+        return fields | ({"message_id": self.message_id} if self.message_id else {})
 
     def __bool__(self) -> bool:
         """Whether it says anything: blank is no answer."""
         said = self.agent_response.strip() or self.vendors or self.quotes or self.unmatched_emails
-        return bool(said or self.emails_sent)
+        return bool(said or self.emails_sent or self.interrupts)
 
 
 class Accepted(Answer):
