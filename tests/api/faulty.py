@@ -207,6 +207,7 @@ class Wire(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Exchange)
         self.upstream = upstream
         self.faults: list[tuple[bool, bytes]] = []
+        self.calls = 0
 
     @property
     def url(self) -> str:
@@ -229,6 +230,7 @@ class _Exchange(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.calls += 1
         is_passed_on, answer = self.server.faults.pop(0) if self.server.faults else (True, b"")
         passed = self._pass_on(body) if is_passed_on else None
         if answer or not passed:
