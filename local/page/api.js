@@ -1,30 +1,22 @@
 // The API, and the one notice for everything that keeps the page from reaching it.
 
-import { ApiError, ValroClient, sleep } from "valro-client";
+import { ApiError, ValroClient } from "valro-client";
 import { $, announce, keepFocus, setText } from "./dom.js";
 
 const config = JSON.parse($("config").textContent);
 export const apiUrl = (new URLSearchParams(location.search).get("api") ?? config.api ?? "").replace(/\/+$/, "");
 export const docsUrl = config.docs;
-export const valro = new ValroClient(apiUrl, { wait: waitUntilWanted, maxRetries: Infinity });
+// It tries for as long as the page is open: the notice below says so, and has a button.
+export const valro = new ValroClient(apiUrl, { maxRetries: Infinity });
 
-/** Waits; "online" and "wake" (a person does not want to wait) end it early, a hidden tab late. */
-async function waitUntilWanted(seconds, signal) {
-  const woken = new AbortController();
-  const wake = () => woken.abort();
-  const until = { signal: AbortSignal.any([signal, woken.signal]) };
-  for (const name of ["online", "wake"]) window.addEventListener(name, wake, until);
-  try {
-    await sleep(seconds, until.signal);
-  } catch {
-    signal.throwIfAborted();
-  } finally {
-    wake();
-  }
+/** What this API turned out not to do: "cancel", "delete", "reply". */
+export const notOffered = new Set();
+
+/** An API has some routes only if its operator wants them. */
+export function isNotOffered(error) {
+  return error instanceof ApiError
+    && ([403, 405].includes(error.status) || (error.status === 404 && error.code !== "task_not_found"));
 }
-
-/** Ends all waits for a next try or poll. */
-export const wake = () => window.dispatchEvent(new Event("wake"));
 
 // What the API's errors are to a homeowner. Its own sentences are for developers: see the console.
 const PROBLEMS = {
@@ -32,6 +24,7 @@ const PROBLEMS = {
   worker_unavailable: "The work could not be started. Nobody was contacted. Please try again in a few minutes.",
   task_not_found: "This task was not found. It may have been deleted.",
   task_deleted: "You sent this before, and its task was deleted. Send it again to start over.",
+  already_followed: "You have already replied to this.",
   401: "Please sign in first. This page has no sign-in of its own.",
   403: "You are not allowed to do this.",
   429: "Valro is busy right now.",
@@ -83,4 +76,4 @@ function troubleInWords(error) {
   return PROBLEMS[error.status] ?? "Valro is having trouble right now.";
 }
 
-$("wake").addEventListener("click", wake);
+$("wake").addEventListener("click", () => valro.wake());

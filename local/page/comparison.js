@@ -11,18 +11,21 @@ const SHOWN = new Set([
   ...PRICES, ...SITES, "id", "vendor_id", "vendor", "currency", "name", "rating", "email", "phone", "emails",
 ]);
 
-/** The rows of the table, a group for each vendor. */
-export function makeRows(vendors, quotes) {
+/** The table, a group of rows for each vendor; null if there is nothing to show. */
+export function makeTable(vendors, quotes) {
   const offers = offersOf(vendors, quotes);
+  if (!offers.length) return null;
   const currencies = new Set(offers.filter(({ price }) => price !== undefined).map(({ currency }) => currency));
   const isComparable = currencies.size === 1;
   if (isComparable) offers.sort((a, b) => (a.price ?? Infinity) - (b.price ?? Infinity));
   const lowest = isComparable ? standout(offers.map(({ price }) => price), Math.min) : undefined;
   const best = standout(offers.map(({ rating }) => rating), Math.max);
-  return offers.map((offer) => makeGroup(offer, {
+  const heads = [make("th", "Vendor"), make("th", "Rating"), make("th.number", "Price")];
+  for (const head of heads) head.scope = "col";
+  return withRoles(make("table.vendors", make("thead", make("tr", ...heads)), ...offers.map((offer) => makeGroup(offer, {
     isLowest: lowest !== undefined && offer.price === lowest,
     isBest: best !== undefined && offer.rating === best,
-  }));
+  }))));
 }
 
 /** The least or greatest of some numbers; undefined if that says nothing. */
@@ -81,18 +84,20 @@ function makeGroup(offer, { isLowest, isBest }) {
   const rating = offer.rating === undefined ? asText(firstOf(vendor.rating) ?? "") : `★ ${asText(offer.rating)}`;
   const row = make("tr", head, make("td.rating", rating), make("td.price.number", ...pricesOf(offer)));
   const more = moreOf(vendor);
-  if (!more.length) return withRoles(make("tbody", row));
+  if (!more.length) return make("tbody", row);
   const cell = make("td.more", ...more);
   cell.colSpan = 3;
-  return withRoles(make("tbody", row, make("tr", cell)));
+  return make("tbody", row, make("tr", cell));
 }
 
-// Rows that stack on a phone would otherwise be no table any more for screen readers.
-const ROLES = { TBODY: "rowgroup", TR: "row", TH: "rowheader", TD: "cell" };
+const ROLES = { TABLE: "table", THEAD: "rowgroup", TBODY: "rowgroup", TR: "row", TD: "cell" };
 
-function withRoles(group) {
-  for (const element of [group, ...group.querySelectorAll("tr, th, td")]) element.setAttribute("role", ROLES[element.tagName]);
-  return group;
+/** Rows that stack on a phone would otherwise be no table any more for screen readers. */
+function withRoles(table) {
+  for (const element of [table, ...table.querySelectorAll("thead, tbody, tr, th, td")]) {
+    element.setAttribute("role", ROLES[element.tagName] ?? { col: "columnheader", row: "rowheader" }[element.scope]);
+  }
+  return table;
 }
 
 function pricesOf({ vendor, quotes, currency }) {

@@ -1,49 +1,38 @@
 // What can be done with the task that is open.
 
-import { ApiError, isFinal } from "valro-client";
-import { inWords, valro, wake } from "./api.js";
+import { isFinal } from "valro-client";
+import { inWords, isNotOffered, notOffered, valro } from "./api.js";
 import { $, announce, ask } from "./dom.js";
 import { editAgain } from "./form.js";
 import { forget, remember, selectedId } from "./list.js";
-import { notOffered, open, showState, showTask, shownTask, whileOpen } from "./task.js";
+import { open, showState, showTask, shownTask, whileOpen } from "./task.js";
 
-const MAX_TRIES = 3; // of what a person asked for and waits for: then it is said
+const MAX_RETRIES = 2; // of what a person asked for and waits for: then it is said
 
 /** Asks the API for what a person wants once; says so if it does not do that. */
 async function attempt(deed, request) {
-  const task = shownTask();
-  $("deed-problem").textContent = "";
-  const giveUp = new AbortController();
-  const closed = whileOpen();
-  let tries = 0;
-  const onRetry = (error) => { if (error && ++tries >= MAX_TRIES) giveUp.abort(); };
+  const signal = whileOpen();
   const button = $(deed);
+  $("deed-problem").textContent = "";
   button.setAttribute("aria-disabled", "true");
   try {
-    return await request(task.id, { signal: AbortSignal.any([giveUp.signal, closed]), onRetry });
+    return await request(shownTask().id, { signal, maxRetries: MAX_RETRIES });
   } catch (error) {
-    if (closed.aborted && !giveUp.signal.aborted) return undefined;
+    if (signal.aborted) return undefined;
     if (isNotOffered(error)) {
       notOffered.add(deed);
       showState();
       $("deed-problem").textContent = `It is not possible to ${deed} tasks here.`;
     } else if (error.code === "task_ended" || error.code === "task_not_final") {
-      wake(); // the next poll shows how it stands
+      valro.wake(); // the next poll shows how it stands
     } else {
       // Where there is no route, a gateway's answer may be one that browsers keep from pages.
-      $("deed-problem").textContent = giveUp.signal.aborted
-        ? `We could not ${deed} this task. Please try again later.` : inWords(error);
+      $("deed-problem").textContent = `We could not ${deed} this task. ${inWords(error)}`;
     }
     return undefined;
   } finally {
     button.removeAttribute("aria-disabled");
   }
-}
-
-/** An API has these routes only if its operator wants them. */
-function isNotOffered(error) {
-  return error instanceof ApiError
-    && ([403, 405].includes(error.status) || (error.status === 404 && error.code !== "task_not_found"));
 }
 
 $("cancel").addEventListener("click", async () => {
@@ -63,14 +52,14 @@ $("cancel").addEventListener("click", async () => {
   showTask(cancelled, { isWhole: true });
   remember([cancelled]);
   if (!isFinal(cancelled)) announce("Cancellation requested.");
-  wake();
+  valro.wake();
 });
 
 $("delete").addEventListener("click", async () => {
   const task = shownTask();
   const isWanted = await ask({
     title: "Delete this task?",
-    text: "The task and everything the agent found will be removed for good. Vendors are not told.",
+    text: `${task.follows ? "This part of the conversation" : "The task"} and everything the agent found will be removed for good. Vendors are not told.`,
     yes: "Delete the task",
     no: "Keep it",
     heir: $("what"),

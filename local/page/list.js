@@ -1,6 +1,6 @@
 // The list of tasks.
 
-import { ApiError, isFinal, sleep } from "valro-client";
+import { ApiError, ValroError, isFinal, sleep } from "valro-client";
 import { troubleOf, valro, inWords } from "./api.js";
 import { $, announce, keepFocus, make, makeText, setText, setTime } from "./dom.js";
 import { tellOfEnd } from "./notify.js";
@@ -43,14 +43,24 @@ export function forget(id) {
 // By id where two were made at the same time.
 const isNewer = (a, b) => a.created_at > b.created_at || (a.created_at === b.created_at && a.id > b.id);
 
+const threadOf = (task) => task.thread_id ?? task.id;
+
+/** The last task of each conversation, the newest first. */
+function conversations() {
+  const threads = new Set();
+  return [...known.values()].sort((a, b) => (isNewer(a, b) ? -1 : 1))
+    .filter((task) => threads.size < threads.add(threadOf(task)).size);
+}
+
 export function showTasks() {
-  const wanted = [...known.values()].filter(isWanted).sort((a, b) => (isNewer(a, b) ? -1 : 1));
+  const wanted = conversations().filter(isWanted);
   const list = $("tasks");
   const items = new Map([...list.children].map((item) => [item.dataset.id, item]));
   const stay = new Set(wanted.map(({ id }) => id));
   keepFocus($("list-title"), () => {
     for (const [id, item] of items) if (!stay.has(id)) item.remove();
   });
+  const selected = known.get(selectedId());
   wanted.forEach((task, index) => {
     const item = items.get(task.id) ?? makeItem(task);
     // Moving an element that has the focus would take it away.
@@ -59,8 +69,9 @@ export function showTasks() {
     const status = item.querySelector(".status");
     status.className = `status ${look}`;
     setText(status, word);
+    setText(item.querySelector(".what"), titleOf(task).slice(0, 300));
     const link = item.firstElementChild;
-    if (task.id === selectedId()) link.setAttribute("aria-current", "true");
+    if (selected && threadOf(task) === threadOf(selected)) link.setAttribute("aria-current", "true");
     else link.removeAttribute("aria-current");
   });
   const isFiltered = Boolean(filter.looks || filter.words);
@@ -71,9 +82,12 @@ export function showTasks() {
   if (isLoaded) sayOfList(!known.size ? "No tasks yet." : wanted.length ? "" : "No task here matches.");
 }
 
+/** What a conversation began with, as far as that is known. */
+const titleOf = (task) => (known.get(threadOf(task)) ?? task).description;
+
 function isWanted(task) {
   if (filter.looks && !filter.looks.includes(stateOf(task).look)) return false;
-  const text = task.description.toLowerCase();
+  const text = `${titleOf(task)} ${task.description}`.toLowerCase();
   return filter.words.split(" ").every((word) => text.includes(word));
 }
 
@@ -84,7 +98,8 @@ function sayOfList(text) {
 
 function makeItem(task) {
   const link = make("a",
-    makeText("span.what", task.description.slice(0, 300)),
+    makeText("span.what"),
+    ...(task.follows ? [makeText("span.reply.small.muted", task.description.slice(0, 300))] : []),
     make("span.when", make("span.status"), setTime(make("time"), task.created_at, moment(task.created_at))));
   link.href = addressOf(task.id);
   const item = make("li", link);
@@ -114,7 +129,7 @@ async function renewList() {
   try {
     await renew();
   } catch (error) {
-    if (!(error instanceof ApiError)) throw error; // ours
+    if (!(error instanceof ValroError)) throw error; // ours
     sayOfList(inWords(error));
     return false;
   }

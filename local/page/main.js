@@ -1,6 +1,6 @@
 import { apiUrl, docsUrl } from "./api.js";
 import { $ } from "./dom.js";
-import { showProblem } from "./form.js";
+import { close } from "./form.js";
 import { keepList } from "./list.js";
 import { open } from "./task.js";
 import "./deeds.js";
@@ -15,6 +15,5 @@ if (/^https?:\/\//.test(apiUrl)) {
   open({ isChosen: false });
   keepList();
 } else {
-  showProblem("This page does not know which service to use. Add ?api=https://… to its address.");
-  $("submit").disabled = true;
+  close("This page does not know which service to use. Add ?api=https://… to its address.");
 }

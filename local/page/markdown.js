@@ -4,25 +4,38 @@
 import { make, makeLink, makeText } from "./dom.js";
 import { Lexer } from "./marked.esm.js";
 
-const MAX_CHARACTERS = 100_000; // a longer text is shown as it was written
+// Longer texts and paragraphs are shown as they were written: a few kilobytes of "[*a " would keep
+// the parser, and with it the page, busy for seconds.
+const MAX_CHARACTERS = 60_000;
+const MAX_PARAGRAPH_CHARACTERS = 3_000;
 const OPTIONS = { gfm: true, breaks: true }; // a line that ends is a line that ends
-// The heading above an answer is an h3.
-const FIRST_HEADING = 4;
 
-/** The elements of a text. */
-export function makeMarkdown(text) {
+/** The elements of a text; its highest heading is one of `level`, by default below an h3. */
+export function makeMarkdown(text, level = 4) {
   if (text.length <= MAX_CHARACTERS) {
     try {
-      return new Blocks().make(new Lexer(OPTIONS).lex(text));
+      return new Blocks(level).make(new BoundedLexer(OPTIONS).lex(text));
     } catch { // nested too deeply, say: no text is worth an empty page
     }
   }
   return [makeText("p.text", text)];
 }
 
+class BoundedLexer extends Lexer {
+  inlineTokens(source, tokens = []) {
+    if (source.length <= MAX_PARAGRAPH_CHARACTERS) return super.inlineTokens(source, tokens);
+    tokens.push({ type: "text", raw: source, text: source });
+    return tokens;
+  }
+}
+
 class Blocks {
   depths = []; // of headings, as the text has them: an agent may begin with any
-  level = FIRST_HEADING - 1;
+
+  constructor(level) {
+    this.highest = level;
+    this.level = level - 1;
+  }
 
   make(tokens) {
     this.depths = [...new Set(tokens.filter(({ type }) => type === "heading").map(({ depth }) => depth))].sort();
@@ -59,7 +72,7 @@ class Blocks {
 
   heading({ depth, tokens }) {
     // No level is left out on the way down, which screen readers would stumble over.
-    this.level = Math.min(FIRST_HEADING + this.depths.indexOf(depth), this.level + 1, 6);
+    this.level = Math.min(this.highest + this.depths.indexOf(depth), this.level + 1, 6);
     return makeText(`h${this.level}`, ...inline(tokens));
   }
 

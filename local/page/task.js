@@ -1,13 +1,14 @@
 // One task: what is shown of it. The address bar says which.
 
-import { ApiError, isFinal } from "valro-client";
-import { inWords, troubleOf, valro } from "./api.js";
-import { makeRows } from "./comparison.js";
+import { ValroError, isFinal } from "valro-client";
+import { inWords, notOffered, troubleOf, valro } from "./api.js";
+import { makeTable } from "./comparison.js";
+import { showEarlier, showReply } from "./conversation.js";
 import { $, announce, keepFocus, make, makeText, setText, setTime } from "./dom.js";
 import { forget, knownTask, remember, selectedId, showTasks } from "./list.js";
 import { makeMarkdown } from "./markdown.js";
 import { offerNotification } from "./notify.js";
-import { duration, emailsSent, failureOf, count, moment, secondsBetween, stateOf, wordsOf } from "./words.js";
+import { duration, emailsSent, failureOf, count, moment, questionIn, secondsBetween, stateOf, wordsOf } from "./words.js";
 
 const INVITATION = "Describe what you need, and watch the agent work on it here.";
 const SILENCE_SECONDS = 120;
@@ -15,7 +16,6 @@ const SILENCE_SECONDS = 120;
 let watching = new AbortController();
 let shown = null; // the task that is on the page
 const drawn = {}; // of its answer and its table: what they show, as JSON
-export const notOffered = new Set(); // what this API turned out not to do: "cancel", "delete"
 
 export const shownTask = () => shown;
 /** Aborted when another task is opened. */
@@ -47,7 +47,7 @@ export async function open({ isChosen, otherwise = INVITATION }) {
     }
   } catch (error) {
     if (signal.aborted) return;
-    if (!(error instanceof ApiError)) throw error; // ours
+    if (!(error instanceof ValroError)) throw error; // ours
     if (error.status === 404) forget(id);
     showNothing(inWords(error));
   }
@@ -87,6 +87,7 @@ export function showTask(task, { isWhole }) {
   $("what").classList.toggle("long", task.description.length > 200);
   showAnswer({ isWhole });
   showSteps(news, { isNew });
+  if (isNew) showEarlier(task, watching.signal);
   showState();
   showTime();
   if (!isNew && news.length) announce(news.map((event) => wordsOf(event, task)).join(". "));
@@ -140,6 +141,7 @@ export function showState() {
     $("cancel").hidden = look === "cancelling" || notOffered.has("cancel");
     $("delete").hidden = notOffered.has("delete");
     $("deeds").hidden = !isEnded;
+    showReply(isEnded ? shown : null);
   });
 }
 
@@ -167,18 +169,18 @@ function showTime() {
 setInterval(showTime, 1000);
 
 function showAnswer({ isWhole }) {
-  const { agent_response: text = "", vendors, quotes } = shown;
+  const { agent_response: text = "", vendors, quotes, interrupts = [] } = shown;
   const isComing = !isWhole && shown.status === "completed"; // a list leaves the answer out
-  $("answer-section").hidden = !text.trim() && !isComing;
+  const isQuestion = !text.trim() || text === interrupts.map(questionIn).join("\n"); // it stands where it is answered
+  $("answer-section").hidden = isQuestion && !isComing;
   $("truncated").hidden = !shown.agent_response_truncated;
   drawIfNew("answer", [isComing, text], () => {
     $("answer").replaceChildren(...(isComing ? [make("p.muted", "Loading…")] : makeMarkdown(text)));
   });
   drawIfNew("vendors", [vendors, quotes], () => {
-    const rows = makeRows(vendors, quotes);
-    $("vendors-section").hidden = !rows.length;
-    for (const group of $("vendors").querySelectorAll("tbody")) group.remove();
-    $("vendors").append(...rows);
+    const table = makeTable(vendors, quotes);
+    $("vendors-section").hidden = !table;
+    $("vendors").replaceChildren(...(table ? [table] : []));
   });
 }
 

@@ -9,6 +9,7 @@ export function stateOf(task) {
   if (task.cancel_requested_at && task.status === "processing") {
     return { look: "cancelling", word: "Cancelling" };
   }
+  if (task.interrupts?.length && !task.followed_by) return { look: "asking", word: "Needs your answer" };
   const words = { pending: "Waiting", processing: "In progress", completed: "Completed", error: "Failed" };
   return { look: task.status, word: words[task.status] ?? task.status };
 }
@@ -49,6 +50,9 @@ function contactsOf(task) {
 export function emailsSent({ emails_sent: sent }) {
   return sent > 0 ? `${count(sent, "e-mail")} sent` : "";
 }
+
+/** What an agent asks that stopped to ask. */
+export const questionIn = ({ message }) => message || "The agent needs an answer to go on";
 
 // The timeline's fixed lines are an operator's. Null: the next line says it better.
 const EVENTS = {
