@@ -426,6 +426,7 @@ class AgentClient:
         agentRuntimeArn: str,  # noqa: N803
         runtimeSessionId: str,  # noqa: N803
         payload: BytesIO,
+        **_headers: str,
     ) -> Any:
         """Starts the agent and returns its answer as it comes."""
         assert agentRuntimeArn == AGENT_ARN

@@ -9,6 +9,7 @@ import threading
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import botocore
 import botocore.session
@@ -118,7 +119,8 @@ def test_the_roots_that_aws_uses_are_kept_and_no_others(installed: Path, tmp_pat
     modules.copy_trimmed(installed, tmp_path / "sdk")
     certificates.keep_those_of_aws(tmp_path / "sdk")
     context = ssl.create_default_context(cafile=str(tmp_path / "sdk" / certificates.BUNDLE))
-    names = [dict(part for (part,) in root["subject"]) for root in context.get_ca_certs()]
+    roots: Any = context.get_ca_certs()
+    names = [dict(part for (part,) in root["subject"]) for root in roots]
     organizations = Counter(name["organizationName"].split()[0].strip(",") for name in names)
     assert organizations.keys() == {"Amazon", "DigiCert", "Starfield"}
     common = {name.get("commonName", "") for name in names}

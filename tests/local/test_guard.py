@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import http.server
+import signal
 import threading
 import urllib.parse
 import urllib.request
@@ -219,3 +220,6 @@ def test_six_runs_at_once_answer_for_themselves(start: Callable[..., Run]):
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=20) as answer:
             names = answer.read().decode()
         assert [n for n in range(6) if f"bucket-{n}" in names] == [number]
+    for run in runs:
+        run.interrupt(signal.SIGINT)
+    assert [run.finish() for run in runs] == [(0, "")] * 6

@@ -288,6 +288,12 @@ def tab_to(page: Page, selector: str) -> None:
     pytest.fail(f"Tab does not reach {selector}")
 
 
+def submit(page: Page) -> None:
+    """Sends the usual request."""
+    page.get_by_label("What do you need done?").fill(PROMPT)
+    page.get_by_role("button", name="Find vendors").click()
+
+
 def no_violation(page: Page) -> None:
     """Fails if axe finds fault with the page as it is now."""
     results = Axe().run(page)

@@ -129,7 +129,11 @@ class TestTimeline:
 class TestOutcome:
     def test_a_completed_one_says_so_once(self):
         outcome = Outcome.of(PARTS | {"emails_sent": 2})
-        assert outcome.attributes() == {"status": "completed", "emails_sent": 2}
+        assert outcome.attributes() == {
+            "status": "completed",
+            "emails_sent": 2,
+            "session_open": True,
+        }
         assert outcome.lines() == [("Agent completed task successfully", "success")]
         assert outcome.parts == PARTS
 

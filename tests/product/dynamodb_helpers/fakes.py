@@ -27,6 +27,7 @@ ANSWER: dict[str, Any] = {
     "quotes": [{"vendor": "Queen City Lawns", "amount": 275.5}],
     "emails_sent": 3,
 }
+LONG = {"agent_response": "x" * 400_000}
 COMPLETED = [
     "Task created",
     "Worker Lambda invoked - processing started",

@@ -517,21 +517,6 @@ class TestComplete:
             store.end_task(claim, Outcome.of({"agent_response": "x" * size}))
         assert seen(store)["status"] == "processing"
 
-    def test_a_transaction_cancelled_by_another_one_goes_through_and_can_be_repeated(
-        self, store: TaskStore, network: Network
-    ):
-        def conflict(_real: Any, _request: Any) -> Any:
-            reasons = [{"Code": "TransactionConflict"}, {"Code": "None"}, {"Code": "None"}]
-            text = {"Code": "TransactionCanceledException", "Message": "cancelled"}
-            raise ClientError({"Error": text, "CancellationReasons": reasons}, "TransactWriteItems")
-
-        claim = claimed(store)
-        network.plan("transact_write_items", conflict)
-        with pytest.raises(ClientError, match="cancelled"):
-            store.end_task(claim, Outcome.of({"agent_response": "x" * 400_000}))
-        store.end_task(claim, Outcome.of({"agent_response": "x" * 400_000}))
-        assert seen(store)["status"] == "completed"
-
 
 class TestFail:
     def test_the_error_is_told_in_the_status_the_field_and_the_timeline(self, store: TaskStore):

@@ -1,7 +1,8 @@
 """What the store promises of confirming, accepting, reporting, cancelling and deleting."""
 
+import json
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Any
 
@@ -21,6 +22,7 @@ from dynamodb_helpers import (
 from tests.product.dynamodb_helpers.fakes import (
     ANSWER,
     COMPLETED,
+    LONG,
     NOW,
     Clock,
     Network,
@@ -55,6 +57,46 @@ from valro.tasks import (
     Report,
     timestamp,
 )
+
+
+def deleted(store: TaskStore) -> None:
+    store.delete_task("task-1", PUBLIC_OWNER)
+
+
+def conflict(_real: Any, request: dict[str, Any]) -> Any:
+    """Another transaction is at the item just then."""
+    if "TransactItems" in request:
+        reasons = [{"Code": "TransactionConflict"}, *[{"Code": "None"}] * 2]
+        error = {"Error": {"Code": "TransactionCanceledException"}, "CancellationReasons": reasons}
+    else:
+        error = {"Error": {"Code": "TransactionConflictException"}}
+    raise ClientError(error, "AnyOperation")
+
+
+@pytest.mark.parametrize(
+    "operation, act",
+    [
+        ("put_item", create),
+        ("update_item", cancelled),
+        ("update_item", lambda store: reported(store, "end", outcome=Outcome.of(ANSWER))),
+        ("transact_write_items", lambda store: reported(store, "end", outcome=Outcome.of(LONG))),
+        ("transact_write_items", deleted),
+    ],
+)
+def test_a_write_that_meets_a_transaction_is_tried_again_like_a_throttled_one(
+    store: TaskStore, network: Network, operation: str, act: Callable[[TaskStore], Any]
+):
+    if operation != "put_item":
+        accepted(store)
+    if act is deleted:
+        reported(store, "end", outcome=Outcome.of(ANSWER))
+    for conflicts, outcome in ((5, pytest.raises(ClientError)), (4, nullcontext())):
+        network.writes.clear()
+        for _ in range(conflicts):
+            network.plan(operation, conflict)
+        with outcome:
+            act(store)
+        assert network.writes == [operation] * 5
 
 
 class TestConfirm:
@@ -412,8 +454,8 @@ class TestReport:
         assert size / 8 < len(shown["agent_response"]) < size / 2
         assert shown["agent_response_truncated"] is True
 
-    def test_an_answer_that_dynamodb_never_takes_ends_the_task_without_it(
-        self, store: TaskStore, network: Network
+    def test_an_answer_that_dynamodb_never_takes_ends_the_task_without_it_and_is_in_the_log(
+        self, store: TaskStore, network: Network, capsys: pytest.CaptureFixture[str]
     ):
         accepted(store)
 
@@ -423,16 +465,23 @@ class TestReport:
 
         network.always["update_item"] = never
         outcome = Outcome.of(ANSWER | {"agent_response": "x" * 5_000})
-        task = reported(store, "end", outcome=outcome)
+        report = Report("end", ["I found"], outcome, sent={"answer": "Ann: $250"})
+        task = store.report(store.find_task("task-1"), report)
         assert (task["status"], task["error_code"]) == ("error", "answer_too_large")
+        assert "Ann: $250" in capsys.readouterr().err
 
-    def test_what_is_refused_for_good_and_no_answer_goes_through(
-        self, store: TaskStore, network: Network
+    def test_what_is_refused_for_good_and_no_answer_goes_through_and_an_end_is_in_the_log(
+        self, store: TaskStore, network: Network, capsys: pytest.CaptureFixture[str]
     ):
         accepted(store)
         network.plan("update_item", too_large)
         with pytest.raises(ClientError, match="size"):
             reported(store, "r-1", "hello")
+        network.always["update_item"] = too_large
+        report = Report("end", outcome=Outcome.of({}, "agent_failed", "No."), sent={"error": "No."})
+        with pytest.raises(ClientError, match="size"):
+            store.report(store.find_task("task-1"), report)
+        assert '"No."' in json.loads(capsys.readouterr().err)["text"]
 
     def test_a_silence_of_ten_minutes_ends_it_for_whoever_reads(
         self, store: TaskStore, clock: Clock

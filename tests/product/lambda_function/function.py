@@ -25,7 +25,7 @@ WORKER_ARN = "arn:aws:lambda:us-east-1:123456789012:function:valro-worker"
 DESCRIPTION = "Find me a landscaper in Charlotte under $300"
 LAMBDA_RESPONSE_LIMIT = 6 * 1024 * 1024
 STREAM = {"agent_response": "Done", "vendors": [{"name": "A"}], "quotes": [{"amount": 275.5}]}
-EXPOSED = {"Location", "Retry-After", "ETag", "Link", "Idempotent-Replayed"}
+EXPOSED = {"Location", "Retry-After", "ETag", "Link", "Idempotent-Replayed", "apigw-requestid"}
 
 
 class Payload(StreamingBody):  # type: ignore[misc]  # botocore has no types

@@ -27,6 +27,7 @@ from tests.product.lambda_function.function import (
     request,
     said,
 )
+from valro.agent import answers
 
 
 @pytest.mark.usefixtures("allowed")
@@ -196,9 +197,15 @@ class TestReports:
         """The task does not show it, and nobody else has it."""
         emails = [{"recipient": "bob@x", "body": f"Hello. {TOKEN}"}]
         report(task_id, answer={"response": "Done.", "emails": emails})
-        (line,) = [one for one in log_lines(capsys) if one["message"].startswith("e-mail to nobod")]
+        (line,) = [one for one in log_lines(capsys) if "nobody among the vendors" in one["message"]]
         assert line["task_id"] == task_id
-        assert json.loads(line["text"]) == {"recipient": "bob@x", "body": "Hello. [token]"}
+        assert json.loads(line["text"]) == [{"recipient": "bob@x", "body": "Hello. [token]"}]
+
+    def test_a_report_of_a_megabyte_is_logged_in_few_lines(
+        self, task_id: str, capsys: pytest.CaptureFixture[str]
+    ):
+        report(task_id, answer={"response": "Done.", "emails": [0] * 400_000})
+        assert len(log_lines(capsys)) < 100
 
     def test_a_text_is_an_answer_too(self, task_id: str):
         assert said(report(task_id, answer="I e-mailed Ann."))["status"] == "completed"
@@ -229,11 +236,12 @@ class TestReports:
         self, task_id: str, capsys: pytest.CaptureFixture[str]
     ):
         report(task_id, answer="First.")
-        response = report(task_id, report_id="r-2", answer="Second.")
+        response = report(task_id, report_id="r-2", answer="Second.", error="No.", messages=["Hm"])
         assert said(response) == {"status": "completed", "continue": False}
         assert read(task_id)["agent_response"] == "First."
         (late,) = [one for one in log_lines(capsys) if one["message"] == "answer came too late"]
-        assert "Second." in late["text"]
+        fields = {"report_id": "r-2", "answer": "Second.", "error": "No.", "messages": ["Hm"]}
+        assert json.loads(late["text"]) == fields
 
     def test_of_a_cancelled_task_it_is_told_to_stop(self, task_id: str, allowed: None):
         cancel(task_id)
@@ -243,10 +251,23 @@ class TestReports:
         task = read(task_id)
         assert (task["error_code"], task["agent_response"]) == ("cancelled", "As far as I came.")
 
-    def test_of_a_deleted_task_it_is_404(self, task_id: str, allowed: None):
+    def test_of_a_deleted_task_it_is_401(self, task_id: str, allowed: None):
         report(task_id, answer="Done.")
         delete(task_id)
-        assert code_of(report(task_id)) == (404, "task_not_found")
+        assert code_of(report(task_id)) == (401, "invalid_token")
+
+    def test_an_answer_that_breaks_its_reader_is_400_and_in_the_log(
+        self, task_id: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ):
+        def breaks(_: Any) -> None:
+            raise TypeError("'NoneType' object is not iterable")
+
+        monkeypatch.setattr(answers, "read_answer", breaks)
+        assert code_of(report(task_id, answer="Ann: $250")) == (400, "invalid_report")
+        (line,) = log_lines(capsys)
+        assert "Ann: $250" in line["text"]
+        assert "TypeError" in line["stack"]
+        assert read(task_id)["status"] == "processing"
 
     def test_before_the_worker_took_note_it_is_409_and_to_come_again(
         self, store: TaskStore, worker: Worker
@@ -306,8 +327,11 @@ class TestReports:
         assert response["statusCode"] == 200
 
     @pytest.mark.parametrize("task_id", ["x", "x~", "x#0"])
-    def test_what_is_not_there_is_404(self, worker: Worker, task_id: str):
-        assert code_of(report(task_id)) == (404, "task_not_found")
+    def test_what_is_not_there_is_401_like_a_wrong_token(self, worker: Worker, task_id: str):
+        """Else whoever has no token could find out which tasks there are."""
+        known = said(post())["id"]
+        assert report(task_id) == report(known)
+        assert code_of(report(task_id)) == (401, "invalid_token")
 
     @pytest.mark.parametrize(
         "body",

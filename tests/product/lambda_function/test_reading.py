@@ -48,6 +48,7 @@ class TestGetOne:
             "events",
             "created_at",
             "updated_at",
+            "thread_id",
             "agent_response",
         ]
         assert task["status"] == "completed"

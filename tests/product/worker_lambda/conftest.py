@@ -37,7 +37,12 @@ def deployed(
     cached = (dynamodb_helpers.task_store, worker_lambda.agent_runtime)
     for function in cached:
         function.cache_clear()
-    for name in ("AGENT_RUNTIME_QUALIFIER", "STOP_SESSION_AFTER_TASK", "TASK_TTL_DAYS"):
+    for name in (
+        "AGENT_RUNTIME_QUALIFIER",
+        "AGENT_PROTOCOL",
+        "STOP_SESSION_AFTER_TASK",
+        "TASK_TTL_DAYS",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DYNAMODB_TABLE_NAME", table_name)
     monkeypatch.setenv("AGENT_RUNTIME_ARN", ARN)

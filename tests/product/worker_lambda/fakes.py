@@ -13,7 +13,7 @@ from valro.agent.answers import (
     AgentFailed,
     Answer,
 )
-from valro.agent.runtime import AgentRuntime
+from valro.agent.runtime import AgentRequest, AgentRuntime
 from worker_lambda import TaskEvent, TaskRun, lambda_handler
 
 TASK_ID = "0e1fa3b6-9a3e-4c43-8d0a-0c2f4f1f5a77"
@@ -107,17 +107,15 @@ class FakeAgent(AgentRuntime):
 
     def run(
         self,
-        task_id: str,
-        prompt: str,
+        request: AgentRequest,
         seconds: float,
         on_progress: Callable[[str], None],
         *,
-        report: dict[str, Any] | None = None,
         before_start: Callable[[], None] = lambda: None,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> Answer:
-        self.before_start, self.should_stop, self.report = before_start, should_stop, report
-        self.runs.append((task_id, prompt, seconds))
+        self.before_start, self.should_stop, self.report = before_start, should_stop, request.report
+        self.runs.append((request.task_id, request.prompt, seconds))
         return self.play(on_progress)
 
     def stop(self, task_id: str) -> None:

@@ -72,7 +72,7 @@ def test_an_agent_is_given_up_once_a_reader_ended_its_task_or_its_owner_deleted_
     worker.play(play)
     assert worker.deliver(event)["outcome"] == "lost"
     assert heard == [True, True]
-    assert [set(item) for item in worker.items()] == [{"id", "status"}]
+    assert worker.items() == [{"id": {"S": TASK_ID}, "status": {"S": "deleted"}}]
 
 
 def test_an_agent_is_waited_for_while_nobody_can_look(worker: Worker):
@@ -359,38 +359,50 @@ def no_session() -> ClientError:
 
 
 def in_state(worker: Worker, state: str) -> None:
-    """Brings the task into a state that a stop may find."""
-    if state == "absent":
+    """Brings the task into a state that a stop may find, by what happens to it one after another."""
+    happenings = state.split(", ")
+    if happenings == ["absent"]:
         return
     worker.create()
-    if state == "pending":
-        return
-    claim = worker.store.claim_task(TASK_ID, "claim", worker.time.now + 600)
-    if state.startswith("reporting"):
-        worker.store.accept_task(claim)
-    if state.endswith("cancelled"):
-        worker.cancel()
-    if state == "reporting, expired":
-        worker.time.sleep(601)
-        worker.task()
-    if state in ("completed", "deleted"):
-        worker.store.end_task(claim, Outcome.of(ANSWER.task_fields()))
-    if state == "deleted":
-        worker.store.delete_task(TASK_ID, "public")
+    claim: Any = None
+    if happenings[0] != "pending":
+        claim = worker.store.claim_task(TASK_ID, "claim", worker.time.now + 600)
+    for happening in happenings:
+        match happening:
+            case "reporting":
+                worker.store.accept_task(claim)
+            case "cancelled":
+                worker.cancel()
+            case "expired":
+                worker.time.sleep(661)
+                worker.task()
+            case "completed":
+                worker.store.end_task(claim, Outcome())
+            case "reported" | "failed":
+                outcome = Outcome(error_code="agent_failed" if happening == "failed" else "")
+                worker.store.report(worker.task(), tasks.Report("end", outcome=outcome))
+            case "deleted":
+                worker.store.delete_task(TASK_ID, "public")
 
 
 @pytest.mark.parametrize(
     "state, stops, ends_as",
     [
         ("absent", 0, None),
-        ("deleted", 0, None),
+        ("processing, completed, deleted", 0, None),
+        ("pending, cancelled, deleted", 0, None),
+        ("processing, expired, deleted", 0, None),
+        ("processing, cancelled, expired, deleted", 1, None),
+        ("reporting, expired, deleted", 1, None),
+        ("reporting, reported, deleted", 0, None),
+        ("reporting, failed, deleted", 0, None),
         ("pending", 0, "pending"),
         ("processing", 0, "processing"),
         ("processing, cancelled", 1, "processing"),
         ("reporting", 0, "processing"),
         ("reporting, cancelled", 1, "error"),
         ("reporting, expired", 1, "error"),
-        ("completed", 0, "completed"),
+        ("processing, completed", 0, "completed"),
     ],
 )
 def test_a_session_is_stopped_only_if_its_end_was_asked_for_or_its_reporting_is_over(
@@ -406,6 +418,18 @@ def test_a_session_is_stopped_only_if_its_end_was_asked_for_or_its_reporting_is_
     if state != "reporting, cancelled":
         assert stopping.items() == before
     assert [one for one in log.outcomes if one != "expired"] == [outcome]
+
+
+def test_a_silent_agent_whose_first_reader_deletes_its_task_is_stopped(stopping: Worker):
+    """Both happen in one request, and the stop event comes after them."""
+    events: list[str] = []
+    in_state(stopping, "reporting")
+    stopping.time.sleep(601)
+    stopping.store.on_expired = lambda task: events.append(task["id"])
+    stopping.store.delete_task(TASK_ID, "public")
+    for task_id in events:
+        handle(stopping, {"stop": task_id})
+    assert stopping.agent.stops == [TASK_ID]
 
 
 def test_the_end_of_a_reporting_task_is_written_by_who_stops_it(stopping: Worker):
@@ -461,7 +485,7 @@ def test_a_task_that_is_deleted_while_its_agent_is_stopped_is_nobodys_trouble(st
 
     stopping.agent.meanwhile = delete
     assert handle(stopping, {"stop": TASK_ID})["outcome"] == "stopped"
-    assert [set(item) for item in stopping.items()] == [{"id", "status"}]
+    assert [set(item) for item in stopping.items()] == [{"id", "status", "session"}]
 
 
 def test_a_stop_runs_no_agent_and_needs_a_task_s_id(stopping: Worker):

@@ -267,7 +267,7 @@ def test_what_a_failed_agent_had_answered_is_kept(worker: Worker, log: Log):
     assert (task["status"], task["agent_response"]) == ("error", "Half of it")
     assert (task["vendors"][0]["name"], task["emails_sent"]) == ("Ann", 2)
     assert [one["text"] for one in log.said("not understood")] == ['data: "and th']
-    assert "eve@x" in log.said("e-mail to nobody among the vendors")[0]["text"]
+    assert "eve@x" in log.said("e-mails to nobody among the vendors")[0]["text"]
 
 
 def test_progress_stays_before_an_error(worker: Worker):
@@ -296,9 +296,9 @@ def test_a_fault_of_our_own_ends_the_task_and_is_not_raised(
 def test_an_email_to_no_vendor_is_in_the_log(worker: Worker, log: Log):
     worker.play(lambda _: Answer("x", emails_sent=1, unmatched_emails=[{"recipient": "eve@x"}]))
     worker.deliver(worker.create())
-    (one,) = log.said("e-mail to nobody among the vendors")
+    (one,) = log.said("e-mails to nobody among the vendors")
     assert one["task_id"] == TASK_ID
-    assert json.loads(one["text"]) == {"recipient": "eve@x"}
+    assert json.loads(one["text"]) == [{"recipient": "eve@x"}]
 
 
 def test_a_long_detail_is_logged_in_parts_that_cloudwatch_takes(worker: Worker, log: Log):
@@ -597,15 +597,26 @@ def test_seed_s_direct_invocation_runs_through_the_real_call_and_a_real_socket(
     assert log.outcomes == ["completed", "not_claimed"]
 
 
-def test_the_environment_names_qualifier_and_stopping(
+def test_the_environment_names_qualifier_protocol_and_stopping(
     worker: Worker, deployed: AgentServer, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("AGENT_RUNTIME_QUALIFIER", "prod")
+    monkeypatch.setenv("AGENT_PROTOCOL", "AGUI")
     monkeypatch.setenv("STOP_SESSION_AFTER_TASK", "true")
     handle(worker, {"task_id": TASK_ID, "description": "x"})
     assert [call.operation for call in deployed.calls] == ["invocations", "stopruntimesession"]
     assert {call.session for call in deployed.calls} == {TASK_ID}
     assert [call.query for call in deployed.calls] == [{"qualifier": ["prod"]}] * 2
+    assert deployed.runs[0].payload["runId"] == TASK_ID
+
+
+def test_the_agent_is_told_whose_task_it_is_where_people_sign_in(
+    worker: Worker, deployed: AgentServer
+):
+    for owner in ("public", "jwt#ann#1"):
+        task, _ = worker.store.create_task(owner[:3], "x", owner)
+        handle(worker, {"task_id": owner[:3], "description": "x", "created_at": task["created_at"]})
+    assert [call.payload.get("user_id") for call in deployed.runs] == [None, "ann#1"]
 
 
 def test_an_agent_s_service_that_fails_ends_the_task_after_one_call(
@@ -656,8 +667,9 @@ def test_a_malformed_event_is_answered_with_an_error_and_never_raised(
 @pytest.mark.parametrize(
     "misconfigured",
     [
-        ("", "AGENT_RUNTIME_ARN not set"),
-        ("YOUR_AGENT_ARN", "AGENT_RUNTIME_ARN is not the ARN of an AgentCore Runtime"),
+        ("", "", "AGENT_RUNTIME_ARN not set"),
+        ("YOUR_AGENT_ARN", "", "AGENT_RUNTIME_ARN is not the ARN of an AgentCore Runtime"),
+        (ARN, "MCP", "AGENT_PROTOCOL must be HTTP or AGUI"),
     ],
 )
 @pytest.mark.parametrize("by_hand", [False, True])
@@ -665,11 +677,12 @@ def test_without_an_agent_the_task_ends_at_once(
     worker: Worker,
     without_agent: Log,
     monkeypatch: pytest.MonkeyPatch,
-    misconfigured: tuple[str, str],
+    misconfigured: tuple[str, str, str],
     by_hand: bool,
 ):
-    arn, message = misconfigured
+    arn, protocol, message = misconfigured
     monkeypatch.setenv("AGENT_RUNTIME_ARN", arn)
+    monkeypatch.setenv("AGENT_PROTOCOL", protocol)
     store = dynamodb_helpers.task_store()
     event = {"task_id": TASK_ID, "description": "x"}
     if not by_hand:
