@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urljoin
 
-from simulation import release_before
 from simulation.backend import Backend
 from simulation.callers import Caller
 from simulation.gateway import Reply
@@ -205,17 +204,6 @@ def meddler(backend: Backend) -> None:
             is_stop = choices.below(3) < 2
             event = {"task_id": task_id, "description": DESCRIPTIONS[0]}
             _by_hand(backend, {"stop": task_id} if is_stop else event)
-
-
-def reader_before(backend: Backend) -> None:
-    """Reads with the release before, with a liking for the moments when something is due."""
-    world, choices, known = backend.world, backend.world.choices, backend.checks.known
-    for _ in range(choices.below(6) + 2):
-        world.sleep(choices.pick((20.0, 1.0, 61.0, 300.0, 600.0)))
-        for task_id in list(known.told)[:2]:
-            if choices.below(2):
-                world.sleep(max(known.due(task_id) - world.now, 0.0) + choices.pick((7.0, -4.0)))
-            release_before.read(backend, task_id)
 
 
 def cleaner(backend: Backend) -> None:

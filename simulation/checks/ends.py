@@ -78,7 +78,7 @@ class Ends:
     def _sent_stop(self, task_id: str, life: Life) -> None:
         """Who ends the task of an agent that reports has its session stopped."""
         reader = life.ended_by
-        if life.accepted_at is None or life.end or not reader or reader.is_before:
+        if life.accepted_at is None or life.end or not reader:
             return
         if reader.function == "worker" or reader.cause or reader.faults:
             return  # it has stopped it itself; or nobody knows

@@ -168,7 +168,7 @@ class Writes:
         # Who reports may also find that the time is over, as every reader does.
         is_reported = bool(report) and old.get("last_report") != new.get("last_report")
         if life.cancelled_at is not None:
-            so = status == "error" and (code == "cancelled" or writer.is_before)
+            so = (status, code) == ("error", "cancelled")
             must("what is to be cancelled ends as cancelled", so, f"{detail}, {code}")
             if life.accepted_at is None:
                 self._heard_of(life, detail)
@@ -233,8 +233,7 @@ class Writes:
             asked = seconds_of(old["cancel_requested_at"]["S"])
             is_due = is_due or by_stop or now > asked + CANCELLING_BOUND
         must("nobody ends a task before its time", is_due, detail)
-        if not writer.is_before:
-            must("a task says why it ended", code == expected, f"{detail}: {code}")
+        must("a task says why it ended", code == expected, f"{detail}: {code}")
         if life.cancelled_at is None and "last_report" not in old and life.holder:
             must("nobody ends a task under a living worker", not life.holder.alive, detail)
 
