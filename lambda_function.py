@@ -432,6 +432,9 @@ def read_report(request: Request, token: str, task_id: str) -> Report:
     try:
         read, unparsed = read_answer(answer), ""
         report.outcome = Outcome.of(read.task_fields())
+    except UnreadableAnswer as error:
+        log_in_parts("not understood", sent, task_id=task_id, stack=error.detail)
+        raise _invalid_report("its answer cannot be read") from error
     except AgentError as error:
         read, unparsed = error.partial or Answer(""), error.unparsed
         report.outcome = Outcome.of(read.task_fields(), error.code, str(error))

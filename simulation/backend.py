@@ -18,7 +18,7 @@ from simulation.aws import WORKER_ARN, Aws, task_of
 from simulation.checks import Checks
 from simulation.world import EPOCH, Lock, Sandbox, Timer, Violation, World
 from valro import aws, dynamodb_items, dynamodb_pages, tasks
-from valro.agent import answers, runtime
+from valro.agent import reader, runtime
 
 Json = Any
 
@@ -38,7 +38,7 @@ SCALED_DOWN = {
     (dynamodb_items, "CHUNK_CHARACTERS"): 1_000,
     (tasks, "MAX_ANSWER_BYTES"): 4_000,
     (tasks, "MAX_ANSWER_RESPONSE_BYTES"): 9_000,
-    (answers, "MAX_BYTES"): 40_000,
+    (reader, "MAX_BYTES"): 40_000,
     (lambda_function, "MAX_PAGE_BYTES"): 3_000,
     (lambda_function, "MAX_REPORT_BYTES"): 20_000,
 }

@@ -19,7 +19,7 @@ import dynamodb_helpers
 import lambda_function
 import worker_lambda
 from valro import conversations, tasks
-from valro.agent import answers, runtime
+from valro.agent import answers, dialects, runtime
 
 ALWAYS = "attribute_exists(#id)"
 MINE_ANYWAY = "#status = :processing AND #claim = :claim AND #event_seq = :seq"
@@ -192,7 +192,7 @@ MUTATIONS: dict[str, Line | Constant] = {
         Agent, "_next", "if now >= deadline.end:", "if now >= deadline.next_stop_check:"
     ),
     "error without words is an answer": Line(
-        answers.EventStream, "_object", 'if (error or frame.get("error_type"))', "if error"
+        dialects, "_failure", 'or frame.get("error_type")', ""
     ),
     "blank is an answer": Line(
         answers.Answer, "__bool__", "self.agent_response.strip()", "self.agent_response"

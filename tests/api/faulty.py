@@ -195,24 +195,22 @@ class Fault:
 
 
 class Wire(ThreadingHTTPServer):
-    """A way to an endpoint, or an HTTP proxy to any, that breaks below what the other proxy can.
+    """A way to an endpoint that breaks below what the other proxy can.
 
     ``faults`` are for the next calls, one each: whether the call is passed on, and the bytes that
-    are answered, after which the connection ends. As a proxy it cuts what is silent for ``idle`` s.
+    are answered, after which the connection ends.
     """
 
     daemon_threads = True
 
-    def __init__(self, upstream: str = "", idle: float = 60) -> None:
+    def __init__(self, upstream: str) -> None:
         super().__init__(("127.0.0.1", 0), _Exchange)
         self.upstream = upstream
-        self.idle = idle
         self.faults: list[tuple[bool, bytes]] = []
-        self.paths: list[str] = []
 
     @property
     def url(self) -> str:
-        """The address to use in the place of the endpoint's, or as the proxy's."""
+        """The address to use in the place of the endpoint's."""
         return f"http://127.0.0.1:{self.server_port}"
 
     def __enter__(self) -> Self:
@@ -231,10 +229,9 @@ class _Exchange(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.paths.append(self.path)
         is_passed_on, answer = self.server.faults.pop(0) if self.server.faults else (True, b"")
         passed = self._pass_on(body) if is_passed_on else None
-        if answer or passed is None:
+        if answer or not passed:
             self.close_connection = True
             self.wfile.write(answer)
             return
@@ -247,17 +244,12 @@ class _Exchange(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
-    def _pass_on(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes] | None:
-        """Returns the answer, None if there was none in time."""
-        asked = urlsplit(self.path)
-        where = asked.netloc or urlsplit(self.server.upstream).netloc
-        connection = HTTPConnection(where, timeout=self.server.idle)
-        path = asked._replace(scheme="", netloc="").geturl()
-        with contextlib.closing(connection), contextlib.suppress(TimeoutError):
-            connection.request(self.command, path, body, dict(self.headers.items()))
+    def _pass_on(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+        connection = HTTPConnection(urlsplit(self.server.upstream).netloc, timeout=60)
+        with contextlib.closing(connection):
+            connection.request(self.command, self.path, body, dict(self.headers.items()))
             response = connection.getresponse()
             return response.status, response.getheaders(), response.read()
-        return None
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the base's name
         pass

@@ -828,28 +828,6 @@ def test_a_read_that_is_garbled_is_read_again(stack: FaultyDeployment, what: Rul
         assert stack.task(task["id"]) == task
 
 
-def test_an_agent_behind_a_proxy_that_cuts_idle_connections_is_started_once(
-    stack: FaultyDeployment,
-):
-    key, task_id = new_task()
-    agent = stack.stack.agent_endpoint
-
-    with Wire(idle=0.5) as wire:
-        environment = {"HTTP_PROXY": wire.url, "AWS_ENDPOINT_URL_BEDROCK_AGENTCORE": agent}
-        with stack.worker(timeout=600, **environment):
-            stack.post(f"{PROMPT} [agent: silent 2]", key)
-            task = stack.finish(task_id)
-            eventually(lambda: stack.stops(task_id), bool)
-        calls = [path for path in wire.paths if path.startswith(agent)]
-
-    assert [path.rpartition("/")[2].partition("?")[0] for path in calls] == [
-        "invocations",
-        "stopruntimesession",
-    ]
-    words = f"The connection to the agent was lost. {MAY_HAVE_ACTED}"
-    assert_failed(stack, task, words, runs=1)
-
-
 # What DynamoDB, or Lambda, has no room for
 
 TOO_LARGE: Rule = {

@@ -217,13 +217,18 @@ ANSWER = _answer()
 Open = Callable[..., Page]
 
 
+def executable() -> str:
+    """The path of Chromium; skips the test if there is none."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        pytest.skip("There is no Chromium. On Debian and Ubuntu: apt-get install chromium")
+    return path
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    executable = shutil.which("chromium") or shutil.which("chromium-browser")
-    if executable is None:
-        pytest.skip("There is no Chromium. On Debian and Ubuntu: apt-get install chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_OPTIONS)
+        browser = playwright.chromium.launch(executable_path=executable(), args=CHROMIUM_OPTIONS)
         yield browser
         browser.close()
 

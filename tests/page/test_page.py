@@ -11,7 +11,9 @@ import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import pytest
 from botocore.exceptions import BotoCoreError
@@ -19,7 +21,7 @@ from playwright.sync_api import Page, expect
 
 import lambda_function
 from local.faults import odd_answer
-from local.page_server import render_page, serve_page
+from local.page_server import serve_page
 from local.vendors import build_answer, progress_lines
 from tests.conftest import Deployment, eventually
 from tests.page.conftest import (
@@ -537,6 +539,7 @@ def test_the_list_follows_the_open_task(backend: Backend, page_url: str, visit: 
     page = visit(f"{page_url}#/tasks/{task_id}")
     listed = page.locator("#tasks a[aria-current=true] .status")
     expect(listed).to_have_text("Waiting")
+    expect(page.locator("#list-text")).to_be_hidden()  # loaded
     lists = len(backend.requests("GET", "/tasks?"))
 
     backend.complete(backend.claim(task_id))
@@ -775,10 +778,24 @@ def test_the_address_may_say_where_the_api_is(backend: Backend, visit: Open):
 
 
 def test_an_api_address_cannot_break_out_of_the_page():
-    page = render_page("https://x/</script><script>alert(1)</script><!--").decode()
+    with (
+        serve_page("https://x/</script><script>alert(1)</script><!--") as hostile,
+        serve_page("") as plain,
+    ):
+        page, other = _fetch(hostile), _fetch(plain)
 
     assert "<script>alert" not in page
-    assert page.count("</script>") == render_page("").decode().count("</script>")
+    assert page.count("</script>") == other.count("</script>") > 0
+
+
+@pytest.mark.parametrize(
+    "path", ["marked.LICENSE", "../page_server.py", "client/", "client/../x.js"]
+)
+def test_only_what_the_page_needs_is_served(path: str):
+    with serve_page("") as url, pytest.raises(HTTPError) as refused:
+        _fetch(f"{url}{path}")
+    with refused.value as answer:
+        assert answer.status == 404
 
 
 def test_the_page_takes_nothing_from_elsewhere(backend: Backend, page_url: str, visit: Open):
@@ -855,6 +872,12 @@ def _gaps(asked: list[Asked]) -> list[float]:
     failed = [request.at for request in asked if request.status == 0]
     gaps = [later - earlier for earlier, later in itertools.pairwise(failed)]
     return [gap for gap in gaps if gap > 0.3]
+
+
+def _fetch(url: str) -> str:
+    with urlopen(url, timeout=10) as answer:
+        text: str = answer.read().decode()
+    return text
 
 
 def _submit(page: Page) -> None:
