@@ -431,6 +431,7 @@ def make_answer(value: dict[str, Json], text: str) -> Answer:
         quotes=[_as_object(quote, "text") for quote in _as_list(value.get("quotes"))],
         emails_sent=_count(value.get("emails_sent"), len(emails)),
         unmatched_emails=unmatched,
+        interrupts=[one for one in _as_list(value.get("interrupts")) if isinstance(one, dict)],
     )
 
 
