@@ -82,7 +82,7 @@ class Ends:
         if task and report.answer:
             text, whole = task.get("agent_response", ""), report.answer["response"]
             cut = task.get("agent_response_truncated") and text and whole.startswith(text)
-            must("a final report is the outcome", text == whole or bool(cut), f"{report.id}")
+            must("a final report is the outcome", text == whole.strip() or text == whole or bool(cut), f"{report.id}")
 
     def _sent_stop(self, task_id: str, life: Life) -> None:
         """Who ends the task of an agent that reports has its session stopped."""
