@@ -175,8 +175,8 @@ die_of_aws() {
   local hint=''
   case "$1" in
     *'config profile'*) hint='The profiles that there are: aws configure list-profiles' ;;
-    *endpoint* | *'supported format'*) hint="Is $REGION the name of a region, and is the network up?" ;;
     *AccessDenied* | *'not authorized'*) hint='Are these the right credentials? aws sts get-caller-identity' ;;
+    *endpoint* | *'supported format'*) hint="Is $REGION the name of a region, and is the network up?" ;;
     *oken* | *redentials* | *SSO* | *Signature*) hint="Are the credentials right, and is $REGION enabled?" ;;
     *TerminationProtection*) hint="To allow it: $(command_for update-termination-protection) --no-enable-termination-protection" ;;
     *_IN_PROGRESS*) hint="Somebody else is working on $STACK_NAME. Run this again later." ;;
@@ -491,7 +491,7 @@ verify_api() {
 # What was given, or else what is deployed; the template has the rest.
 collect_parameters() {
   local name value pairs pair
-  # Roles from before this option keep their names: workers that are running would lose their rights.
+  # Roles from before this option keep their names: running workers would lose their rights with them.
   [[ -z "${STACK[ApiUrl]:-}" || -v STACK[RegionInRoleNames] ]] \
     || GIVEN[RegionInRoleNames]="${GIVEN[RegionInRoleNames]-false}"
   while IFS='|' read -r _ name _; do

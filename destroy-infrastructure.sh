@@ -74,7 +74,10 @@ remove_zips() {
     [[ -z "$errors" || "$errors" == None ]] || die "$errors"
     say "zips in ${BUCKET[1]}: deleted"
   done
-  is_own_bucket || return 0
+  if ! is_own_bucket; then
+    say "bucket ${BUCKET[1]}: kept, since create-infrastructure.sh did not make it"
+    return
+  fi
   errors="$(aws_cli s3api delete-bucket "${BUCKET[@]}" 2>&1)" \
     || [[ "$errors" == *BucketNotEmpty* ]] || die_of_aws "$errors"
 }

@@ -406,7 +406,8 @@ def read_new_task(request: Request) -> NewTask:
 def read_report(request: Request, token: str, task_id: str) -> Report:
     """The report in a POST's body, without its token wherever it says it; raises HttpError."""
     # Only reports need it, and each cold start would wait for it.
-    from valro.agent.answers import AgentError, Answer, read_answer  # noqa: PLC0415
+    from valro.agent.answers import AgentError, Answer, UnreadableAnswer  # noqa: PLC0415
+    from valro.agent.reader import read_answer  # noqa: PLC0415
     from valro.agent.values import InvalidAnswer, parse  # noqa: PLC0415
 
     try:
@@ -432,6 +433,9 @@ def read_report(request: Request, token: str, task_id: str) -> Report:
     try:
         read, unparsed = read_answer(answer), ""
         report.outcome = Outcome.of(read.task_fields())
+    except UnreadableAnswer as error:
+        log_in_parts("not understood", sent, task_id=task_id, stack=error.detail)
+        raise _invalid_report("its answer cannot be read") from error
     except AgentError as error:
         read, unparsed = error.partial or Answer(""), error.unparsed
         report.outcome = Outcome.of(read.task_fields(), error.code, str(error))

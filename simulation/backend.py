@@ -18,7 +18,7 @@ from simulation.aws import WORKER_ARN, Aws, task_of
 from simulation.checks import Checks
 from simulation.world import EPOCH, Lock, Sandbox, Timer, Violation, World
 from valro import aws, dynamodb_items, dynamodb_pages, tasks
-from valro.agent import answers, runtime
+from valro.agent import reader, runtime
 
 Json = Any
 
@@ -38,7 +38,7 @@ SCALED_DOWN = {
     (dynamodb_items, "CHUNK_CHARACTERS"): 1_000,
     (tasks, "MAX_ANSWER_BYTES"): 4_000,
     (tasks, "MAX_ANSWER_RESPONSE_BYTES"): 9_000,
-    (answers, "MAX_BYTES"): 40_000,
+    (reader, "MAX_BYTES"): 40_000,
     (lambda_function, "MAX_PAGE_BYTES"): 3_000,
     (lambda_function, "MAX_REPORT_BYTES"): 20_000,
 }
@@ -90,6 +90,7 @@ class Backend:
         }
         if choices.below(4) == 3:
             self.environment["STOP_SESSION_AFTER_TASK"] = "true"
+            self.checks.known.stops_sessions = True
         if choices.below(2):
             self.environment["REPORTS_BASE_URL"] = REPORTS_BASE_URL
         if choices.below(4) < 3:
@@ -121,6 +122,7 @@ class Backend:
         """Runs the worker on an event."""
         sandbox = self.new_sandbox("worker", request_id)
         sandbox.on_end = ended
+        sandbox.task_id = task_of(event)
 
         def handler() -> Any:
             try:

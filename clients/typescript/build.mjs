@@ -1,4 +1,5 @@
-// Builds what is committed: the client's types and dist/, and the viewer of the API reference. Usage: npm ci --ignore-scripts && npm run build
+// Builds what is committed: the client's types and dist/, and the libraries of the local page.
+// Usage: npm ci --ignore-scripts && npm run build
 
 import { execFileSync } from "node:child_process";
 import { copyFileSync, rmSync, writeFileSync } from "node:fs";
@@ -6,7 +7,6 @@ import { fileURLToPath } from "node:url";
 import openapiTS, { astToString } from "openapi-typescript";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
-const LOCAL = "../../local";
 
 function run(tool, ...args) {
   execFileSync(here(`node_modules/.bin/${tool}`), args, { cwd: here("."), stdio: "inherit" });
@@ -25,12 +25,17 @@ async function buildClient() {
   copyFileSync(here("../../LICENSE"), here("LICENSE"));
 }
 
-function copyViewer() {
-  const viewer = "node_modules/openapi-explorer";
-  const script = `${LOCAL}/docs/openapi-explorer.min.js`;
-  copyFileSync(here(`${viewer}/dist/browser/openapi-explorer.min.js`), here(script));
-  copyFileSync(here(`${viewer}/LICENSE`), here(`${LOCAL}/docs/openapi-explorer.LICENSE`));
+/** What the page and the viewer of the reference take from elsewhere, as it is. */
+function copyLibraries() {
+  for (const [from, to] of [
+    ["marked/lib/marked.esm.js", "page/marked.esm.js"],
+    ["marked/LICENSE", "page/marked.LICENSE"],
+    ["openapi-explorer/dist/browser/openapi-explorer.min.js", "docs/openapi-explorer.min.js"],
+    ["openapi-explorer/LICENSE", "docs/openapi-explorer.LICENSE"],
+  ]) {
+    copyFileSync(here(`node_modules/${from}`), here(`../../local/${to}`));
+  }
 }
 
 await buildClient();
-copyViewer();
+copyLibraries();

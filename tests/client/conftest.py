@@ -93,7 +93,7 @@ class Script:
 @pytest.fixture
 def api() -> Iterator[Script]:
     script = Script()
-    thread = threading.Thread(target=script.server.serve_forever)
+    thread = threading.Thread(target=script.server.serve_forever, args=(0.02,))
     thread.start()
     yield script
     script.server.shutdown()

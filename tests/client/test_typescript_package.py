@@ -18,6 +18,8 @@ BUILT = (
     "clients/typescript/src/openapi.ts",
     "clients/typescript/dist",
     "clients/typescript/LICENSE",
+    "local/page/marked.esm.js",
+    "local/page/marked.LICENSE",
     "local/docs/openapi-explorer.min.js",
     "local/docs/openapi-explorer.LICENSE",
 )
@@ -42,7 +44,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy = tmp_path_factory.mktemp("built")
     ignored = shutil.ignore_patterns("node_modules", "dist", "openapi.ts", "LICENSE")
     shutil.copytree(ROOT / "clients/typescript", copy / "clients/typescript", ignore=ignored)
-    (copy / "local/docs").mkdir(parents=True)
+    for name in ("page", "docs"):
+        (copy / "local" / name).mkdir(parents=True)
     for name in ("openapi.yaml", "LICENSE"):
         shutil.copy(ROOT / name, copy)
     folder = copy / "clients/typescript"

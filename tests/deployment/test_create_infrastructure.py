@@ -169,10 +169,11 @@ def test_a_zip_that_is_missing_or_older_than_its_sources_is_built_first(make_sta
 
     assert "api-lambda.zip is missing or older than its sources" in stack.deploy("--dry-run").said
     assert "running deploy.sh" not in stack.deploy("--dry-run").said
-    (stack.folder / "worker_lambda.py").write_text("")
-    later = time.time() + 5
-    os.utime(stack.folder / "worker_lambda.py", (later, later))
-    assert "running deploy.sh" in stack.deploy("--dry-run").said
+    (stack.folder / "valro").mkdir()
+    for seconds, name in ((5, "worker_lambda.py"), (10, "valro/tasks.py")):
+        (stack.folder / name).write_text("")
+        os.utime(stack.folder / name, (time.time() + seconds, time.time() + seconds))
+        assert "running deploy.sh" in stack.deploy("--dry-run").said
     script.write_text("#!/bin/sh\nexit 1\n")
     failed = stack.run()
     assert (failed.code, "deploy.sh failed" in failed.said) == (1, True)

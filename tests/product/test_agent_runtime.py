@@ -41,6 +41,7 @@ from valro.agent.answers import (
     AgentNotStarted,
     AgentTimeout,
     Answer,
+    UnreadableAnswer,
 )
 from valro.agent.runtime import (
     AGUI,
@@ -384,7 +385,7 @@ MAY_HAVE_ACTED: dict[str, tuple[Script, type[AgentError]]] = {
     "a stream without an answer": (streams(), AgentFailed),
     "an answer of nothing": (sends(b""), AgentFailed),
     "an answer that says error": (sends_json({"error": "no"}), AgentFailed),
-    "an answer that is not JSON": (sends(b"<html>"), AgentFailed),
+    "an answer that is not JSON": (sends(b"<html>"), UnreadableAnswer),
 }
 
 

@@ -257,10 +257,10 @@ class ValroClient:
 def _checked(response: httpx.Response) -> httpx.Response:
     """An answer of the API's; raises ApiError for an error, AnswerError for another's answer."""
     status, headers = response.status_code, response.headers
-    if response.is_redirect:
-        raise AnswerError(status, "a redirect", headers)
     if status in (204, 304):
         return response
+    if response.is_redirect:
+        raise AnswerError(status, "a redirect", headers)
     try:
         body = response.json()
     except ValueError as error:

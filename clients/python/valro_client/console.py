@@ -14,8 +14,9 @@ import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TextIO
+from typing import Any, TextIO
 
+from .client import ValroClient, is_final
 from .types import Event, Quote, Task, Vendor
 
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
@@ -144,6 +145,16 @@ class Timeline:
         self._shown = len(events)
 
 
+def follow(console: Console, client: ValroClient, task_id: str, timeout: float | None) -> Task:
+    """Shows a task's timeline until its end, then what came of it; returns the task."""
+    timeline = Timeline(console)
+    with console.waiting("Polling"):
+        for task in client.watch_task(task_id, timeout=timeout):
+            timeline.show(task)
+    show_answer(console, task)
+    return task
+
+
 def show_answer(console: Console, task: Task) -> None:
     """Writes what came of a task: the answer with vendors, e-mails and quotes, or the error."""
     if task["status"] != "completed":
@@ -158,6 +169,9 @@ def show_answer(console: Console, task: Task) -> None:
     # 0 may mean that the agent did not say.
     if count:
         console.heading(f"{count} e-mail{'' if count == 1 else 's'} sent")
+    for interrupt in task.get("interrupts", []):
+        console.heading(f"The agent asks ({clean(interrupt['id'])})")
+        console.text(interrupt.get("message", ""))
 
 
 def clean(text: str) -> str:
@@ -177,7 +191,7 @@ def _show_vendors(console: Console, vendors: list[Vendor]) -> None:
             details.append(f"{clean(str(vendor['rating']))} of 5")
         name = console.styled(clean(str(vendor.get("name", "(no name)"))), "bold")
         console.line("  " + "  ".join([name, *details]))
-        for email in vendor.get("emails", []):
+        for email in filter(_is_object, vendor.get("emails", [])):
             sent = clean(str(email.get("timestamp", "")))
             subject = clean(str(email.get("subject", "")))
             console.line(console.styled(f"    {sent}  {subject}", "dim"))
@@ -197,10 +211,14 @@ def _show_quotes(console: Console, quotes: list[Quote], vendors: list[Vendor]) -
         console.line(f"  {name:<30}  {amount:>10} {clean(str(quote.get('currency', '')))}")
 
 
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
 def _status_after(event: Event, task: Task) -> str:
     """Returns the status that a task has since this event."""
-    if event is task["events"][-1] and task["status"] in {"completed", "error"}:
-        return str(task["status"])
+    if event is task["events"][-1] and is_final(task):
+        return task["status"]
     return "pending" if event is task["events"][0] else "processing"
 
 

@@ -79,6 +79,8 @@ export declare class ApiError extends ValroError {
     readonly taskId: string | undefined;
     /** Seconds after which the API wants to be asked again, if it says so. */
     readonly retryAfter: number | undefined;
+    /** All of the answer: some codes come with fields of their own. */
+    readonly body: unknown;
     constructor(response: Response, body: unknown);
     /** Whether the same request may be answered otherwise later: throttling and crashes pass. */
     get isTemporary(): boolean;

@@ -45,12 +45,15 @@ export class ApiError extends ValroError {
     taskId;
     /** Seconds after which the API wants to be asked again, if it says so. */
     retryAfter;
+    /** All of the answer: some codes come with fields of their own. */
+    body;
     constructor(response, body) {
         // The API's own errors are {error, code}, the gateway's are {message}.
         const { error, code, id, message } = asObject(body);
         const plain = ["The API answered", response.status, message].filter(Boolean).join(" ");
         super(typeof error === "string" ? error : `${plain}.`, response);
         this.status = response.status;
+        this.body = body;
         this.code = typeof code === "string" ? code : undefined;
         this.taskId = typeof id === "string" ? id : undefined;
         this.retryAfter = secondsOf(response);

@@ -116,6 +116,8 @@ export class ApiError extends ValroError {
   readonly taskId: string | undefined;
   /** Seconds after which the API wants to be asked again, if it says so. */
   readonly retryAfter: number | undefined;
+  /** All of the answer: some codes come with fields of their own. */
+  readonly body: unknown;
 
   constructor(response: Response, body: unknown) {
     // The API's own errors are {error, code}, the gateway's are {message}.
@@ -123,6 +125,7 @@ export class ApiError extends ValroError {
     const plain = ["The API answered", response.status, message].filter(Boolean).join(" ");
     super(typeof error === "string" ? error : `${plain}.`, response);
     this.status = response.status;
+    this.body = body;
     this.code = typeof code === "string" ? code : undefined;
     this.taskId = typeof id === "string" ? id : undefined;
     this.retryAfter = secondsOf(response);
