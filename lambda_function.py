@@ -406,7 +406,8 @@ def read_new_task(request: Request) -> NewTask:
 def read_report(request: Request, token: str, task_id: str) -> Report:
     """The report in a POST's body, without its token wherever it says it; raises HttpError."""
     # Only reports need it, and each cold start would wait for it.
-    from valro.agent.answers import AgentError, Answer, read_answer  # noqa: PLC0415
+    from valro.agent.answers import AgentError, Answer, UnreadableAnswer  # noqa: PLC0415
+    from valro.agent.reader import read_answer  # noqa: PLC0415
     from valro.agent.values import InvalidAnswer, parse  # noqa: PLC0415
 
     try:

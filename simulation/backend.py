@@ -90,6 +90,7 @@ class Backend:
         }
         if choices.below(4) == 3:
             self.environment["STOP_SESSION_AFTER_TASK"] = "true"
+            self.checks.known.stops_sessions = True
         if choices.below(2):
             self.environment["REPORTS_BASE_URL"] = REPORTS_BASE_URL
         if choices.below(4) < 3:
@@ -121,6 +122,7 @@ class Backend:
         """Runs the worker on an event."""
         sandbox = self.new_sandbox("worker", request_id)
         sandbox.on_end = ended
+        sandbox.task_id = task_of(event)
 
         def handler() -> Any:
             try:

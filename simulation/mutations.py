@@ -18,7 +18,7 @@ from botocore.exceptions import ReadTimeoutError
 import dynamodb_helpers
 import lambda_function
 import worker_lambda
-from valro import tasks
+from valro import conversations, tasks
 from valro.agent import answers, dialects, runtime
 
 ALWAYS = "attribute_exists(#id)"
@@ -391,9 +391,9 @@ MUTATIONS: dict[str, Line | Constant] = {
     ),
     "creation not recognized": Line(
         Store,
-        "create_task",
-        'existing.get("creation_token") != task["creation_token"]',
-        "existing",
+        "_created_or",
+        'existing.get("creation_token") == task["creation_token"]',
+        "not existing",
     ),
     "creation unconditional": Constant(
         dynamodb_helpers, "IS_NEW", "attribute_not_exists(#no_such)"
@@ -416,6 +416,21 @@ MUTATIONS: dict[str, Line | Constant] = {
     "AWS's words shown": Line(
         lambda_function, "_fail_dispatch", '["Error"]["Code"]', '["Error"]["Message"]'
     ),
+    # conversations
+    "follow-up and its link written one after the other": Line(
+        Store,
+        "follow_task",
+        "self._send(self.client.transact_write_items, TransactItems=writes)",
+        '(self._send(self.client.put_item, **writes[0]["Put"]), '
+        'self._send(self.client.update_item, **writes[1]["Update"]))',
+    ),
+    "follow-up in a session that is stopped": Line(
+        conversations, "_open_session", 'if earlier.get("session_open")', "if True"
+    ),
+    "session that was to be stopped handed on": Line(
+        conversations, "_open_session", '"cancel_requested_at" not in unstarted', "True"
+    ),
+    "stop after a question": Line(worker_lambda, "_ends_session", " and not result.interrupts", ""),
 }
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urljoin
 
-from simulation import release_before
 from simulation.backend import Backend
 from simulation.callers import Caller
 from simulation.gateway import Reply
@@ -22,6 +21,7 @@ BETWEEN_POLLS = (2.0, 0.05, 0.5, 10.0, 60.0, 300.0)
 AROUND_A_DEADLINE = (1.0, -2.0, -0.01, 0.01, 6.0, -61.0, -80.0)
 # From a task's creation on, or from the worker's claim.
 BEFORE_CANCELLING = (1.2, 0.0, 0.05, 0.15, 0.5, 3.0, 8.0, 19.0, 30.0, 70.0, 350.0, 640.0)
+BEFORE_FOLLOWING = (2.0, 0.5, 1.1, 1.3, 5.0, 25.0, 70.0, 661.0, 962.0)
 BEFORE_DELETING = (3.0, 0.1, 1.0, 30.0, 70.0, 700.0)
 LISTS = (
     "/tasks",
@@ -45,6 +45,25 @@ class Person(Caller):
                 self.owner, key, description, reply, self.backend.aws.queue.accepted
             )
         return reply
+
+    def follow(self, earlier_id: str, key: str | None) -> str | None:
+        """Goes on where a task ended, once it has; returns the new task's id."""
+        choices = self.choices
+        body: Json = {"description": choices.pick(DESCRIPTIONS), "follows": earlier_id}
+        if choices.below(3) == 2:
+            body["answers"] = {"booking": True}
+        headers = {} if key is None else {"idempotency-key": key}
+        for _ in range(choices.pick((2, 1, 3))):
+            reply = self.request("POST", "/tasks", body, headers)
+            if reply and reply.status in (202, 410, 422, 502):
+                accepted = self.backend.aws.queue.accepted
+                answers = self.backend.checks.answers
+                answers.posted(self.owner, key, body["description"], reply, accepted)
+                return str(reply.body["id"]) if "id" in reply.body else None
+            if reply:
+                self.backend.checks.answers.refused_to_follow(self.owner, earlier_id, reply)
+            self.world.sleep(choices.pick(BEFORE_POSTING_AGAIN))
+        return None
 
     def insist(self, description: str, key: str | None) -> str | None:
         """Posts until there is an answer worth having, or patience ends; returns the task's id."""
@@ -120,12 +139,38 @@ def _post_and_poll(person: Person, description: str, key: str | None) -> None:
     task_id = person.insist(description, key)
     if task_id:
         _perhaps_cancel(person, task_id)
+        _perhaps_follow(person, task_id)
         if person.choices.below(4) == 3:
             deleter = lambda: _delete(person, task_id, description, key)  # noqa: E731
             person.world.spawn("deleter", deleter)
         if person.choices.below(2):
             person.world.spawn("poller", lambda: person.poll(task_id))
         person.poll(task_id)
+
+
+def _perhaps_follow(person: Person, task_id: str) -> None:
+    """Has a task followed around its end, once or twice at once, and perhaps by somebody else."""
+    choices, world = person.choices, person.world
+    if choices.below(8) < 5:
+        return
+    world.count("client: follows")
+    wait = choices.pick(BEFORE_FOLLOWING)
+    for _ in range(choices.pick((1, 1, 2))):
+        somebody = Person(person.backend, choices.pick((person.owner, person.owner, *OWNERS)))
+        key = choices.pick((None, "follow-1", "follow-2"))
+        follower = lambda who=somebody, key=key: _follow(who, task_id, key)  # noqa: E731
+        world.spawn("follower", follower, delay=wait)
+        wait += choices.pick((0.0, 0.001, 0.3, 25.0))
+
+
+def _follow(person: Person, task_id: str, key: str | None) -> None:
+    follower_id = person.follow(task_id, key)
+    if follower_id:
+        _perhaps_cancel(person, follower_id)
+        _perhaps_follow(person, follower_id)
+        person.poll(follower_id)
+        if person.choices.below(8) == 7:
+            person.delete(task_id)
 
 
 def _perhaps_cancel(person: Person, task_id: str) -> None:
@@ -205,17 +250,6 @@ def meddler(backend: Backend) -> None:
             is_stop = choices.below(3) < 2
             event = {"task_id": task_id, "description": DESCRIPTIONS[0]}
             _by_hand(backend, {"stop": task_id} if is_stop else event)
-
-
-def reader_before(backend: Backend) -> None:
-    """Reads with the release before, with a liking for the moments when something is due."""
-    world, choices, known = backend.world, backend.world.choices, backend.checks.known
-    for _ in range(choices.below(6) + 2):
-        world.sleep(choices.pick((20.0, 1.0, 61.0, 300.0, 600.0)))
-        for task_id in list(known.told)[:2]:
-            if choices.below(2):
-                world.sleep(max(known.due(task_id) - world.now, 0.0) + choices.pick((7.0, -4.0)))
-            release_before.read(backend, task_id)
 
 
 def cleaner(backend: Backend) -> None:

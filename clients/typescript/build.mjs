@@ -1,9 +1,5 @@
-<<<<<<< HEAD
 // Builds what is committed: the client's types and dist/, and the libraries of the local page.
 // Usage: npm ci --ignore-scripts && npm run build
-=======
-// Builds what is committed: the client's types and dist/, and the viewer of the API reference. Usage: npm ci --ignore-scripts && npm run build
->>>>>>> main
 
 import { execFileSync } from "node:child_process";
 import { copyFileSync, rmSync, writeFileSync } from "node:fs";
@@ -29,7 +25,6 @@ async function buildClient() {
   copyFileSync(here("../../LICENSE"), here("LICENSE"));
 }
 
-<<<<<<< HEAD
 /** What the page and the viewer of the reference take from elsewhere, as it is. */
 function copyLibraries() {
   for (const [from, to] of [
@@ -44,14 +39,3 @@ function copyLibraries() {
 
 await buildClient();
 copyLibraries();
-=======
-function copyViewer() {
-  const viewer = "node_modules/openapi-explorer";
-  const script = `${LOCAL}/docs/openapi-explorer.min.js`;
-  copyFileSync(here(`${viewer}/dist/browser/openapi-explorer.min.js`), here(script));
-  copyFileSync(here(`${viewer}/LICENSE`), here(`${LOCAL}/docs/openapi-explorer.LICENSE`));
-}
-
-await buildClient();
-copyViewer();
->>>>>>> main

@@ -6,9 +6,10 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from simulation.agent import AgentRun
+from simulation.agent import QUESTION, AgentRun
 from simulation.checks.known import Known, must
 from simulation.world import Sandbox
+from valro.agent.runtime import session_id
 from valro.dynamodb_pages import StoreBusy
 
 Json = Any
@@ -36,6 +37,7 @@ class Agents:
         self.known.world.trace(f"the agent starts for {run.task_id}", "agent")
         must("the agent runs once", len(life.runs) == 1, f"{run.task_id}: {len(life.runs)} times")
         must("the prompt is a description", prompt.startswith("Find a "), prompt)
+        self._continues(run, asked)
         must("a cancelled task starts no agent", not life.is_cancelled, run.task_id)
         must("a deleted task starts no agent", life.deleted_at is None, run.task_id)
         age = self.known.world.now - life.claim_confirmed_at
@@ -43,22 +45,46 @@ class Agents:
         age = 0.0 if life.cancelled_at is None else self.known.world.now - life.cancelled_at
         must("what is to be cancelled is not started", age <= FRESH_BOUND, f"{age:.1f} s old")
 
-    def stopped(self, session_id: str) -> None:
+    def _continues(self, run: AgentRun, asked: Json) -> None:
+        """A follow-up goes on where the earlier task ended, and where nobody stops it."""
+        life, known = self.known.lives[run.task_id], self.known
+        own = run.session_id == session_id(life.session)
+        must("a task runs in its own session", own, f"{run.task_id} in {run.session_id}")
+        stopper = known.stopped.get(run.session_id, run.task_id)
+        must("a stopped session is not used again", stopper == run.task_id, run.task_id)
+        if not life.follows:
+            return
+        siblings = [one for one in known.lives.values() if one.follows == life.follows and one.runs]
+        must("one follower acts at most", siblings == [life], f"{run.task_id}: {len(siblings)}")
+        earlier = [turn["id"] for turn in asked["history"]][-2]
+        must("a follow-up knows what was said", earlier == life.follows, f"{asked['history']}")
+        answered = [one["interruptId"] for one in asked.get("resume", [])]
+        asks = known.lives[life.follows].asks
+        must("a question is answered", answered == [QUESTION["id"]] * asks, f"{asked}")
+
+    def stopped(self, session: str, stopper: Sandbox | None) -> None:
         """A session is stopped only when its task has ended, or its worker can do no more.
 
-        Or when somebody asked for it.
+        Or when somebody asked for it. Never under a follow-up.
         """
-        self.known.world.trace(f"session {session_id} is stopped", "agent")
-        (life,) = (
-            life for task_id, life in self.known.lives.items() if session_id.startswith(task_id)
-        )
+        known = self.known
+        known.world.trace(f"session {session} is stopped", "agent")
+        assert stopper
+        life = known.lives[stopper.task_id]
+        is_own = session == session_id(life.session)
+        must("who stops a session stops its own", is_own, f"{stopper.task_id}: {session}")
+        may = life.ended != "completed" or (known.stops_sessions and not life.asks)
+        must("a completed task's session is not stopped", may, stopper.task_id)
+        later = [one for one in known.lives.values() if one.session == life.session]
+        must("a stop hits no other task", later[-1] is life, session)
+        known.stopped[session] = stopper.task_id
         gave_up = life.holder and life.holder.in_trouble("dynamodb")
         is_asked = life.cancelled_at is not None
         over = bool(life.ended or life.is_deleted or gave_up or is_asked)
-        must("the outcome comes first", over, session_id)
+        must("the outcome comes first", over, session)
         life.stops += 1
-        once = life.stops == 1 or is_asked or life.accepted_at is not None
-        must("a session is stopped once", once, session_id)
+        once = life.stops == 1 or is_asked or life.is_deleted or life.accepted_at is not None
+        must("a session is stopped once", once, session)
 
     def raised(self, event: Json, sandbox: Sandbox, error: Exception) -> None:
         """Checks that a worker had to raise."""

@@ -18,7 +18,8 @@ MOST_OF_A_LIST = 3_300
 MOST_OF_A_TASK = 14_500
 PUBLIC = frozenset(
     "id description status vendors quotes emails_sent events created_at updated_at agent_response "
-    "agent_response_truncated error_message error_code cancel_requested_at".split()
+    "agent_response_truncated error_message error_code cancel_requested_at thread_id follows "
+    "followed_by interrupts".split()
 )
 INTERNALS = (ACCOUNT, "arn:", "Traceback", "creation_token", "fingerprint", "token-", "jwt#")
 
@@ -40,6 +41,9 @@ class Answers:
         """Checks any reply."""
         self.known.world.seen[f"replies {reply.status}"] += 1
         told = f"{reply.text} {reply.headers}"
+        if (method, path) == ("POST", "/tasks") and 400 <= reply.status < 500:
+            is_made = any(life.maker is sandbox for life in self.known.lives.values())
+            must("what is refused does not exist", not is_made, reply.text)
         leaks = [word for word in (*INTERNALS, *self.known.tokens) if word in told]
         must("nothing internal leaks", not leaks, f"{leaks} in {reply.text[:300]}")
         tried = reply.status != 500 or has_tried(sandbox)
@@ -129,6 +133,28 @@ class Answers:
             due = not key or age > REDISPATCH_BOUND + self.known.tolerance
             must("a task is handed to Lambda", not due or task_id in accepted, reply.text)
 
+    def refused_to_follow(self, owner: str | None, earlier_id: str, reply: Reply) -> None:
+        """Checks why a task cannot be followed."""
+        earlier = self.known.lives[earlier_id]
+        match reply.status, reply.body["code"]:
+            case 403, "not_allowed":
+                must("who is signed in may", owner is None, reply.text)
+            case 404, "task_not_found":
+                mine = self.known.told.get(earlier_id, "") == owner
+                must("everyone's own task is found", earlier.is_deleted or not mine, earlier_id)
+            case 409, "task_not_final":
+                had_ended = earlier.ended_at is not None and earlier.ended_at < reply.started
+                must("what has ended can be followed", not had_ended, reply.text)
+            case 409, "already_followed":
+                follower = self.known.lives[reply.body["followed_by"]]
+                must(
+                    "a task is followed by its follower", follower.follows == earlier_id, reply.text
+                )
+            case 400, "invalid_answers":
+                must("only what is asked is answered", not earlier.asks, reply.text)
+            case _:
+                must("a follow-up is answered", reply.status == 500, reply.text)
+
     def cancelled(self, owner: str | None, task_id: str, reply: Reply) -> None:
         """Checks what a request to cancel was answered."""
         life, status = self.known.lives[task_id], reply.status
@@ -174,11 +200,11 @@ class Answers:
         life, status = self.known.lives[report.task_id], reply.status
         detail = f"{report.id}: {status} {reply.text}"
         if not report.is_right:
-            must("a wrong token is judged first", status in (401, 404, 500), detail)
+            must("a wrong token is judged first", status in (401, 500), detail)
             return
         refusal = 400 if not report.is_usable else 413 if report.is_too_large else 0
         answers = (refusal, 500) if refusal else (200, 409, 500, 503)
-        gone = status == 404 and life.is_deleted
+        gone = status == 401 and life.is_deleted
         must("a report is answered", status in answers or gone, detail)
         if status == 409:
             since = min(life.accepted_at or reply.started, life.ended_at or reply.started)
@@ -201,7 +227,8 @@ class Answers:
         """Checks what one poller saw, one poll after the other."""
         for before in seen[-1:]:
             goes_on = ORDER[task["status"]] >= ORDER[before["status"]]
-            same = before["status"] not in FINAL or before == task
+            link = {"followed_by": task["followed_by"]} if "followed_by" in task else {}
+            same = before["status"] not in FINAL or before | link == task
             grown = task["events"][: len(before["events"])] == before["events"]
             detail = f"{before['status']}, then {task['status']}: {task['events']}"
             must("a poller never goes back in time", goes_on and same and grown, detail)

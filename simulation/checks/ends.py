@@ -41,6 +41,7 @@ class Ends:
                 must("an answer that came too late is in the log", text in log[task_id], report.id)
             if life.end:
                 self._is_outcome(life.end, tasks.get(task_id))
+            self._linked(task_id, life, items)
             if not life.is_deleted:
                 self._heard(life, items[task_id])
                 self._reported(life, items[task_id])
@@ -51,6 +52,14 @@ class Ends:
             known = [token for token in self.known.tokens if token in everything]
             must("nobody is told a token", not known, f"{known}")
         self._log_agrees()
+
+    def _linked(self, task_id: str, life: Life, items: dict[str, Item]) -> None:
+        """A follow-up and the task that it follows know of each other."""
+        if not life.follows or self.known.lives[life.follows].is_deleted:
+            return
+        link = items[life.follows].get("followed_by", {}).get("S")
+        gave_way = life.ended == "error" and not life.runs
+        must("a follow-up is linked", link == task_id or (bool(link) and gave_way), task_id)
 
     def _reported(self, life: Life, item: Item) -> None:
         """Each report that its agent knows to be received is in the timeline, once and in order."""
@@ -73,12 +82,16 @@ class Ends:
         if task and report.answer:
             text, whole = task.get("agent_response", ""), report.answer["response"]
             cut = task.get("agent_response_truncated") and text and whole.startswith(text)
-            must("a final report is the outcome", text == whole or bool(cut), f"{report.id}")
+            must(
+                "a final report is the outcome",
+                text == whole or bool(cut),
+                f"{report.id}",
+            )
 
     def _sent_stop(self, task_id: str, life: Life) -> None:
         """Who ends the task of an agent that reports has its session stopped."""
         reader = life.ended_by
-        if life.accepted_at is None or life.end or not reader or reader.is_before:
+        if life.accepted_at is None or life.end or not reader:
             return
         if reader.function == "worker" or reader.cause or reader.faults:
             return  # it has stopped it itself; or nobody knows
@@ -106,7 +119,7 @@ class Ends:
         stored = bool(task) and _holds(task, run)
         must(
             "an answer is in the store or in the log",
-            stored or run.text in logged,
+            stored or run.text in logged or _would_be_kept(logged, run),
             f"{run.task_id}: {task and task['status']}, worker {reader.cause or 'finished'}",
         )
         asked = life.cancelled_at is not None  # and somebody else has written its end
@@ -160,6 +173,15 @@ def _holds(task: Json, run: AgentRun) -> bool:
         return bool(text) and run.text.startswith(text)
     mails = [vendor["emails"] for vendor in task["vendors"]]
     return bool(text == run.text and mails == [run.answer["emails"]])
+
+
+def _would_be_kept(logged: str, run: AgentRun) -> bool:
+    """Whether the log has what the task would keep of an answer that is too long for it."""
+    start = logged.find('{"vendors": ')
+    if start < 0:
+        return False
+    kept, _ = json.JSONDecoder().raw_decode(logged, start)
+    return bool(kept.get("agent_response")) and run.text.startswith(kept["agent_response"])
 
 
 def _log_of_answers(lines: list[str]) -> dict[str, str]:

@@ -28,6 +28,10 @@ class Life:
     made: float
     deadline: float
     description: str
+    owner: str
+    follows: str = ""
+    followed_by: str = ""
+    session: str = ""  # the task in whose session its agent runs
     maker: Sandbox | None = None
     holder: Sandbox | None = None
     claim_confirmed_at: float = 0.0  # when the last write was sent that allows a start
@@ -51,6 +55,14 @@ class Life:
     item: Item | None = None  # as it was before it was deleted
 
     @property
+    def asks(self) -> bool:
+        """Whether it has completed since its agent stopped to ask."""
+        if self.ended != "completed":
+            return False
+        asked_in_report = self.end is not None and "interrupts" in self.end.answer
+        return asked_in_report or (self.end is None and any(run.asks for run in self.runs))
+
+    @property
     def due(self) -> float:
         """By when it must have ended for whoever reads it."""
         if self.cancelled_at is None:
@@ -71,6 +83,8 @@ class Known:
         self.by_key: dict[tuple[str | None, str], str] = {}
         self.tolerance = 2 * skew
         self.is_misconfigured = False
+        self.stops_sessions = False  # after each task
+        self.stopped: dict[str, str] = {}  # sessions, and the tasks for which they were stopped
         self.tokens: set[str] = set()
 
     def due(self, task_id: str) -> float:

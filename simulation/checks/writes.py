@@ -38,7 +38,10 @@ CLAIMED = (
 COMPLETED = ("Agent completed task successfully", "success")
 NEVER_STARTED = "Cancelled before the agent was started"
 MAY_HAVE_ACTED = "The agent may already have contacted vendors"
-FIXED = ("id", "owner", "description", "created_at", "creation_token", "fingerprint")
+FIXED = (
+    "id owner description created_at creation_token fingerprint follows thread_id history resume "
+    "session followed_by"
+).split()
 
 
 class Writes:
@@ -62,6 +65,9 @@ class Writes:
         assert writer
         if status == "deleted":
             self._removed(life, old, new, writer)
+            return
+        if status == was and "followed_by" in new:
+            self._followed(life, old, new, writer)
             return
         events, before = events_of(new), events_of(old)
         must("final is final", was not in FINAL, f"{task_id}: {was}, then {status}")
@@ -90,13 +96,30 @@ class Writes:
         else:
             self._ended(task_id, old, new, added, writer)
 
+    def _followed(self, life: Life, old: Item, new: Item, writer: Sandbox) -> None:
+        """A task that has ended gets a follower, once; but for one that never started."""
+        task_id, follower = new["id"]["S"], new["followed_by"]["S"]
+        rest = old | {"followed_by": new["followed_by"]}
+        must("a link changes nothing else", new == rest and writer.function == "api", task_id)
+        is_made = follower in self.known.lives and self.known.lives[follower].follows == task_id
+        must("a link leads to a follower", is_made, task_id)
+        if life.followed_by:
+            before = self.known.lives[life.followed_by]
+            gives_way = before.ended == "error" and not before.runs
+            must("only who never started gives way", gives_way, life.followed_by)
+        life.followed_by = follower
+        self.known.world.seen["tasks followed"] += 1
+
     def _removed(self, life: Life, old: Item, new: Item, writer: Sandbox) -> None:
         task_id, was = new["id"]["S"], old["status"]["S"]
         must("only what has ended is deleted", was in FINAL, f"{task_id} was {was}")
+        session = new.get("session", {}).get("S", life.session)
+        must("a tombstone has its task's session", session == life.session, task_id)
         must("the API deletes", writer.function == "api", task_id)
-        kept = {name: new[name] for name in new if name != "status"}
+        kept = {name: new[name] for name in new if name not in ("status", "session")}
         same = all(old.get(name) == value for name, value in kept.items())
-        must("a tombstone holds nothing", same and kept.keys() <= {"id", "expires_at"}, f"{new}")
+        rest = {"id", "expires_at", "may_have_acted"}
+        must("a tombstone holds nothing", same and kept.keys() <= rest, f"{new}")
         life.deleted_at, life.item = self.known.world.now, old
         self.known.forget(task_id)
         self.known.world.seen["tasks deleted"] += 1
@@ -147,8 +170,15 @@ class Writes:
             self.known.world.now,
             self.known.world.now + PENDING_BOUND,
             new["description"]["S"],
-            writer,
+            new["owner"]["S"],
+            new.get("follows", {}).get("S", ""),
+            session=new.get("session", new["id"])["S"],
+            maker=writer,
         )
+        if "follows" in new:
+            earlier = self.known.lives[new["follows"]["S"]]
+            must("only what has ended is followed", bool(earlier.ended), task_id)
+            must("nobody follows another's task", earlier.owner == new["owner"]["S"], task_id)
 
     def _ended(
         self,
@@ -168,7 +198,7 @@ class Writes:
         # Who reports may also find that the time is over, as every reader does.
         is_reported = bool(report) and old.get("last_report") != new.get("last_report")
         if life.cancelled_at is not None:
-            so = status == "error" and (code == "cancelled" or writer.is_before)
+            so = (status, code) == ("error", "cancelled")
             must("what is to be cancelled ends as cancelled", so, f"{detail}, {code}")
             if life.accepted_at is None:
                 self._heard_of(life, detail)
@@ -233,8 +263,7 @@ class Writes:
             asked = seconds_of(old["cancel_requested_at"]["S"])
             is_due = is_due or by_stop or now > asked + CANCELLING_BOUND
         must("nobody ends a task before its time", is_due, detail)
-        if not writer.is_before:
-            must("a task says why it ended", code == expected, f"{detail}: {code}")
+        must("a task says why it ended", code == expected, f"{detail}: {code}")
         if life.cancelled_at is None and "last_report" not in old and life.holder:
             must("nobody ends a task under a living worker", not life.holder.alive, detail)
 

@@ -212,7 +212,7 @@ def test_what_runs_from_right_to_left_does(backend: Backend, page_url: str, visi
     page = visit(f"{page_url}#/tasks/{task_id}")
     expect(page.locator("#answer li")).to_have_text("واحد")
 
+    direction = "e => getComputedStyle(e).direction"
     for place in ("#what", "#answer p", "#answer li", "#timeline li:nth-child(3) span", ".what"):
-        direction = "e => getComputedStyle(e).direction"
         assert page.locator(place).first.evaluate(direction) == "rtl", place
     assert page.locator("#vendors .name").first.evaluate(direction) == "ltr"

@@ -60,7 +60,6 @@ def every_fault() -> set[str]:
             *("reports without having accepted", *(f"session stopped, {how}" for how in STOPS)),
         ),
         "reporter": (*reporters.MANNERS, *reporters.ENDS[1:], "two processes", "works for hours"),
-        "reader": ("of the release before",),
         "gateway": ("reply lost",),
         "client": ("two connections", "cancels", "task deleted"),
         "worker": ("misconfigured", "raised", "fitting takes long"),

@@ -39,6 +39,33 @@ export interface components {
              * @example Find me a landscaper in Charlotte under $300
              */
             description: string;
+            /**
+             * @description The id of a task that has ended, to go on where it ended. It must be yours, and not followed yet; a follower whose agent was never started does not count.
+             *     Gated like cancelling and deleting.
+             * @example 1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed
+             */
+            follows?: string | null;
+            /**
+             * @description The answers to the `interrupts` of the task that this one follows, each under the `id` of its interrupt; any JSON, at most 20,000 bytes together.
+             *     What it leaves out the agent gets as cancelled. Without `answers` the description answers a single interrupt that wants no other type than a text.
+             * @example {
+             *       "booking": true
+             *     }
+             */
+            answers?: {
+                [key: string]: unknown;
+            } | null;
+        };
+        /** @description Something that the agent stopped to ask. */
+        Interrupt: {
+            /** @description The agent's own name for it. */
+            id: string;
+            /** @description Why it asks, for programs. */
+            reason?: string;
+            /** @description What it asks, for a person. Text, not HTML. */
+            message?: string;
+            /** @description A JSON Schema of the answer that it wants; usually an object. */
+            response_schema?: unknown;
         };
         Accepted: {
             id: components["schemas"]["TaskId"];
@@ -58,6 +85,17 @@ export interface components {
             emails_sent: number;
             /** @description The timeline, oldest first. It only grows. */
             events: components["schemas"]["Event"][];
+            /**
+             * @description The id of the conversation's first task; its own, if it follows none.
+             * @example 1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed
+             */
+            thread_id: string;
+            /** @description The id of the task that it follows, if it follows one. That one may have been deleted since. */
+            follows?: string;
+            /** @description The id of the task that follows it, once there is one. */
+            followed_by?: string;
+            /** @description What the agent stopped to ask, if it did. Answer it by a task that follows this one. */
+            interrupts?: components["schemas"]["Interrupt"][];
             created_at: components["schemas"]["Timestamp"];
             updated_at: components["schemas"]["Timestamp"];
             /** @description When a worker took the task. Absent before that, and for tasks from before this API kept it. */
@@ -199,7 +237,7 @@ export interface components {
             /** @description Lines for the timeline, for a person; blank ones are left out, longer ones than 1,000 characters cut. A task keeps 200 lines and 64 KB. */
             messages?: string[];
             /**
-             * @description The answer, as an agent would return it: an object with `response`, `vendors`, `quotes`, `emails` and `emails_sent`, each as it likes, or the response alone.
+             * @description The answer, as an agent would return it: an object with `response`, `vendors`, `quotes`, `emails`, `emails_sent` and `interrupts`, each as it likes, or the response alone.
              *     The task ends as `completed`; as `error` if the answer cannot be used.
              */
             answer?: Record<string, never> | string | null;
@@ -219,11 +257,15 @@ export interface components {
             code: components["schemas"]["ErrorCode"];
             /** @description The task that the error is about, with `worker_unavailable`. */
             id?: components["schemas"]["TaskId"];
+            /** @description The task that follows the earlier one, with `already_followed`. */
+            followed_by?: components["schemas"]["TaskId"];
+            /** @description What wants an answer, with `answers_required`. */
+            interrupts?: components["schemas"]["Interrupt"][];
         };
         /** @description For programs. Codes do not change; there may be new ones. */
         ErrorCode: components["schemas"]["KnownErrorCode"] | string;
         /** @enum {string} */
-        KnownErrorCode: "invalid_body" | "invalid_description" | "invalid_idempotency_key" | "invalid_query" | "invalid_limit" | "invalid_cursor" | "invalid_status" | "invalid_report" | "invalid_token" | "no_subject" | "not_allowed" | "not_found" | "task_not_found" | "method_not_allowed" | "task_ended" | "task_not_final" | "task_deleted" | "not_accepted" | "body_too_large" | "idempotency_key_reused" | "busy" | "not_configured" | "internal_error" | "worker_unavailable" | "invalid_event";
+        KnownErrorCode: "invalid_body" | "invalid_description" | "invalid_answers" | "answers_required" | "invalid_idempotency_key" | "invalid_query" | "invalid_limit" | "invalid_cursor" | "invalid_status" | "invalid_report" | "invalid_token" | "no_subject" | "not_allowed" | "not_found" | "task_not_found" | "method_not_allowed" | "task_ended" | "task_not_final" | "already_followed" | "task_deleted" | "not_accepted" | "body_too_large" | "idempotency_key_reused" | "busy" | "not_configured" | "internal_error" | "worker_unavailable" | "invalid_event";
         /** @description An answer of API Gateway's own; the function was not asked, or did not answer. */
         GatewayMessage: {
             message: string | null;
