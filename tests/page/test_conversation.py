@@ -161,7 +161,7 @@ def test_where_replies_are_not_offered_that_is_said_once(
     page.get_by_label("Your answer").fill("Two")
     page.get_by_role("button", name="Send reply").click()
 
-    expect(page.locator("#deed-problem")).to_have_text("It is not possible to reply here.")
+    expect(page.locator("#action-problem")).to_have_text("It is not possible to reply here.")
     expect(page.locator("#reply")).to_be_hidden()
     expect(page.locator("#what")).to_be_focused()
 
