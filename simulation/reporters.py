@@ -182,7 +182,7 @@ class _Process(Caller):
             reply = self._send(report)
             if reply and reply.status == 200:
                 return
-            if reply and reply.status in (401, 404):
+            if reply and reply.status == 401:
                 self.is_told_to_stop = True
                 return
             self.world.sleep(self.choices.pick(BEFORE_TRYING_AGAIN))

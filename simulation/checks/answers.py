@@ -200,11 +200,11 @@ class Answers:
         life, status = self.known.lives[report.task_id], reply.status
         detail = f"{report.id}: {status} {reply.text}"
         if not report.is_right:
-            must("a wrong token is judged first", status in (401, 404, 500), detail)
+            must("a wrong token is judged first", status in (401, 500), detail)
             return
         refusal = 400 if not report.is_usable else 413 if report.is_too_large else 0
         answers = (refusal, 500) if refusal else (200, 409, 500, 503)
-        gone = status == 404 and life.is_deleted
+        gone = status == 401 and life.is_deleted
         must("a report is answered", status in answers or gone, detail)
         if status == 409:
             since = min(life.accepted_at or reply.started, life.ended_at or reply.started)

@@ -82,7 +82,11 @@ class Ends:
         if task and report.answer:
             text, whole = task.get("agent_response", ""), report.answer["response"]
             cut = task.get("agent_response_truncated") and text and whole.startswith(text)
-            must("a final report is the outcome", text == whole or bool(cut), f"{report.id}")
+            must(
+                "a final report is the outcome",
+                text == whole or bool(cut),
+                f"{report.id}",
+            )
 
     def _sent_stop(self, task_id: str, life: Life) -> None:
         """Who ends the task of an agent that reports has its session stopped."""
@@ -115,7 +119,7 @@ class Ends:
         stored = bool(task) and _holds(task, run)
         must(
             "an answer is in the store or in the log",
-            stored or run.text in logged,
+            stored or run.text in logged or _would_be_kept(logged, run),
             f"{run.task_id}: {task and task['status']}, worker {reader.cause or 'finished'}",
         )
         asked = life.cancelled_at is not None  # and somebody else has written its end
@@ -169,6 +173,15 @@ def _holds(task: Json, run: AgentRun) -> bool:
         return bool(text) and run.text.startswith(text)
     mails = [vendor["emails"] for vendor in task["vendors"]]
     return bool(text == run.text and mails == [run.answer["emails"]])
+
+
+def _would_be_kept(logged: str, run: AgentRun) -> bool:
+    """Whether the log has what the task would keep of an answer that is too long for it."""
+    start = logged.find('{"vendors": ')
+    if start < 0:
+        return False
+    kept, _ = json.JSONDecoder().raw_decode(logged, start)
+    return bool(kept.get("agent_response")) and run.text.startswith(kept["agent_response"])
 
 
 def _log_of_answers(lines: list[str]) -> dict[str, str]:

@@ -114,6 +114,11 @@ class Backend:
         self.store.create_task(task_id, description)
         return task_id
 
+    def follow(self, earlier: str, description: str = "More") -> str:
+        task_id = f"task-{time.monotonic_ns()}"
+        self.store.follow_task(task_id, description, "public", "", follows=earlier)
+        return task_id
+
     def claim(self, task_id: str) -> Any:
         return self.store.claim_task(task_id, "token", NO_END)
 

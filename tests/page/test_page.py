@@ -18,7 +18,6 @@ from urllib.request import urlopen
 import pytest
 from playwright.sync_api import expect
 
-import lambda_function
 from local.page_server import serve_page
 from local.vendors import build_answer, progress_lines
 from tests.conftest import Deployment, eventually
@@ -120,7 +119,7 @@ def test_an_agents_failure_is_told_in_words(stack: Deployment, visit: Open):
 
         expect(page.locator("#status")).to_have_text("Failed")
         page.get_by_text("What the agent reported").click()
-        expect(page.locator("#report-text")).to_have_text("The vendor directory is closed today.")
+        expect(page.locator("#report-text")).to_contain_text("The vendor directory is closed")
         expect(page.locator("#answer")).to_be_hidden()
 
 
@@ -152,28 +151,21 @@ def test_the_timeline_grows_and_a_screen_reader_hears_what_is_new(
     assert page.title() == f"● Completed: {PROMPT} – Valro"
 
 
-def test_it_polls_as_retry_after_says_with_the_etag_and_stops_when_the_task_is_final(
-    backend: Backend, page_url: str, visit: Open, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(lambda_function, "POLLING", ((600, 2),))
+def test_it_polls_until_the_task_is_final(backend: Backend, page_url: str, visit: Open):
     task_id = backend.create()
     page = visit(f"{page_url}#/tasks/{task_id}")
-    polls = eventually(
-        lambda: backend.requests("GET", f"/tasks/{task_id}"), lambda polls: len(polls) >= 3, 20
-    )
 
-    assert [poll.status for poll in polls[:3]] == [200, 304, 304]
-    assert "if-none-match" not in polls[0].headers
-    assert polls[1].headers["if-none-match"] == polls[2].headers["if-none-match"]
-    for earlier, later in itertools.pairwise(polls):
-        assert 1.8 < later.at - earlier.at < 4
+    def polls() -> list[int]:
+        return [poll.status for poll in backend.requests("GET", f"/tasks/{task_id}")]
 
+    assert eventually(polls, lambda polls: len(polls) >= 3, 20)[:3] == [200, 304, 304]
+    assert backend.requests("OPTIONS") == [], "what a poll costs twice over"
     backend.complete(backend.claim(task_id))
     expect(page.locator("#status")).to_have_text("Completed")
-    count = len(backend.requests("GET", f"/tasks/{task_id}"))
-    page.evaluate("window.dispatchEvent(new Event('wake'))")  # ends any wait for a next poll
+    count = len(polls())
+    page.evaluate("window.dispatchEvent(new Event('focus'))")  # ends any wait for a next poll
     page.wait_for_timeout(500)
-    assert len(backend.requests("GET", f"/tasks/{task_id}")) == count
+    assert len(polls()) == count
 
 
 def test_the_api_goes_away_and_comes_back(backend: Backend, page_url: str, visit: Open):
@@ -335,7 +327,7 @@ def test_a_person_without_a_mouse_can_do_all_of_it(backend: Backend, page_url: s
 
     tab_to(page, "#description")
     page.keyboard.type(PROMPT)
-    tab_to(page, "#submit")
+    tab_to(page, "#form [type=submit]")
     page.keyboard.press("Enter")
     expect(page.locator("#what")).to_be_focused()
     task_id = page.url.rpartition("/")[2]

@@ -10,28 +10,19 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
-from valro.agent import events
+from valro import tasks
+from valro.agent import events, values
 from valro.agent.events import Event, Speaker
-from valro.agent.values import ANSWER_KEYS, TEXT_KEYS, Json, answer_in, named_response, text_of
-from valro.tasks import (
-    AGENT_FAILED,
-    AGENT_LOST,
-    AGENT_TIMEOUT,
-    ANSWER_TOO_LARGE,
-    MAY_HAVE_ACTED,
-    NOT_STARTED,
-    question_in,
-)
+from valro.agent.values import ANSWER_KEYS, TEXT_KEYS, Json
 
-MAX_VENDORS_OF_ONE_ADDRESS = 10  # each of which gets all e-mails to it
 MAX_INTERRUPTS = 20
 MAX_INTERRUPTS_BYTES = 16_000
 
 UNSTARTED = "The agent was not started, so no vendor was contacted."
 NO_ANSWER = "The agent ended without an answer."
 UNREADABLE = "The agent's answer cannot be read."
-TOO_MANY_QUESTIONS = "The agent asked more than can be shown and answered."
 
 
 @dataclass
@@ -59,7 +50,7 @@ class Answer:
         if self.interrupts:
             fields["interrupts"] = self.interrupts
             if not self.agent_response.strip():
-                fields["agent_response"] = "\n".join(map(question_in, self.interrupts))
+                fields["agent_response"] = "\n".join(map(tasks.question_in, self.interrupts))
         return fields | ({"message_id": self.message_id} if self.message_id else {})
 
     def __bool__(self) -> bool:
@@ -81,7 +72,7 @@ class AgentError(Exception):
     """
 
     still_running = False
-    code = AGENT_FAILED
+    code = tasks.AGENT_FAILED
 
     def __init__(
         self, what: str, detail: str = "", partial: Answer | None = None, unparsed: str = ""
@@ -91,14 +82,14 @@ class AgentError(Exception):
         self.partial = partial
         self.unparsed = unparsed
 
-    consequence = MAY_HAVE_ACTED
+    consequence = tasks.MAY_HAVE_ACTED
 
 
 class AgentNotStarted(AgentError):
     """Nothing reached the agent."""
 
     consequence = UNSTARTED
-    code = NOT_STARTED
+    code = tasks.NOT_STARTED
 
 
 class AgentFailed(AgentError):
@@ -113,19 +104,19 @@ class AgentLost(AgentError):
     """Contact was lost, or given up, with an agent that may still be running."""
 
     still_running = True
-    code = AGENT_LOST
+    code = tasks.AGENT_LOST
 
 
 class AgentTimeout(AgentLost):
     """The agent's time was over."""
 
-    code = AGENT_TIMEOUT
+    code = tasks.AGENT_TIMEOUT
 
 
 class AnswerTooLong(AgentLost):
     """The agent was given up for all that it sends."""
 
-    code = ANSWER_TOO_LARGE
+    code = tasks.ANSWER_TOO_LARGE
 
     def __init__(self, partial: Answer | None = None, unparsed: str = "") -> None:
         super().__init__("The agent's answer is too long.", partial=partial, unparsed=unparsed)
@@ -139,23 +130,12 @@ class Turn:
     message_id: str = ""
     has_streamed: bool = False  # its text came in pieces, so the whole message says it again
     streamed: str = ""  # the last text that came so
-    calls: set[str] = field(default_factory=set)  # the ids of the tools that it uses
+    calls: set[str] = field(default_factory=set)  # the tools that it uses, by id or else name
     uses: Counter[str] = field(default_factory=Counter)  # how many of them have a name
 
     def text(self) -> str:
         """What is written of it so far."""
         return "".join(self.pieces)
-
-    def forget_calls(self) -> None:
-        """Begins to count its tools anew: a model's next message."""
-        self.calls.clear()
-        self.uses.clear()
-
-    def end_message(self) -> None:
-        """A whole message has been read: tools without ids are used anew."""
-        self.calls -= set(self.uses)
-        self.uses.clear()
-        self.message_id, self.has_streamed = "", False
 
 
 class Run:
@@ -168,32 +148,28 @@ class Run:
     def __init__(self, on_progress: Callable[[str], None]) -> None:
         self.on_progress = on_progress
         self.turns: defaultdict[Speaker, Turn] = defaultdict(Turn)
-        self.last_turn = ""
-        self.last_id = ""
-        self.pending_turn = (
-            ""  # the last one, while it may be the response: progress if another follows
-        )
+        self.speakers: dict[str, Speaker] = {}  # who streams a message, by its id
+        self.silent: set[Speaker] = set()
+        self.streamed_ids: set[str] = set()
+        self.whole_ids: set[str] = set()
+        self.last_turn = self.last_id = ""
+        self.pending_turn = ""  # the last one until another follows: then it is progress
         self.pieces: list[str] = []  # of the answer, outside of messages
-        self.has_loose_turns = False
-        self.is_growing = True  # each of them begins with the one before
+        self.has_loose_turns = False  # some of which were followed by tools
         self.duplicate_text: list[str] = []
         self.answer: dict[str, Json] = {}
         self.first_state: dict[str, Json] | None = None
         self.last_state: dict[str, Json] = {}
-        self.last_messages: events.MessagesSnapshot = events.MessagesSnapshot(())
-        self.interrupts: dict[str, dict[str, Json]] = {}
-        self.has_asked = False
-        self.streamed_ids: set[str] = set()
-        self.whole_ids: set[str] = set()
+        self.last_messages = events.MessagesSnapshot(())
+        self.interrupts: dict[str, dict[str, Json]] | None = None
         self.tool_in_use = ""
-        self.speakers: dict[str, Speaker] = {}  # who streams a message, by its id
-        self.silent: set[Speaker] = set()
         self.replaced: list[str] = []  # what was said and is not shown
         self.size = 0
 
     def take(self, event: Event) -> bool:  # noqa: C901, PLR0912 - a case an event
         """Takes an event; False if nobody understands it. Raises AgentFailed if it says so."""
         is_tool = event.speaker.is_tool
+        ends_tool = not is_tool
         match event:
             case events.TextMessageContent():
                 self._write(event)
@@ -201,18 +177,20 @@ class Run:
                 self._tool_call(event, self.turns[event.speaker])
                 return True
             case events.TextMessageStart():
-                self.turns[event.speaker].forget_calls()
-                if not event.is_heard:
-                    self.silent.add(event.speaker)
+                turn = self.turns[event.speaker]
+                turn.calls, turn.uses = set(), Counter()
+                self.silent |= set() if event.is_heard else {event.speaker}
             case events.TextMessageEnd():
                 self._end_turn(event.speaker)
                 return True
             case events.AssistantMessage():
                 self._whole_message(event)
-                return True
+                uses = [block for block in event.content if not isinstance(block, str)]
+                ends_tool = ends_tool and not uses
             case events.Activity():
-                # Not the message before, which may be the response.
+                # Alone, and not the message before, which may be the response.
                 self._say(event.message)
+                return True
             case events.State(is_snapshot=True):
                 self._keep_state(event.fields)
             case events.State() if not is_tool:
@@ -225,10 +203,11 @@ class Run:
             case events.RunError() if not is_tool:
                 self.answer |= event.fields
                 raise AgentFailed(_public(event.message), event.detail)
-            case events.Unknown():
-                return False
-        if not is_tool and not (type(event) is Event or isinstance(event, events.Activity)):
-            self.tool_in_use = ""
+            case events.StepFinished():
+                pass
+            case _:
+                return not isinstance(event, events.Unknown)
+        self.tool_in_use = "" if ends_tool else self.tool_in_use
         return True
 
     def finish(self) -> Answer | None:
@@ -238,8 +217,8 @@ class Run:
         if self.has_loose_turns:
             self._end_pieces()
         answer = self.partial()
-        if self.has_asked:
-            return self._question(answer)
+        if self.interrupts is not None:
+            return self._question(answer or Answer(""), list(self.interrupts.values()))
         if self.tool_in_use:
             raise AgentFailed(f"The agent stopped while it was using {self.tool_in_use}.")
         return answer
@@ -249,54 +228,97 @@ class Run:
         written = [turn.text() for speaker, turn in self.turns.items() if not speaker.is_tool]
         text = "\n\n".join(one for one in (self.last_turn, *written) if one.strip())
         text = text or self._loose_text() or self._snapshot_text() or "".join(self.duplicate_text)
-        value = self.answer or answer_in(text) or {}
+        value = self.answer or values.answer_in(text) or {}
+        text = text if self.answer or not value else ""
         state = _news(self.last_state, self.first_state or {})
         if value or self.pending_turn or self.pieces or any(written):
             state = {key: one for key, one in state.items() if key not in TEXT_KEYS}
         elif not text:
             state = self.last_state
         value = state | value
-        answer = make_answer(value, text) if value else Answer(text)
-        return replace(answer, message_id=self.last_id) if answer else None
+        answer = Answer(**values.answer_fields(value, text)) if value else Answer(text)
+        answer.message_id = self.last_id
+        return answer or None
 
-    def _write(self, event: events.TextMessageContent) -> None:
-        text = event.delta
+    def _write(self, piece: events.TextMessageContent) -> None:
+        speaker, text = piece.speaker, piece.delta
         self.size += len(text)
-        if event.speaker in self.silent:
+        if speaker in self.silent:
             return
-        if event.message_id is not None:
-            turn = self.turns[event.speaker]
-            if event.message_id and event.message_id != turn.message_id:
+        if piece.message_id is not None:
+            turn = self.turns[speaker]
+            if piece.message_id not in ("", turn.message_id):
                 if turn.message_id:
-                    self._end_turn(event.speaker)
-                turn.message_id = event.message_id
-                self.speakers[event.message_id] = event.speaker
+                    self._end_turn(speaker)
+                turn.message_id = piece.message_id
+                self.speakers[piece.message_id] = speaker
             turn.has_streamed = True
             turn.pieces.append(text)
-        elif event.speaker.is_tool:
-            self._progress("" if event.is_duplicate else text)
-        elif event.is_duplicate:
-            self.duplicate_text.append(text)
+        elif piece.is_duplicate:
+            self.duplicate_text += [] if speaker.is_tool else [text]
+        elif speaker.is_tool:
+            self._progress(text)
         elif text:
-            last = self.pieces[-1] if self.pieces else ""
-            self.is_growing = self.is_growing and text.startswith(last)
             self.pieces.append(text)
+
+    def _whole_message(self, message: events.AssistantMessage) -> None:
+        """Reads a message of which some may have come in pieces before."""
+        message_id = message.message_id
+        if message_id in self.whole_ids:
+            return
+        speaker = self.speakers.get(message_id, message.speaker)
+        turn = self.turns[speaker]
+        text = "".join(one for one in message.content if isinstance(one, str)).strip()
+        is_same = not turn.message_id or message_id in ("", turn.message_id)
+        is_repeated = is_same or text == (turn.text() or turn.streamed).strip()
+        is_said = (
+            message_id in self.streamed_ids
+            or (turn.has_streamed and is_repeated)
+            or (text and text == self.pending_turn.strip())
+        )
+        if not is_same and not is_said:
+            self._end_turn(speaker)
+        turn.message_id = message_id or turn.message_id
+        self.size += len(text)
+        for block in message.content:
+            if not isinstance(block, str):
+                self._tool_call(replace(block, speaker=speaker), turn)
+            elif not is_said:
+                turn.pieces.append(block)
+        self._end_turn(speaker)
+        turn.calls -= set(turn.uses)  # tools without ids are used anew
+        turn.uses = Counter()
+        turn.message_id, turn.has_streamed = "", False
+        self.whole_ids |= {message_id} - {""}
 
     def _tool_call(self, call: events.ToolCallStart, turn: Turn) -> None:
         """Says what was written before a tool, and the tool: parallel calls of one are numbered."""
-        name = call.name
-        key = call.call_id or name
-        if not call.speaker.is_tool:
-            self.tool_in_use = name
+        is_tool = call.speaker.is_tool
+        self.tool_in_use = self.tool_in_use if is_tool else call.name
+        key = call.call_id or call.name
         if key in turn.calls:
             return
         self._end_turn(call.speaker)
-        if not call.speaker.is_tool:
+        if not is_tool:
             self._end_pieces()
         turn.calls.add(key)
-        turn.uses[name] += 1
-        number = f" ({turn.uses[name]})" if turn.uses[name] > 1 else ""
-        self._progress(f"Using {name}{number}")
+        turn.uses[call.name] += 1
+        number = f" ({turn.uses[call.name]})" if turn.uses[call.name] > 1 else ""
+        self._progress(f"Using {call.name}{number}")
+
+    def _end_turn(self, speaker: Speaker) -> None:
+        """Keeps what a turn said as the response, or says it if a tool's agent wrote it."""
+        turn = self.turns[speaker]
+        text = turn.text()
+        turn.pieces.clear()
+        if not text.strip():
+            return
+        turn.streamed = text
+        self.streamed_ids |= {turn.message_id} - {""}
+        self._progress(text if speaker.is_tool else "")
+        if not speaker.is_tool:
+            self.last_turn = self.pending_turn = text
+            self.last_id = turn.message_id
 
     def _end_pieces(self) -> None:
         """What was said before a tool outside of messages is a turn too."""
@@ -306,64 +328,28 @@ class Run:
             self.pieces.clear()
             self.has_loose_turns = True
 
-    def _whole_message(self, message: events.AssistantMessage) -> None:
-        """Reads a message of which some may have come in pieces before."""
-        message_id = message.message_id
-        if message_id and message_id in self.whole_ids:
-            return
-        speaker = self.speakers.get(message_id, message.speaker)
-        turn = self.turns[speaker]
-        text = "".join(one for one in message.content if isinstance(one, str))
-        is_same = message_id in ("", turn.message_id) or not turn.message_id
-        is_said = message_id in self.streamed_ids or (
-            turn.has_streamed
-            and (is_same or text.strip() == (turn.text() or turn.streamed).strip())
-        )
-        is_said = is_said or bool(text.strip()) and text.strip() == self.pending_turn.strip()
-        if not is_same and not is_said:
-            self._end_turn(speaker)
-        turn.message_id = message_id or turn.message_id
-        self.size += len(text)
-        for block in message.content:
-            if isinstance(block, events.ToolCallStart):
-                self._tool_call(replace(block, speaker=speaker), turn)
-            elif not is_said:
-                turn.pieces.append(block)
-        self._end_turn(speaker)
-        turn.end_message()
-        self.whole_ids.add(message_id)
-        is_use = any(isinstance(block, events.ToolCallStart) for block in message.content)
-        if not is_use and not message.speaker.is_tool:
-            self.tool_in_use = ""
+    def _loose_text(self) -> str:
+        """The pieces put together; the last of them if each repeats the one before."""
+        is_growing = all(later.startswith(one) for one, later in pairwise(self.pieces))
+        return "".join(self.pieces[-1:] if is_growing else self.pieces)
 
-    def _end_turn(self, speaker: Speaker) -> None:
-        """Keeps what a turn said as the response, or says it if a tool's agent wrote it."""
-        turn = self.turns[speaker]
-        text = turn.text()
-        turn.pieces.clear()
-        if turn.message_id and text:
-            self.streamed_ids.add(turn.message_id)
-        if text.strip():
-            turn.streamed = text
-            if speaker.is_tool:
-                self._progress(text)
-            else:
-                self._progress("")
-                self.last_turn = self.pending_turn = text
-                self.last_id = turn.message_id
+    def _snapshot_text(self) -> str:
+        run = Run(lambda _: None)
+        for message in self.last_messages.messages:
+            run.take(message)
+        return run.last_turn
 
     def _progress(self, message: str) -> None:
-        self._say(self.pending_turn)
+        pending, self.pending_turn = self.pending_turn, ""
+        self._say(pending)
         self._say(message)
-        self.pending_turn = ""
 
     def _say(self, message: str) -> None:
         if message.strip():
             self.on_progress(message.strip())
 
     def _add_to_answer(self, fields: dict[str, Json]) -> None:
-        named = named_response(fields)
-        if named is not None:
+        if values.named_response(fields) is not None:
             before = {key: self.answer.pop(key) for key in TEXT_KEYS if key in self.answer}
             if (said := _response(before)) and said != _response(fields):
                 self.replaced.append(json.dumps(before, ensure_ascii=False))
@@ -376,68 +362,28 @@ class Run:
             is_first = not (self.last_turn or self.pieces or self.turns)
             self.first_state = self.last_state if is_first else {}
 
-    def _snapshot_text(self) -> str:
-        run = Run(self.on_progress)
-        for message in self.last_messages.messages:
-            run.take(message)
-        return run.last_turn
-
-    def _loose_text(self) -> str:
-        """The pieces put together; the last of them if each repeats the one before."""
-        return self.pieces[-1] if self.is_growing and self.pieces else "".join(self.pieces)
-
     def _ask(self, interrupt: events.Interrupt) -> None:
-        self.has_asked = True
+        self.interrupts = self.interrupts or {}
         for number, asked in enumerate(interrupt.asked, 1):
             key = asked.setdefault("id", str(number))
             if self.interrupts.setdefault(key, asked) != asked:
                 raise AgentFailed("The agent asked two things under the same name.")
 
-    def _question(self, answer: Answer | None) -> Answer:
-        """What the agent said before it stopped to ask, or else what it asks."""
-        asked = list(self.interrupts.values())
+    def _question(self, answer: Answer, asked: list[dict[str, Json]]) -> Answer:
+        """What the agent asks, with what it said and is not in the timeline."""
         if not asked:
             raise AgentFailed("The agent stopped to ask, and did not say what.")
-        if len(asked) > MAX_INTERRUPTS or len(json.dumps(asked).encode()) > MAX_INTERRUPTS_BYTES:
-            raise AgentFailed(TOO_MANY_QUESTIONS, json.dumps(asked))
-        is_new = self.pending_turn or self.pieces or self.answer
-        answer = replace(answer or Answer(""))
-        if not is_new:  # what it said before is in the timeline
+        if len(asked) > MAX_INTERRUPTS or len(json.dumps(asked)) > MAX_INTERRUPTS_BYTES:
+            raise AgentFailed("The agent asked more than can be answered.", json.dumps(asked))
+        if not (self.pending_turn or self.pieces or self.answer):
             answer.agent_response = ""
         answer.interrupts = asked
         return answer
 
 
-def make_answer(value: dict[str, Json], text: str) -> Answer:
-    """Puts an answer object into a task's shape; ``text`` is the response if it names none.
-
-    Each vendor gets the e-mails whose recipient it is; the others are ``unmatched_emails``.
-    """
-    if not value and (value := answer_in(text) or {}):
-        text = ""
-    value = answer_in(value) or value
-    named = named_response(value)
-    if named is not None:
-        said = text_of(named)
-        text = said if said.strip() or not text else text
-    elif value and not text and not ANSWER_KEYS & value.keys():
-        text = json.dumps(value, ensure_ascii=False)
-    vendors = [_as_object(vendor, "name") for vendor in _as_list(value.get("vendors"))]
-    emails = _as_list(value.get("emails"))
-    unmatched = _give_emails(vendors, emails)
-    return Answer(
-        agent_response=text,
-        vendors=vendors,
-        quotes=[_as_object(quote, "text") for quote in _as_list(value.get("quotes"))],
-        emails_sent=_count(value.get("emails_sent"), len(emails)),
-        unmatched_emails=unmatched,
-        interrupts=[one for one in _as_list(value.get("interrupts")) if isinstance(one, dict)],
-    )
-
-
 def _response(fields: dict[str, Json]) -> str:
-    named = named_response(answer_in(fields) or fields)
-    return "" if named is None else text_of(named).strip()
+    named = values.named_response(values.answer_in(fields) or fields)
+    return "" if named is None else values.text_of(named).strip()
 
 
 def _news(now: dict[str, Json], before: dict[str, Json]) -> dict[str, Json]:
@@ -447,47 +393,6 @@ def _news(now: dict[str, Json], before: dict[str, Json]) -> dict[str, Json]:
         if isinstance(value, list) and isinstance(old := before.get(key), list):
             news[key] = [one for one in value if one not in old]
     return news
-
-
-def _as_list(value: Json) -> list[Json]:
-    if value is None:
-        return []
-    return value if isinstance(value, list) else [value]
-
-
-def _as_object(value: Json, key: str) -> dict[str, Json]:
-    return value if isinstance(value, dict) else {key: value}
-
-
-def _give_emails(vendors: list[dict[str, Json]], emails: list[Json]) -> list[Json]:
-    """Adds to each vendor the e-mails sent to it; returns those that were sent to none."""
-    sent: defaultdict[str, list[Json]] = defaultdict(list)
-    for email in emails:
-        sent[_recipient(email)].append(email)
-    sharing: Counter[str] = Counter({"": MAX_VENDORS_OF_ONE_ADDRESS})
-    for index, vendor in enumerate(vendors):
-        address = _address(vendor.get("email"))
-        sharing[address] += 1
-        vendor["emails"] = _as_list(vendor.get("emails"))
-        if address in sent and sharing[address] <= MAX_VENDORS_OF_ONE_ADDRESS:
-            # A copy, since an answer may be put into shape twice.
-            vendors[index] = vendor | {"emails": [*vendor["emails"], *sent[address]]}
-    del sharing[""]
-    return [email for email in emails if _recipient(email) not in sharing]
-
-
-def _recipient(email: Json) -> str:
-    return _address(email.get("recipient")) if isinstance(email, dict) else ""
-
-
-def _address(value: Json) -> str:
-    return value.strip().casefold() if isinstance(value, str) else ""
-
-
-def _count(value: Json, otherwise: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return otherwise
-    return int(value) if 0 <= value < 1_000_000_000 else otherwise
 
 
 def _public(said: str) -> str:

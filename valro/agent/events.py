@@ -49,7 +49,6 @@ class TextMessageContent(Event):
     is_duplicate: bool = False
 
 
-@dataclass(frozen=True)
 class TextMessageEnd(Event):
     """A message is complete."""
 
@@ -77,9 +76,8 @@ class ToolCallStart(Event):
     call_id: str = ""
 
 
-@dataclass(frozen=True)
-class ToolCallResult(Event):
-    """A tool has been used; what it gave is the agent's to tell."""
+class StepFinished(Event):
+    """What had begun has ended: the use of a tool, whose result is the agent's to tell, or the run."""
 
 
 @dataclass(frozen=True)
@@ -102,11 +100,6 @@ class Interrupt(Event):
     """The agent ends its run to ask: [{"id"?, "reason"?, "message"?, "response_schema"?}]."""
 
     asked: Sequence[dict[str, Json]]
-
-
-@dataclass(frozen=True)
-class RunFinished(Event):
-    """The agent says that it is done."""
 
 
 @dataclass(frozen=True)

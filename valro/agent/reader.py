@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-
+from valro.agent import dialects, events
 from valro.agent.answers import (
     NO_ANSWER,
     UNREADABLE,
@@ -23,10 +23,8 @@ from valro.agent.answers import (
     AnswerTooLong,
     Run,
     UnreadableAnswer,
-    make_answer,
 )
-from valro.agent import dialects, events
-from valro.agent.values import Json
+from valro.agent.values import Json, answer_fields
 from valro.agent.wire import Frame, Wire
 
 MAX_BYTES = 32 * 1024 * 1024  # of one frame, or of all text together; a worker has 1024 MB
@@ -70,7 +68,7 @@ class AgentReader:
             if answer is None and is_document and isinstance(self.line, str):
                 answer = Answer(self.line)
             if answer is None and is_document and self.only and not self.is_repr:
-                answer = make_answer({"response": self.only.value}, "")
+                answer = Answer(**answer_fields({"response": self.only.value}, ""))
                 self.unread.clear()
             if not answer:
                 raise UnreadableAnswer(IS_REPR) if self.is_repr else AgentFailed(NO_ANSWER)

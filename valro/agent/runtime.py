@@ -324,8 +324,9 @@ class Background:
             self.handed.put((None, None))
         except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
             # What would end a process has ended this thread only.
-            is_usual = isinstance(error, Exception)
-            self.handed.put((None, error if is_usual else RuntimeError(repr(error))))
+            self.handed.put(
+                (None, error if isinstance(error, Exception) else RuntimeError(repr(error)))
+            )
 
 
 def session_id(task_id: str) -> str:

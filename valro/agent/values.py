@@ -6,10 +6,11 @@ Pure, and knows no stream and no framework.
 from __future__ import annotations
 
 import ast
-import datetime
+import datetime as dt
 import json
 import math
 import re
+from collections import Counter, defaultdict
 from contextlib import suppress
 from typing import Any
 
@@ -17,6 +18,7 @@ Json = Any
 
 MAX_VALUES = 600_000  # of one JSON text: some take 300 bytes of memory, and two of text
 MAX_REPR_CHARACTERS = 200_000  # longer ones are not parsed to see what they are
+MAX_VENDORS_OF_ONE_ADDRESS = 10  # each of which gets all e-mails to it
 MAX_DEPTH = 500  # of nesting; Python's own JSON stops at about 1,000
 
 BOM = b"\xef\xbb\xbf"
@@ -150,11 +152,76 @@ def message_text(value: Json) -> str | None:
     return None
 
 
+def answer_fields(value: dict[str, Json], text: str) -> dict[str, Json]:
+    """An answer object in a task's shape; ``text`` is the response if it names none.
+
+    Each vendor gets the e-mails whose recipient it is; the others are ``unmatched_emails``.
+    """
+    value = answer_in(value) or value
+    named = named_response(value)
+    if named is not None:
+        said = text_of(named)
+        text = said if said.strip() or not text else text
+    elif value and not text and not ANSWER_KEYS & value.keys():
+        text = json.dumps(value, ensure_ascii=False)
+    vendors = [_as_object(vendor, "name") for vendor in _as_list(value.get("vendors"))]
+    emails = _as_list(value.get("emails"))
+    unmatched = _give_emails(vendors, emails)
+    return {
+        "agent_response": text,
+        "vendors": vendors,
+        "quotes": [_as_object(quote, "text") for quote in _as_list(value.get("quotes"))],
+        "emails_sent": _count(value.get("emails_sent"), len(emails)),
+        "unmatched_emails": unmatched,
+    }
+
+
 def replace_surrogates(text: str) -> str:
     """The text without halves of surrogate pairs, which UTF-8 cannot carry."""
     if text.isascii():
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _as_list(value: Json) -> list[Json]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def _as_object(value: Json, key: str) -> dict[str, Json]:
+    return value if isinstance(value, dict) else {key: value}
+
+
+def _give_emails(vendors: list[dict[str, Json]], emails: list[Json]) -> list[Json]:
+    """Adds to each vendor the e-mails sent to it; returns those that were sent to none."""
+    sent: defaultdict[str, list[Json]] = defaultdict(list)
+    for email in emails:
+        sent[_recipient(email)].append(email)
+    sharing: Counter[str] = Counter({"": MAX_VENDORS_OF_ONE_ADDRESS})
+    for index, vendor in enumerate(vendors):
+        address = _address(vendor.get("email"))
+        sharing[address] += 1
+        vendor["emails"] = _as_list(vendor.get("emails"))
+        if address in sent and sharing[address] <= MAX_VENDORS_OF_ONE_ADDRESS:
+            # A copy, since an answer may be put into shape twice.
+            vendors[index] = vendor | {"emails": [*vendor["emails"], *sent[address]]}
+    del sharing[""]
+    return [email for email in emails if _recipient(email) not in sharing]
+
+
+def _recipient(email: Json) -> str:
+    return _address(email.get("recipient")) if isinstance(email, dict) else ""
+
+
+def _address(value: Json) -> str:
+    return value.strip().casefold() if isinstance(value, str) else ""
+
+
+def _count(value: Json, otherwise: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return otherwise
+    return int(value) if 0 <= value < 1_000_000_000 else otherwise
 
 
 def _has_too_many_values(text: bytes | bytearray) -> bool:
@@ -199,7 +266,7 @@ class _ObjectsAsValues(ast.NodeTransformer):
             case "UUID", [str(text)]:
                 return ast.Constant(text)
             case (("datetime" | "date" | "time"), _):
-                moment = getattr(datetime, name)(*given).isoformat()
+                moment = getattr(dt, name)(*given).isoformat()
                 return ast.Constant(moment + ("+00:00" if call.keywords else ""))
         raise ValueError("it holds an object")
 

@@ -9,13 +9,11 @@ sys.path.insert(0, str(Path(__file__).parents[3]))
 
 from ag_ui.core import (
     CustomEvent,
-    EventType,
-    MessagesSnapshotEvent,
     RunErrorEvent,
     RunFinishedEvent,
     RunStartedEvent,
-    StateSnapshotEvent,
     StateDeltaEvent,
+    StateSnapshotEvent,
     StepFinishedEvent,
     StepStartedEvent,
     TextMessageChunkEvent,

@@ -1,10 +1,8 @@
 """Agents of the Claude Agent SDK, whose command-line program is played by a script."""
 
-from collections.abc import AsyncIterator
-from dataclasses import asdict
-from typing import Any
-
 import json
+from collections.abc import AsyncIterator
+from typing import Any
 
 from claude_agent_sdk import (
     AssistantMessage,

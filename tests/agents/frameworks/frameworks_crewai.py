@@ -9,10 +9,10 @@ os.environ |= {
 }
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-from common import ANSWER, FOUND, SEARCHING, pieces
+from common import ANSWER, FOUND, SEARCHING
 from crewai import Agent, BaseLLM, Crew, Task
 from crewai.flow.flow import Flow, listen, start
 from crewai.tools import tool

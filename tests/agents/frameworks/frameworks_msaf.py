@@ -10,12 +10,12 @@ from agent_framework import (
     ChatResponse,
     ChatResponseUpdate,
     Content,
+    FunctionInvocationLayer,
     Message,
     ResponseStream,
     WorkflowBuilder,
     tool,
 )
-from agent_framework import FunctionInvocationLayer
 from common import ANSWER, FINDING, FOUND, SEARCHING, pieces
 
 REQUIREMENTS = "agent-framework-core==1.23.0"

@@ -114,6 +114,16 @@ def too_large_together(_real: Callable[..., Any], _request: dict[str, Any]) -> A
     raise ClientError({"Error": error, "CancellationReasons": reasons}, "TransactWriteItems")
 
 
+def conflict(_real: Any, request: dict[str, Any]) -> Any:
+    """Another transaction is at the item just then."""
+    if "TransactItems" in request:
+        reasons = [{"Code": "TransactionConflict"}, *[{"Code": "None"}] * 2]
+        error = {"Error": {"Code": "TransactionCanceledException"}, "CancellationReasons": reasons}
+    else:
+        error = {"Error": {"Code": "TransactionConflictException"}}
+    raise ClientError(error, "AnyOperation")
+
+
 def after(action: Callable[[], Any]) -> Callable[..., Any]:
     """Somebody else is faster: ``action`` happens just before the request arrives."""
 

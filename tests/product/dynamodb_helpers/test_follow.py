@@ -18,13 +18,13 @@ from tests.product.dynamodb_helpers.fakes import (
     after,
     answer_lost,
     arrives,
+    conflict,
     everything,
     request_lost,
     resent,
     stored,
     throttled,
 )
-from tests.product.dynamodb_helpers.test_reports_and_cancelling import conflict
 from valro.conversations import (
     MAX_HISTORY_BYTES,
     MAX_RESUME_BYTES,

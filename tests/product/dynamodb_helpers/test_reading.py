@@ -430,13 +430,6 @@ class TestListing:
         """The table with its index, and the one without."""
         return store if request.param == "index" else bare
 
-    def test_an_empty_table_lists_nothing(self, either: TaskStore):
-        assert either.list_tasks(PUBLIC_OWNER, 50) == ([], None)
-
-    def test_the_newest_comes_first(self, either: TaskStore, clock: Clock):
-        self.fill(either, clock, 3)
-        assert self.walk(either, 50) == [["public-002", "public-001", "public-000"]]
-
     @pytest.mark.parametrize("count,sizes", [(4, [4]), (5, [4, 1]), (8, [4, 4]), (9, [4, 4, 1])])
     def test_pages_hold_each_task_once_and_the_last_names_no_next(
         self, either: TaskStore, clock: Clock, count: int, sizes: list[int]
@@ -497,14 +490,6 @@ class TestListing:
         assert by_id["small"]["vendors"] == ANSWER["vendors"]
         assert "vendors" not in by_id["large"]
         assert by_id["large"]["emails_sent"] == 3
-
-    def test_with_and_without_an_index_the_same_pages_come(
-        self, store: TaskStore, bare: TaskStore, clock: Clock
-    ):
-        self.fill(store, clock, 7)
-        clock.now = NOW
-        self.fill(bare, clock, 7)
-        assert self.walk(store, 3) == self.walk(bare, 3)
 
     def test_a_cursor_of_the_one_serves_for_the_other(
         self, store: TaskStore, bare: TaskStore, clock: Clock

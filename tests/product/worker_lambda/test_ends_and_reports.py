@@ -143,22 +143,6 @@ def test_whatever_came_out_a_cancelled_task_ends_as_cancelled_with_what_was_answ
     assert log.outcomes == ["cancelled"]
 
 
-@pytest.mark.parametrize("fault", ["refuse", "lose"])
-def test_the_end_of_a_cancelled_task_is_written_once_whatever_the_network_does(
-    worker: Worker, fault: str
-):
-    event = worker.create()
-
-    def play(_: Callable[[str], None]) -> Answer:
-        worker.cancel()
-        setattr(worker.client, fault, ["update_item"] * 2)
-        return ANSWER
-
-    worker.play(play)
-    assert worker.deliver(event)["outcome"] == "cancelled"
-    assert worker.messages() == [*BEGINNING, f"Cancelled. {MAYBE}"]
-
-
 # --- agents that report ---------------------------------------------------------------------------
 
 
@@ -183,14 +167,6 @@ def test_an_agent_learns_where_to_report_and_only_a_hash_of_its_token_is_kept(re
     assert token != item["claim"]["S"]
 
 
-def test_each_task_has_a_token_of_its_own(reporting: Worker):
-    tokens = set()
-    for number in range(3):
-        reporting.deliver(reporting.create(f"task-{number}"))
-        tokens.add((reporting.agent.report or {})["token"])
-    assert len(tokens) == 3
-
-
 def test_an_agent_that_accepts_is_left_to_its_work(reporting: Worker, log: Log):
     assert reporting.deliver(reporting.create())["outcome"] == "accepted"
     task = reporting.task()
@@ -206,21 +182,6 @@ def test_nor_is_its_session_stopped_where_others_are(
 ):
     monkeypatch.setenv("STOP_SESSION_AFTER_TASK", "true")
     reporting.deliver(reporting.create())
-    assert reporting.agent.stops == []
-
-
-@pytest.mark.parametrize("fault", ["refuse", "lose"])
-def test_an_acceptance_is_written_once_whatever_the_network_does(reporting: Worker, fault: str):
-    event = reporting.create()
-
-    def play(say: Callable[[str], None]) -> Answer:
-        say("On it")
-        setattr(reporting.client, fault, ["update_item"] * 2)
-        return Accepted("")
-
-    reporting.play(play)
-    assert reporting.deliver(event)["outcome"] == "accepted"
-    assert reporting.messages() == [*BEGINNING, "On it"]
     assert reporting.agent.stops == []
 
 

@@ -149,37 +149,6 @@ def test_a_failed_progress_write_is_not_fatal_and_its_lines_ride_in_the_next(
     assert len(log.said("progress not written")) == 1
 
 
-@pytest.mark.parametrize("lost", [1, 2])
-def test_a_progress_write_whose_answer_was_lost_is_not_written_twice(worker: Worker, lost: int):
-    event = worker.create()
-
-    def play(say: Callable[[str], None]) -> Answer:
-        worker.client.lose = ["update_item"] * lost
-        for message in ("one", "two"):
-            say(message)
-            worker.timers.fire()
-        say("three")
-        return ANSWER
-
-    worker.play(play)
-    worker.deliver(event)
-    assert worker.messages() == [
-        *BEGINNING,
-        "one",
-        "two",
-        "three",
-        "Agent completed task successfully",
-    ]
-
-
-def test_endless_progress_ends_in_one_line_that_says_so(worker: Worker):
-    worker.play(says(*(f"step {number}" for number in range(500))))
-    worker.deliver(worker.create())
-    messages = worker.messages()
-    assert messages[3:203] == [f"step {number}" for number in range(200)]
-    assert messages[203:] == ["further progress not recorded", "Agent completed task successfully"]
-
-
 def test_with_real_timers_a_line_is_seen_while_the_agent_is_silent(worker: Worker):
     """And a slow write never keeps the agent's stream from being read."""
     seen = threading.Event()

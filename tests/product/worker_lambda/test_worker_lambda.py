@@ -103,13 +103,6 @@ def test_progress_stands_between_the_start_and_the_end(worker: Worker):
     assert types == ["info"] * 5 + ["success"]
 
 
-def test_an_answer_of_a_megabyte_is_completed_whole(worker: Worker):
-    text = "🏠\u2028" * 250_000
-    worker.play(lambda _: Answer(text))
-    worker.deliver(worker.create())
-    assert worker.task()["agent_response"] == text
-
-
 # --- who runs the agent ---------------------------------------------------------------------------
 
 
@@ -270,16 +263,6 @@ def test_what_a_failed_agent_had_answered_is_kept(worker: Worker, log: Log):
     assert "eve@x" in log.said("e-mails to nobody among the vendors")[0]["text"]
 
 
-def test_progress_stays_before_an_error(worker: Worker):
-    def play(say: Callable[[str], None]) -> Answer:
-        say("Looking")
-        raise AgentFailed("No luck.")
-
-    worker.play(play)
-    worker.deliver(worker.create())
-    assert worker.messages() == [*BEGINNING, "Looking", f"Agent error: No luck. {MAYBE}"]
-
-
 @pytest.mark.parametrize("error", [RuntimeError("bug"), OSError("disk"), RecursionError("deep")])
 def test_a_fault_of_our_own_ends_the_task_and_is_not_raised(
     worker: Worker, log: Log, error: Exception
@@ -291,14 +274,6 @@ def test_a_fault_of_our_own_ends_the_task_and_is_not_raised(
     assert "Traceback" in log.text
     assert str(error) in log.text
     assert worker.agent.stops == [TASK_ID]
-
-
-def test_an_email_to_no_vendor_is_in_the_log(worker: Worker, log: Log):
-    worker.play(lambda _: Answer("x", emails_sent=1, unmatched_emails=[{"recipient": "eve@x"}]))
-    worker.deliver(worker.create())
-    (one,) = log.said("e-mails to nobody among the vendors")
-    assert one["task_id"] == TASK_ID
-    assert json.loads(one["text"]) == [{"recipient": "eve@x"}]
 
 
 def test_a_long_detail_is_logged_in_parts_that_cloudwatch_takes(worker: Worker, log: Log):

@@ -34,14 +34,6 @@ from worker_lambda import TaskEvent
 # --- lost answers and refused writes --------------------------------------------------------------
 
 
-def test_a_claim_whose_answer_was_lost_is_still_ours(worker: Worker):
-    event = worker.create()
-    worker.client.lose = ["update_item"]
-    assert worker.deliver(event)["outcome"] == "completed"
-    assert worker.messages() == [*BEGINNING, "Agent completed task successfully"]
-    assert len(worker.agent.runs) == 1
-
-
 @pytest.mark.parametrize("faults", [{"refuse": ["update_item"] * 3}, {"lose": ["put_item"]}])
 def test_a_claim_by_hand_is_tried_again(worker: Worker, faults: dict[str, list[str]]):
     for name, operations in faults.items():
@@ -94,16 +86,6 @@ def test_an_outcome_whose_write_goes_wrong_is_written_once(
     assert worker.messages()[:4] == [*BEGINNING, "one"]
     assert len(worker.messages()) == 5
     assert log.outcomes == [status]
-
-
-def test_a_large_answer_whose_write_was_lost_is_written_once(worker: Worker):
-    text = "x" * 500_000
-    event = worker.create()
-    worker.client.lose = ["transact_write_items"]
-    worker.play(lambda _: Answer(text))
-    assert worker.deliver(event)["outcome"] == "completed"
-    assert worker.task()["agent_response"] == text
-    assert len(worker.messages()) == 4
 
 
 def goes_down(worker: Worker, answer: Answer) -> Callable[[Callable[[str], None]], Answer]:
@@ -171,21 +153,6 @@ def test_an_answer_that_cannot_be_written_is_in_the_log_and_the_function_raises(
         "emails_sent": 7,
     }
     assert log.outcomes == ["lost"]
-
-
-def test_after_an_answer_was_lost_nothing_runs_again_and_the_deadline_ends_the_task(
-    worker: Worker,
-):
-    event = worker.create()
-    worker.play(goes_down(worker, ANSWER))
-    with pytest.raises(EndpointConnectionError):
-        worker.deliver(event)
-    worker.client.down = False
-    worker.play(lambda _: ANSWER)
-    assert worker.deliver(event)["outcome"] == "not_claimed"
-    worker.time.sleep(120)
-    assert worker.task()["status"] == "error"
-    assert len(worker.agent.runs) == 1
 
 
 def test_an_answer_that_dynamodb_will_never_take_is_logged_and_the_task_ends_at_once(
