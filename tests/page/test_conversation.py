@@ -10,7 +10,7 @@ from tests.page.conftest import PROMPT, Backend, Open, no_violation, tab_to
 
 pytestmark = pytest.mark.e2e
 
-BOOK = {
+BOOK: dict[str, Any] = {
     "id": "book",
     "message": "Shall I book Green Fern for Tuesday?",
     "response_schema": {"type": "boolean"},
