@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Self, TypeGuard
@@ -43,7 +44,8 @@ PUBLIC_FIELDS = (
     "id,description,status,vendors,quotes,emails_sent,events,created_at,updated_at"
 ).split(",")
 PUBLIC_FIELDS_ONCE_KNOWN = (
-    "agent_response,agent_response_truncated,error_message,error_code,cancel_requested_at"
+    "agent_response,agent_response_truncated,error_message,error_code,may_have_acted,"
+    "cancel_requested_at,started_at,completed_at"
 ).split(",")
 
 # The ways in which a task ends as error.
@@ -56,6 +58,7 @@ AGENT_FAILED = "agent_failed"
 AGENT_LOST = "agent_lost"
 AGENT_TIMEOUT = "agent_timeout"
 ANSWER_TOO_LARGE = "answer_too_large"
+NEVER_STARTED = frozenset({DISPATCH_FAILED, NOT_STARTED, NOT_CONFIGURED})
 # Ends of which nobody knows whether the agent's session has ended too.
 UNSEEN_ENDS = frozenset({CANCELLED, AGENT_LOST, AGENT_TIMEOUT})
 
@@ -76,11 +79,12 @@ ANSWER_PARTS = ("vendors", "quotes", "agent_response")  # in the order in which 
 
 CANCELLED_UNSTARTED = "Cancelled before the agent was started"
 MAY_HAVE_ACTED = "The agent may already have contacted vendors."
+UNSTARTED = "The agent was not started, so no vendor was contacted."
 # What a reader says that ends a task whose deadline is past.
 EXPIRED = {
     CANCELLED: f"Cancelled. {MAY_HAVE_ACTED}",
     NOT_STARTED: f"The task was not started within {PENDING_SECONDS // 60} minutes and was given "
-    "up. The agent was not started, so no vendor was contacted. Please submit the task again.",
+    f"up. {UNSTARTED} Please submit the task again.",
     WORKER_LOST: f"The worker stopped without reporting an outcome. {MAY_HAVE_ACTED}",
     AGENT_LOST: f"The agent stopped reporting. {MAY_HAVE_ACTED}",
     AGENT_TIMEOUT: f"The agent did not finish within 8 hours. {MAY_HAVE_ACTED}",
@@ -177,7 +181,8 @@ class Timeline:
 class Outcome:
     """How a task ends: as completed, or as error where there is an ``error_code``.
 
-    ``parts`` is what is kept of the agent's answer, ``cut`` how many bytes of it are not.
+    ``parts`` is what is kept of the agent's answer, ``cut`` how many bytes of it are not. An error
+    says whether the agent may have acted.
     """
 
     parts: Answer = field(default_factory=dict)
@@ -185,12 +190,14 @@ class Outcome:
     cut: int = 0
     error_code: str = ""
     error_message: str = ""
+    may_have_acted: bool = True
 
     @classmethod
     def of(cls, answer: Answer, error_code: str = "", error_message: str = "") -> Self:
         """Fits an answer (agent_response, vendors, quotes, emails_sent), which takes its time."""
         parts, cut = fit_answer({name: answer[name] for name in ANSWER_PARTS if name in answer})
-        return cls(parts, answer.get("emails_sent", 0), cut, error_code, error_message)
+        emails_sent, may_have_acted = answer.get("emails_sent", 0), error_code not in NEVER_STARTED
+        return cls(parts, emails_sent, cut, error_code, error_message, may_have_acted)
 
     def shorter(self) -> Outcome:
         """The same with half as much of the answer; without any if next to nothing is left."""
@@ -201,9 +208,10 @@ class Outcome:
         parts, cut = fit_answer(self.parts, size // 2)
         return replace(self, parts=parts, cut=self.cut + cut)
 
-    def cancelled(self, what_is_known: str) -> Self:
+    def cancelled(self) -> Self:
         """The same of a task whose cancellation was requested meanwhile."""
-        return replace(self, error_code=CANCELLED, error_message=f"Cancelled. {what_is_known}")
+        known = MAY_HAVE_ACTED if self.may_have_acted else UNSTARTED
+        return replace(self, error_code=CANCELLED, error_message=f"Cancelled. {known}")
 
     def answer(self) -> Answer:
         """What is kept of the agent's answer, its count of e-mails too; empty if there is none."""
@@ -215,6 +223,7 @@ class Outcome:
         if self.error_code:
             message = self.error_message[:MAX_ERROR_CHARACTERS]
             kept |= {"status": "error", "error_code": self.error_code, "error_message": message}
+            kept["may_have_acted"] = self.may_have_acted
         return kept | ({"agent_response_truncated": True} if self.cut else {})
 
     def message(self) -> str:
@@ -263,7 +272,7 @@ class Report:
         } | timeline.counters()
         outcome = self.outcome
         if outcome and "cancel_requested_at" in task:
-            outcome = outcome.cancelled(MAY_HAVE_ACTED)
+            outcome = outcome.cancelled()
         return attributes, timeline, outcome
 
 
@@ -286,6 +295,13 @@ def expiry_code(task: Mapping[str, Any], now: str) -> str:
     if "last_report" not in task:
         return WORKER_LOST
     return AGENT_TIMEOUT if task.get("deadline") == task.get("report_until") else AGENT_LOST
+
+
+def duration_fields(task: Mapping[str, Any], now: float) -> dict[str, int]:
+    """How long a task's run took until ``now``, for the log; nothing of one that was not claimed."""
+    with suppress(KeyError, TypeError, ValueError):
+        return {"duration_ms": round((now - epoch(task["started_at"])) * 1000)}
+    return {}
 
 
 def redact(secret: str, value: Any) -> Any:

@@ -349,14 +349,14 @@ def test_only_a_task_that_is_there_and_was_given_to_a_reporting_agent_can_be_rep
     plain = Agent(stack, task_id, given_to(stack, task_id)["token"])
     report = {"report_id": "r-1", "messages": ["Hello"]}
 
-    assert nowhere.send(report).status == 404
+    assert nowhere.send(report).status == 401
     early = plain.send(report)
     assert (early.status, early.json()["code"]) == (409, "not_accepted")
     stack.api.request("POST", f"/tasks/{task_id}/cancel")
     assert "Hello" not in messages(stack.finish(task_id))
     agent.report(answer="Done")
     assert stack.api.request("DELETE", f"/tasks/{agent.task_id}").status == 204
-    assert agent.send(report).status == 404
+    assert agent.send(report).status == 401
     assert stack.item(agent.task_id) == {"id": {"S": agent.task_id}, "status": {"S": "deleted"}}
 
 

@@ -1673,7 +1673,7 @@ def in_state(worker: Worker, state: str) -> None:
             case "cancelled":
                 worker.cancel()
             case "expired":
-                worker.time.sleep(661)
+                worker.time.sleep(961 if happenings[0] == "pending" else 661)
                 worker.task()
             case "completed":
                 worker.store.end_task(claim, Outcome())
@@ -1900,12 +1900,15 @@ def test_so_is_what_could_not_be_read_of_a_failed_run(worker: Worker, log: Log):
 # --- the log --------------------------------------------------------------------------------------
 
 
-def test_an_outcome_is_one_json_line_with_what_an_operator_needs(worker: Worker, log: Log):
+def test_an_outcome_is_one_json_line_with_what_an_operator_needs(
+    worker: Worker, log: Log, monkeypatch: pytest.MonkeyPatch
+):
     def play(_: Callable[[str], None]) -> Answer:
         worker.time.sleep(12.5)
         return ANSWER
 
     worker.play(play)
+    monkeypatch.setenv("_X_AMZN_TRACE_ID", "Root=1-5759e988-bd862e3f;Parent=53995c;Sampled=0")
     worker.deliver(worker.create())
     assert log.lines == [
         {
@@ -1915,8 +1918,23 @@ def test_an_outcome_is_one_json_line_with_what_an_operator_needs(worker: Worker,
             "task_id": TASK_ID,
             "request_id": "r-1",
             "duration_ms": 12_500,
+            "trace_id": "1-5759e988-bd862e3f",
         }
     ]
+
+
+def test_whoever_writes_an_end_logs_how_long_the_run_took(stopping: Worker, log: Log):
+    for state in ("processing, expired", "reporting, expired", "pending, expired"):
+        in_state(stopping, state)
+        stopping.client.client.delete_item(
+            TableName=stopping.store.table_name, Key={"id": {"S": TASK_ID}}
+        )
+        stopping.time.now += 1_000
+    in_state(stopping, "reporting, cancelled")
+    stopping.time.sleep(2)
+    handle(stopping, {"stop": TASK_ID})
+    durations = [one.get("duration_ms") for one in log.lines]
+    assert durations == [661_000, 661_000, None, 2_000]
 
 
 def test_every_line_names_its_task(worker: Worker, log: Log):

@@ -38,12 +38,12 @@ from valro.tasks import (
     ANSWER_TOO_LARGE,
     MAY_HAVE_ACTED,
     NOT_STARTED,
+    UNSTARTED,
 )
 
 MAX_BYTES = 32 * 1024 * 1024  # of one frame, or of all text together; a worker has 1024 MB
 MAX_VENDORS_OF_ONE_ADDRESS = 10  # each of which gets all e-mails to it
 
-UNSTARTED = "The agent was not started, so no vendor was contacted."
 NO_ANSWER = "The agent ended without an answer."
 UNREADABLE = "The agent's answer cannot be read."
 
