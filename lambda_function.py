@@ -1,6 +1,7 @@
 """The API Lambda: an HTTP event in, an HTTP response out.
 
-    POST /tasks                writes a pending task, starts the worker, answers 202
+    POST /tasks                writes a pending task, which may follow one that has ended, starts the
+                               worker, answers 202
     GET /tasks                 lists the caller's tasks, newest first
     GET /tasks/{id}            shows one, for polling
     POST /tasks/{id}/cancel    ends one, or asks its worker to
@@ -15,7 +16,7 @@ each request answers, in all cases, is in openapi.yaml. From a shell:
     python lambda_function.py POST /tasks '{"description": "Find me a painter"}'
 
 Environment: WORKER_LAMBDA_ARN, and optionally CORS_ORIGINS and PUBLIC_CANCEL_AND_DELETE (``true``:
-cancel and delete also where no token says whose a task is). DYNAMODB_TABLE_NAME and TASK_TTL_DAYS
+cancel, delete and follow also where no token says whose a task is). DYNAMODB_TABLE_NAME and TASK_TTL_DAYS
 are the store's. Not here: how a task is kept, and how an agent is run.
 """
 
@@ -38,13 +39,14 @@ import traceback
 import uuid
 from contextlib import suppress
 from types import NoneType
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
 from dynamodb_helpers import (
+    AlreadyFollowed,
     NotAccepted,
     TaskNotFinal,
     TaskNotFound,
@@ -52,6 +54,7 @@ from dynamodb_helpers import (
     task_store,
 )
 from valro.aws import aws_client, log, log_in_parts, prepare
+from valro.conversations import AnswersRequired, InvalidAnswers
 from valro.dynamodb_items import InvalidCursor, JsonText, encode_cursor
 from valro.dynamodb_pages import StoreBusy
 from valro.http_events import (
@@ -103,6 +106,21 @@ SLOWEST_POLLING = 10
 KEY_NAMESPACE = uuid.UUID("5b1a2c35-8f0e-4f0e-9a55-0c6a0a1f7d11")
 
 ACCEPTED = "Task created and processing started"
+
+
+class NewTask(NamedTuple):
+    """What a POST asks for; ``answers`` are to the questions of the task that it follows."""
+
+    description: str
+    follows: str | None
+    answers: dict[str, Any] | None
+
+    def fingerprint(self) -> str:
+        """What tells it from another one under the same key; of a first task as it ever was."""
+        parts = [self.description]
+        if self.follows is not None:
+            parts.append(json.dumps([self.follows, self.answers], sort_keys=True))
+        return ".".join(hashlib.sha256(part.encode()).hexdigest() for part in parts)
 
 
 def lambda_handler(event: Any, context: Any) -> Response:
@@ -158,19 +176,18 @@ def post_task(request: Request, request_id: str) -> Response:
     worker_arn = os.environ.get("WORKER_LAMBDA_ARN")
     if not worker_arn:
         raise HttpError(500, "not_configured", "WORKER_LAMBDA_ARN not set")
-    owner = owner_of(request)
+    new = read_new_task(request)
+    owner = owner_of(request) if new.follows is None else _owner_who_may(request)
     key = request.headers.get("idempotency-key")
-    description = read_description(request)
     task_id = str(uuid.uuid4()) if key is None else idempotent_id(owner, key)
-    fingerprint = hashlib.sha256(description.encode()).hexdigest()
-    task, created = tasks().create_task(task_id, description, owner, fingerprint)
+    task, created = _create(task_id, new, owner)
     if task["status"] == DELETED:
         raise HttpError(410, "task_deleted", "The task of this Idempotency-Key was deleted.")
-    if not created and task.get("fingerprint") != fingerprint:
+    if not created and task.get("fingerprint") != new.fingerprint():
         raise HttpError(
             422,
             "idempotency_key_reused",
-            "This Idempotency-Key came with another description before. Use a new key.",
+            "This Idempotency-Key came with another request before. Use a new key.",
         )
     # The client that created it may have died before it started the worker. To start one more is
     # harmless: only one can claim the task, and its deadline does not move.
@@ -368,8 +385,8 @@ def owner_of(request: Request) -> str:
     return f"jwt#{subject}"
 
 
-def read_description(request: Request) -> str:
-    """The description in a POST's body; raises HttpError 400 or 413."""
+def read_new_task(request: Request) -> NewTask:
+    """The task in a POST's body; raises HttpError 400 or 413."""
     try:
         value = json.loads(request.content(MAX_BODY_BYTES).decode("utf-8-sig"))
     except UnicodeError as error:
@@ -378,12 +395,17 @@ def read_description(request: Request) -> str:
         raise _invalid_body("it is not JSON") from error
     if not isinstance(value, dict):
         raise _invalid_body("it is not an object")
-    if unknown := sorted(value.keys() - {"description"}):
+    if unknown := sorted(value.keys() - {"description", "follows", "answers"}):
         raise _invalid_body(f"it has the unknown field '{unknown[0][:100]}'")
     if "description" not in value:
         raise _invalid_body("it has no 'description'")
+    follows, answers = value.get("follows"), value.get("answers")
+    if not isinstance(follows, (str, NoneType)):
+        raise _invalid_body("'follows' is not the id of a task")
+    if not isinstance(answers, (dict, NoneType)) or (answers is not None and follows is None):
+        raise HttpError(400, "invalid_answers", "'answers' must be an object, beside 'follows'.")
     try:
-        return clean_description(value["description"])
+        return NewTask(clean_description(value["description"]), follows, answers)
     except InvalidDescription as error:
         raise HttpError(400, "invalid_description", f"{error}.") from error
 
@@ -391,7 +413,8 @@ def read_description(request: Request) -> str:
 def read_report(request: Request, token: str, task_id: str) -> Report:
     """The report in a POST's body, without its token wherever it says it; raises HttpError."""
     # Only reports need it, and each cold start would wait for it.
-    from valro.agent.answers import AgentError, Answer, read_answer  # noqa: PLC0415
+    from valro.agent.answers import AgentError, Answer, UnreadableAnswer  # noqa: PLC0415
+    from valro.agent.reader import read_answer  # noqa: PLC0415
     from valro.agent.values import InvalidAnswer, parse  # noqa: PLC0415
 
     try:
@@ -417,13 +440,12 @@ def read_report(request: Request, token: str, task_id: str) -> Report:
     try:
         read, unparsed = read_answer(answer), ""
         report.outcome = Outcome.of(read.task_fields())
+    except UnreadableAnswer as error:
+        log_in_parts("not understood", sent, task_id=task_id, stack=error.detail)
+        raise _invalid_report("its answer cannot be read") from error
     except AgentError as error:
         read, unparsed = error.partial or Answer(""), error.unparsed
         report.outcome = Outcome.of(read.task_fields(), error.code, str(error))
-    except Exception as error:
-        # A fault of our own, which no repetition mends.
-        log_in_parts("not understood", sent, task_id=task_id, stack=traceback.format_exc())
-        raise _invalid_report("its answer cannot be read") from error
     report.unshown = {
         "not understood": unparsed,
         "e-mails to nobody among the vendors": read.unmatched_emails,
@@ -460,6 +482,7 @@ def idempotent_id(owner: str, key: str) -> str:
 def public_task(task: Task) -> dict[str, Any]:
     """What a client may see of a task: nothing internal leaves."""
     defaults = {"vendors": [], "quotes": [], "emails_sent": 0, "events": []}
+    defaults |= {"thread_id": task["id"]}  # its own, unless it follows another one
     shown = {name: task.get(name, defaults.get(name)) for name in PUBLIC_FIELDS}
     shown |= {name: task[name] for name in PUBLIC_FIELDS_ONCE_KNOWN if name in task}
     if task["status"] == "error":  # tasks of an older version say it in their sentences only
@@ -477,11 +500,35 @@ def age_of(task: Task) -> float:
 # --- private --------------------------------------------------------------------------------------
 
 
+def _create(task_id: str, new: NewTask, owner: str) -> tuple[Task, bool]:
+    """Writes a task, as one that follows another if it says so; raises HttpError."""
+    fingerprint = new.fingerprint()
+    if new.follows is None:
+        return tasks().create_task(task_id, new.description, owner, fingerprint)
+    try:
+        return tasks().follow_task(
+            task_id, new.description, owner, fingerprint, follows=new.follows, answers=new.answers
+        )
+    except TaskNotFound as error:
+        raise _not_found("The task that this one is to follow was not found.") from error
+    except TaskNotFinal as error:
+        message = "The task that this one is to follow has not ended yet. Wait for its end."
+        raise HttpError(409, "task_not_final", message) from error
+    except AlreadyFollowed as error:
+        message = "Another task follows this one already. Follow that one."
+        raise HttpError(409, "already_followed", message, followed_by=error.follower) from error
+    except AnswersRequired as error:
+        message = f"{error}: give each answer in 'answers', under the id of its interrupt."
+        raise HttpError(400, "answers_required", message, interrupts=error.interrupts) from error
+    except InvalidAnswers as error:
+        raise HttpError(400, "invalid_answers", f"{error}.") from error
+
+
 def _owner_who_may(request: Request) -> str:
-    """Whose tasks a request may stop or remove. Without tokens that would be everybody's."""
+    """Whose tasks a request may stop, remove or follow. Without tokens that would be everybody's."""
     owner = owner_of(request)
     if owner == PUBLIC_OWNER and os.environ.get("PUBLIC_CANCEL_AND_DELETE", "").lower() != "true":
-        message = "Tasks can be cancelled and deleted only where users sign in."
+        message = "Tasks can be cancelled, deleted and followed only where users sign in."
         raise HttpError(403, "not_allowed", message)
     return owner
 
@@ -509,8 +556,9 @@ def _log_reported_end(report: Report, task: Task, *, is_new: bool) -> None:
 
 def _headers_of(task: Task) -> Headers:
     # Every write that shows appends events, so their count changes with whatever else does; but for
-    # the request to cancel.
+    # the request to cancel, and the link to a follower.
     mark = "/cancelling" if "cancel_requested_at" in task else ""
+    mark += f"/{task['followed_by']}" if "followed_by" in task else ""
     etag = f'"{task.get("updated_at")}/{task.get("event_seq", 0)}{mark}"'
     return {"ETag": etag, "Cache-Control": "private, no-cache"} | _retry_after(task)
 
@@ -549,8 +597,8 @@ def _method_not_allowed(allow: str) -> HttpError:
     return HttpError(405, "method_not_allowed", message, headers={"Allow": allow})
 
 
-def _not_found() -> HttpError:
-    return HttpError(404, "task_not_found", "Task not found.")
+def _not_found(message: str = "Task not found.") -> HttpError:
+    return HttpError(404, "task_not_found", message)
 
 
 def _wrong_token() -> HttpError:

@@ -64,7 +64,6 @@ from valro.dynamodb_items import is_genuine_aws_error, is_permanent_rejection
 from valro.tasks import (
     CANCELLED,
     DELETED,
-    FINAL_STATUSES,
     MAX_ANSWER_BYTES,
     NOT_CONFIGURED,
     InvalidDescription,
@@ -184,8 +183,10 @@ def stop_agent(task_id: str, context: Context) -> dict[str, Any]:
     """
     store = task_store()
     task = store.find_item(task_id)
-    has_ended, reports = task.get("status") in FINAL_STATUSES | {DELETED}, "last_report" in task
-    if not ("cancel_requested_at" in task or "session" in task or (has_ended and reports)):
+    # Of a completed one nothing is stopped: a follow-up may be at work in its session.
+    has_failed, reports = task.get("status") == "error", "last_report" in task
+    is_unseen = task.get("status") == DELETED and "session" in task
+    if not ("cancel_requested_at" in task or is_unseen or (has_failed and reports)):
         return _log_outcome("nothing_to_stop", "No cancellation was requested", task_id, context)
     try:
         agent_runtime().stop(task.get("session", task_id))
@@ -193,10 +194,12 @@ def stop_agent(task_id: str, context: Context) -> dict[str, Any]:
         return _log_outcome("nothing_to_stop", str(error), task_id, context)
     except ClientError as error:
         # Known to AgentCore only once its agent has been called: Lambda brings this event again.
-        if _error_code(error) != "ResourceNotFoundException" or not (has_ended or reports):
+        if _error_code(error) != "ResourceNotFoundException" or not (
+            has_failed or is_unseen or reports
+        ):
             raise
     fields: dict[str, Any] = {}
-    if reports and not has_ended:
+    if reports and task["status"] == "processing":
         with suppress(TaskNotFound):  # deleted meanwhile
             store.report(task, Report(uuid.uuid4().hex, outcome=Outcome(error_code=CANCELLED)))
             fields = duration_fields(task, store.clock())
@@ -236,7 +239,8 @@ class TaskRun:
         self.sleep = sleep
         self.timer = timer
         self.is_logged = False  # what the agent answered
-        self.is_accepted = False  # by an agent that works on
+        self.is_accepted = False  # by an agent that works on, for all that is known
+        self.session = task.task_id  # the task in whose session the agent runs
         self.claim_confirmed_at = (
             -MAX_CLAIM_AGE_SECONDS
         )  # when the last write was sent that allows a start
@@ -255,6 +259,7 @@ class TaskRun:
             return self._outcome("not_claimed", str(error))
         except TaskNotFound as error:
             return self._outcome("deleted", str(error))
+        self.session = claim.task.get("session", self.session)
         reserve = min(RESERVE_SECONDS, RESERVE_SHARE * time_at_start)
         progress = Progress(self.store, claim, self.clock, self.timer, self._stop_session)
         result: Answer | AgentError
@@ -284,6 +289,7 @@ class TaskRun:
                     self._persist(lambda: self.store.accept_task(claim))
                     return self._accepted()
                 except (StoreError, BotoCoreError, ClientError) as error:
+                    self.is_accepted = True  # perhaps: the write below tells
                     result = AgentLost(
                         "The hand-over to the reporting agent could not be saved.", repr(error)
                     )
@@ -321,7 +327,16 @@ class TaskRun:
         """What the agent is asked: of the task's own, since a repeated event could say otherwise."""
         task = claim.task
         user_id = task["owner"].partition("#")[2]  # jwt#<sub>; nobody's name where all are public
-        return AgentRequest(task["id"], task["description"], user_id, self.report)
+        return AgentRequest(
+            task["id"],
+            task["description"],
+            user_id,
+            self.report,
+            task.get("thread_id", ""),
+            task.get("history", ()),
+            task.get("resume", ()),
+            self.session,
+        )
 
     def _ensure_claim_fresh(self, claim: Claim) -> None:
         """Makes sure that the task waited for its agent within the last 10 s; raises AgentError."""
@@ -361,7 +376,7 @@ class TaskRun:
         kept = self._hide(answer.task_fields() if answer else {})
         if isinstance(result, AgentError):
             return Outcome.of(kept, result.code, self._hide(str(result)))
-        return Outcome.of(kept)
+        return Outcome.of(kept, session_open=not _ends_session(result))
 
     def _end(self, claim: Claim, fitted: Outcome, result: Answer | AgentError) -> dict[str, Any]:
         """Writes the outcome, trying as long as there is time; the answer is never lost."""
@@ -378,7 +393,9 @@ class TaskRun:
                 if "last_report" in (lost.task or {}):
                     # That the agent accepted had been written after all.
                     return self._accepted()
-                # Final is final: a reader has ended the task, or somebody deleted it.
+                # Final is final: a reader has ended the task, or somebody deleted it. Of what was
+                # deleted nobody knows how it had ended, or what runs in its session now.
+                self.is_accepted = self.is_accepted and lost.task is None
                 self._log("answer came too late", fitted.answer())
                 return self._outcome("lost", str(lost), task=claim.task)
             except Exception as failure:
@@ -392,6 +409,7 @@ class TaskRun:
                 self._outcome("lost", f"not written: {outcome.message()}", task=claim.task)
                 raise
             else:
+                self.is_accepted = False
                 end = "error" if outcome.error_code else "completed"
                 end = CANCELLED if outcome.error_code == CANCELLED else end
                 return self._outcome(end, outcome.message(), outcome.error_code, claim.task)
@@ -423,7 +441,7 @@ class TaskRun:
 
     def _stop_session(self) -> None:
         try:
-            self.agent.stop(self.task.task_id)
+            self.agent.stop(self.session)
         except Exception as error:  # noqa: BLE001 - it is asked for, not relied on
             log("WARNING", "session not stopped", task_id=self.task.task_id, detail=repr(error))
 
@@ -453,6 +471,7 @@ class TaskRun:
         answer = result if isinstance(result, Answer) else result.partial
         if isinstance(result, AgentError):
             self._log("agent run failed", result.detail)
+            self._log("not asked, since it failed", answer.interrupts if answer else [])
         is_begun = self.is_logged and not outcome.parts
         unparsed = self._hide(result.unparsed)[MAX_ANSWER_BYTES if is_begun else 0 :]
         self._log("not understood", unparsed)
@@ -582,10 +601,15 @@ def _log_outcome(
 
 
 def _ends_session(result: Answer | AgentError) -> bool:
-    """Whether the task's session ought to end now: its agent may be at work, or it costs money."""
+    """Whether the task's session ought to end now: its agent may be at work, or it costs money.
+
+    Where an agent stopped to ask, the answer is to find it.
+    """
     if isinstance(result, (AgentNotStarted, Accepted)):
         return False
-    return stop_session_after_task() or (isinstance(result, AgentError) and result.still_running)
+    if isinstance(result, AgentError):
+        return result.still_running or stop_session_after_task()
+    return stop_session_after_task() and not result.interrupts
 
 
 def _is_hopeless(error: Exception) -> bool:

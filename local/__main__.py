@@ -12,6 +12,7 @@ import importlib.util
 import os
 import shutil
 import signal
+import socket
 import sys
 import time
 import urllib.parse
@@ -20,7 +21,15 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from local.addresses import AWS_PORT, PAGE_PORT, free_port, is_free, shell_file, shell_lines
+from local.addresses import (
+    AWS_PORT,
+    PAGE_PORT,
+    listen,
+    listen_nearby,
+    port_of,
+    shell_file,
+    shell_lines,
+)
 from local.aws import ROOT, Api, LocalError, LocalStack, ScriptFailed, local_stack
 from local.behaviours import BEHAVIOURS
 from local.console import (
@@ -58,11 +67,11 @@ def main(arguments: list[str] | None = None) -> int:
     console = Console(sys.stdout)
     try:
         _require_tools()
-        aws_port, page_port = _ports(console, options)
         with contextlib.ExitStack() as exits:
+            aws, page = map(exits.enter_context, _listeners(console, options))
             with console.waiting("Starting a local AWS"):
                 stack = exits.enter_context(
-                    local_stack(port=aws_port, agent=options.agent, pace=options.pace)
+                    local_stack(listener=aws, agent=options.agent, pace=options.pace)
                 )
             console.line(f"MiniStack, a local AWS, is at {stack.endpoint}; {_agent(options)}")
             if options.empty:
@@ -71,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
             if options.once:
                 task = _run_task(console, stack.api, options.description)
                 return 0 if task["status"] == "completed" else 1
-            return _serve(console, stack, page_port, options.description)
+            return _serve(console, stack, page, options.description)
     except ScriptFailed as error:
         print(f"\n{error.args[0]} What it said stands above.", file=sys.stderr)
         return 1
@@ -100,13 +109,17 @@ def _deploy(console: Console, stack: LocalStack) -> None:
     with console.waiting("Deploying"):
         stack.deploy(console.script_line)
     seconds = time.monotonic() - start
-    console.line(f"Deployed in {seconds:.1f} s. Nothing here can be reached from another machine.")
+    console.line(
+        f"Deployed in {seconds:.1f} s. Only programs on this machine, and pages served from it, are answered."
+    )
 
 
-def _serve(console: Console, stack: LocalStack, page_port: int, description: str | None) -> int:
+def _serve(
+    console: Console, stack: LocalStack, page: socket.socket, description: str | None
+) -> int:
     """Serves API and page; a task that is given is posted first."""
     with (
-        serve_page(stack.api.url, page_port) as page_url,
+        serve_page(stack.api.url, page) as page_url,
         _shell(stack, stack.api.url) as file,
     ):
         if description:
@@ -196,24 +209,36 @@ def _require_tools() -> None:
         raise LocalError("There is no bash on the PATH. Install it: the scripts are written in it.")
 
 
-def _ports(console: Console, options: argparse.Namespace) -> tuple[int | None, int]:
-    """Returns the port of AWS, None for any, and that of the page, 0 for any."""
+def _listeners(
+    console: Console, options: argparse.Namespace
+) -> tuple[socket.socket, socket.socket]:
+    """Returns the sockets of AWS and of the page, on the ports that are the same at every run."""
     if options.port == 0 or (options.once and options.port is None):
-        return None, 0
+        return listen(), listen()
     if options.port is not None:
-        return options.port, _port_or_other(console, "the page", options.port % 65535 + 1)
-    return (
-        _port_or_other(console, "AWS", AWS_PORT),
-        _port_or_other(console, "the page", PAGE_PORT),
-    )
+        aws = _listen_as_asked(options.port)
+        return aws, _listen_nearby(console, "the page", options.port % 65535 + 1)
+    aws = _listen_nearby(console, "AWS", AWS_PORT)
+    return aws, _listen_nearby(console, "the page", PAGE_PORT)
 
 
-def _port_or_other(console: Console, whose: str, port: int) -> int:
-    if is_free(port):
-        return port
-    other = free_port()
-    console.line(f"Port {port} is in use by another program, so {whose} is at {other} this time.")
-    return other
+def _listen_as_asked(port: int) -> socket.socket:
+    try:
+        return listen(port)
+    except OSError as error:
+        raise LocalError(
+            f"Port {port} cannot be used ({os.strerror(error.errno or 0)}). Name another one with --port, "
+            "or leave --port out to take one that is free."
+        ) from error
+
+
+def _listen_nearby(console: Console, whose: str, port: int) -> socket.socket:
+    listener = listen_nearby(port)
+    if (other := port_of(listener)) != port:
+        console.line(
+            f"Port {port} is in use by another program, so {whose} is at {other} this time."
+        )
+    return listener
 
 
 def _read_arguments(arguments: list[str] | None) -> argparse.Namespace:

@@ -16,22 +16,35 @@ API_ID = "10ca1a91"
 """The id of the API, which is in its address: eight hex digits, as MiniStack makes them."""
 
 
-def is_free(port: int) -> bool:
-    """Tells whether a server could listen on this port of 127.0.0.1; raises OSError if none may."""
+def listen(port: int = 0) -> socket.socket:
+    """Returns a socket that listens on this port of 127.0.0.1, by default on any that is free.
+
+    Servers are given such a socket and not a port: a port that was free a moment ago may by then
+    be another run's, whose answers would be taken for the server's own.
+    """
+    return socket.create_server(("127.0.0.1", port), backlog=256)
+
+
+def listen_nearby(port: int) -> socket.socket:
+    """The same, or on any free port if somebody else listens on this one."""
     try:
-        socket.create_server(("127.0.0.1", port)).close()
+        return listen(port)
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise
-        return False
-    return True
+        return listen()
 
 
 def free_port() -> int:
     """Returns a port that nobody listens on just now."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+    with listen() as server:
+        return port_of(server)
+
+
+def port_of(listener: socket.socket) -> int:
+    """Returns the port that a socket listens on."""
+    port: int = listener.getsockname()[1]
+    return port
 
 
 def shell_lines(aws: Mapping[str, str], api_url: str | None, bin_folder: Path) -> str:

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from local import PACE_VARIABLE, REGION
-from local.addresses import API_ID, free_port, is_free
+from local.addresses import API_ID, listen, port_of
 from local.processes import Listener, Program, Script, Watchdog, say_nothing
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,8 +46,6 @@ SERVE_MINISTACK = [
     f"import sys; sys.path.append({str(ROOT)!r}); from local import ministack_gaps as m; m.serve()",
 ]
 READY_SECONDS = 30
-# How often a port that was free a moment ago may turn out to be taken.
-PORT_ATTEMPTS = 3
 
 # What a shell needs to find tools and talk to package indexes; never anything of AWS's.
 _INHERITED = re.compile(
@@ -132,19 +130,19 @@ class LocalStack:
     def __init__(
         self,
         *,
-        port: int | None = None,
+        listener: socket.socket | None = None,
         agent: str | None = None,
         pace: float = 0,
         authorization: bool = True,
         function_environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Takes a port to serve on (default: any), the URL of an agent of one's own in the place
+        """Takes a listening socket to serve on (default: on any port), the URL of an agent of one's own in the place
         of the sample, and the sample's seconds per step; starts nothing yet.
 
         The functions inherit MiniStack's environment, and so function_environment: this is how
         the worker finds the agent while scripts and zips know nothing of a local AWS.
         """
-        self._asked_port = port
+        self._listener = listener
         self._agent = agent
         self._pace = pace
         self._authorization = authorization
@@ -179,16 +177,14 @@ class LocalStack:
 
     def start(self) -> None:
         """Starts MiniStack and the agent, side by side, and returns when both answer."""
-        if self._asked_port is not None:
-            _require_free(self._asked_port)
         if self._agent:
             _require_agent(self._agent)
         self._wait(self._submit(self._make_folder))
         # MiniStack is told the agent's port when it starts, so the agent inherits a bound socket.
-        with socket.create_server(("127.0.0.1", 0), backlog=256) as listener:
-            self.agent_port = listener.getsockname()[1]
+        with self._listener or listen() as aws, listen() as agent:
+            self.port, self.agent_port = port_of(aws), port_of(agent)
             self._wait(
-                self._submit(self._start_ministack), self._submit(self._start_agent, listener)
+                self._submit(self._start_ministack, aws), self._submit(self._start_agent, agent)
             )
 
     def deploy(self, say: Listener = say_nothing, arguments: tuple[str, ...] = ()) -> str:
@@ -267,21 +263,14 @@ class LocalStack:
             (self.folder / name).mkdir()
         self._watchdog = Watchdog(self.folder)
 
-    def _start_ministack(self) -> None:
-        for attempt in range(1, PORT_ATTEMPTS + 1):
-            self.port = self._asked_port or free_port()
-            folder = self.folder / "ministack"
-            program = Program("MiniStack", self.folder / "ministack.log", self._watchdog)
-            self._programs.append(program)
-            program.start(SERVE_MINISTACK, self._ministack_environment(folder), folder)
-            try:
-                self._await_answer(program, self.port, "/_ministack/ready")
-                return
-            except LocalError:
-                is_taken = "already in use" in program.output()
-                if not is_taken or self._asked_port or attempt == PORT_ATTEMPTS:
-                    raise
-                self._programs.remove(program)
+    def _start_ministack(self, listener: socket.socket) -> None:
+        folder = self.folder / "ministack"
+        program = Program("MiniStack", self.folder / "ministack.log", self._watchdog)
+        self._programs.append(program)
+        number = listener.fileno()
+        command = [*SERVE_MINISTACK, str(number)]
+        program.start(command, self._ministack_environment(folder), folder, (number,))
+        self._await_answer(program, self.port, "/_ministack/ready")
 
     def _ministack_environment(self, folder: Path) -> dict[str, str]:
         return {
@@ -400,24 +389,10 @@ def _must_build() -> bool:
     zips = [ROOT / "valro-api-lambda.zip", ROOT / "valro-worker-lambda.zip"]
     if not all(path.exists() for path in zips):
         return True
-    sources = [*ROOT.glob("*.py"), *ROOT.glob("bundle/*.py")]
+    sources = [*ROOT.glob("*.py"), *ROOT.glob("valro/**/*.py"), *ROOT.glob("bundle/*.py")]
     sources += [ROOT / "requirements.txt", ROOT / "deploy.sh"]
     changed = max(path.stat().st_mtime_ns for path in sources if path.exists())
     return min(path.stat().st_mtime_ns for path in zips) <= changed
-
-
-def _require_free(port: int) -> None:
-    try:
-        free = is_free(port)
-    except OSError as error:
-        raise LocalError(
-            f"Port {port} cannot be used ({error.strerror}). Name another one with --port."
-        ) from error
-    if not free:
-        raise LocalError(
-            f"Port {port} is in use. Name another one with --port, "
-            "or leave --port out to take one that is free."
-        )
 
 
 def _require_agent(url: str) -> None:

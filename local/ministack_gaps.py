@@ -7,21 +7,29 @@ throttling are ignored; a table that is there is overwritten; a new function nee
 permission no function; events name resources that do not change.
 """
 
+import asyncio
 import json
+import resource
+import sys
 from typing import Any
 
 import botocore.session
 
 from local import REGION
+from local.guard import local_only
 
 
 def serve() -> None:
-    """Runs MiniStack, with change sets that leave out resources whose condition is false.
+    """Serves MiniStack on a listening socket, whose number is the argument, to this machine only.
 
-    By itself it calls them added or modified, and so would the script on the first screen of a run.
+    Its own command binds a port by itself, so that of two that start at once one may be answered
+    for by the other. Change sets leave out resources whose condition is false: by itself it calls
+    them added or modified, and so would the script on the first screen of a run.
     """
     # Imported here: whoever only starts it has no need of it.
-    from ministack.app import main  # noqa: PLC0415
+    from hypercorn.asyncio import serve as serve_with_hypercorn  # noqa: PLC0415
+    from hypercorn.config import Config  # noqa: PLC0415
+    from ministack.app import app  # noqa: PLC0415
     from ministack.services.cloudformation import changesets  # noqa: PLC0415
 
     inside = vars(changesets)
@@ -39,7 +47,14 @@ def serve() -> None:
         }
 
     inside["_resolve_props_for_diff"] = resolve_what_is_made
-    main()
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    config = Config()
+    config.bind = [f"fd://{sys.argv[1]}"]
+    config.keep_alive_timeout = 75
+    config.loglevel = "WARNING"
+    guarded: Any = local_only(app)  # hypercorn's types are its own
+    asyncio.run(serve_with_hypercorn(guarded, config))
 
 
 def mend(endpoint: str, api_id: str) -> None:

@@ -32,6 +32,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from local import agent, faults
 from local.behaviours import REFUSALS, read_behaviour
+from local.guard import local_only
 from local.own_agent import forward_to
 
 SESSION_HEADER = "x-amzn-bedrock-agentcore-runtime-session-id"
@@ -235,7 +236,9 @@ def main() -> None:
     else:
         listener = socket.socket(fileno=options.socket)
     app = forward_to(options.agent) if options.agent else agent.app
-    config = uvicorn.Config(build_server(app), log_level="warning", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(
+        local_only(build_server(app)), log_level="warning", timeout_graceful_shutdown=1
+    )
     with contextlib.suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listener])
 

@@ -41,11 +41,11 @@ MAX_DESCRIPTION_CHARACTERS = 4_000
 
 # What a client may see of a task; the rest is internal. A list leaves agent_response out.
 PUBLIC_FIELDS = (
-    "id,description,status,vendors,quotes,emails_sent,events,created_at,updated_at"
+    "id,description,status,vendors,quotes,emails_sent,events,created_at,updated_at,thread_id"
 ).split(",")
 PUBLIC_FIELDS_ONCE_KNOWN = (
     "agent_response,agent_response_truncated,error_message,error_code,may_have_acted,"
-    "cancel_requested_at,started_at,completed_at"
+    "cancel_requested_at,started_at,completed_at,follows,followed_by,interrupts"
 ).split(",")
 
 # The ways in which a task ends as error.
@@ -133,6 +133,22 @@ def clean_description(description: object) -> str:
     return trimmed
 
 
+def new_task(task_id: str, description: str, owner: str, now: float, ttl_days: int) -> Task:
+    """A pending task; without ``ttl_days`` it is kept for ever."""
+    ts = timestamp(now)
+    return {
+        "id": task_id,
+        "owner": owner,
+        "description": clean_description(description),
+        "status": "pending",
+        "events": [make_event(ts, "Task created")],
+        "event_seq": 1,
+        "created_at": ts,
+        "updated_at": ts,
+        "deadline": timestamp(now + PENDING_SECONDS),
+    } | ({"expires_at": int(now) + ttl_days * 86_400} if ttl_days else {})
+
+
 @dataclass
 class Timeline:
     """The end of a task's timeline: how many events it has, and the lines that are unwritten."""
@@ -182,7 +198,8 @@ class Outcome:
     """How a task ends: as completed, or as error where there is an ``error_code``.
 
     ``parts`` is what is kept of the agent's answer, ``cut`` how many bytes of it are not. An error
-    says whether the agent may have acted.
+    says whether the agent may have acted. ``session_open``: nobody stops its session any more, so a
+    follow-up may go on there.
     """
 
     parts: Answer = field(default_factory=dict)
@@ -191,13 +208,32 @@ class Outcome:
     error_code: str = ""
     error_message: str = ""
     may_have_acted: bool = True
+    interrupts: Sequence[Mapping[str, Any]] = ()
+    message_id: str = ""
+    session_open: bool = False
 
     @classmethod
-    def of(cls, answer: Answer, error_code: str = "", error_message: str = "") -> Self:
-        """Fits an answer (agent_response, vendors, quotes, emails_sent), which takes its time."""
+    def of(
+        cls,
+        answer: Answer,
+        error_code: str = "",
+        error_message: str = "",
+        *,
+        session_open: bool = True,
+    ) -> Self:
+        """Fits an answer (what ``ANSWER_PARTS`` and this class name), which takes its time."""
         parts, cut = fit_answer({name: answer[name] for name in ANSWER_PARTS if name in answer})
-        emails_sent, may_have_acted = answer.get("emails_sent", 0), error_code not in NEVER_STARTED
-        return cls(parts, emails_sent, cut, error_code, error_message, may_have_acted)
+        return cls(
+            parts,
+            answer.get("emails_sent", 0),
+            cut,
+            error_code,
+            error_message,
+            error_code not in NEVER_STARTED,
+            answer.get("interrupts", ()),
+            answer.get("message_id", ""),
+            session_open,
+        )
 
     def shorter(self) -> Outcome:
         """The same with half as much of the answer; without any if next to nothing is left."""
@@ -215,7 +251,8 @@ class Outcome:
 
     def answer(self) -> Answer:
         """What is kept of the agent's answer, its count of e-mails too; empty if there is none."""
-        return self.parts and self.parts | {"emails_sent": self.emails_sent}
+        asked = {"interrupts": self.interrupts} if self.interrupts else {}
+        return self.parts and self.parts | {"emails_sent": self.emails_sent} | asked
 
     def attributes(self) -> dict[str, Any]:
         """What the task keeps, but for the answer."""
@@ -224,6 +261,10 @@ class Outcome:
             message = self.error_message[:MAX_ERROR_CHARACTERS]
             kept |= {"status": "error", "error_code": self.error_code, "error_message": message}
             kept["may_have_acted"] = self.may_have_acted
+        else:
+            kept |= {"session_open": True} if self.session_open else {}
+            kept |= {"interrupts": dumps(self.interrupts)} if self.interrupts else {}
+        kept |= {"message_id": self.message_id} if self.message_id else {}
         return kept | ({"agent_response_truncated": True} if self.cut else {})
 
     def message(self) -> str:
@@ -233,9 +274,12 @@ class Outcome:
     def lines(self) -> list[tuple[str, str]]:
         """The last lines of the timeline: messages and their types."""
         cut = f"The agent's answer was too long: {self.cut:,} bytes of it were cut"
+        lines = [(cut, "info")] if self.cut else []
+        if not self.error_code:
+            lines += [(f"The agent asks: {question_in(one)}", "info") for one in self.interrupts]
         prefix = "Agent error: " if self.error_code not in ("", CANCELLED) else ""
         last = (f"{prefix}{self.message()}", "error" if self.error_code else "success")
-        return [(cut, "info"), last] if self.cut else [last]
+        return [*lines, last]
 
 
 @dataclass
@@ -302,6 +346,11 @@ def duration_fields(task: Mapping[str, Any], now: float) -> dict[str, int]:
     with suppress(KeyError, TypeError, ValueError):
         return {"duration_ms": round((now - epoch(task["started_at"])) * 1000)}
     return {}
+
+
+def question_in(interrupt: Mapping[str, Any]) -> str:
+    """What an agent asks that stopped, for the person who is to answer."""
+    return interrupt.get("message") or "The agent needs an answer to go on"
 
 
 def redact(secret: str, value: Any) -> Any:

@@ -454,6 +454,7 @@ def _ask_everything(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     api("GET", "/tasks/unknown", requestContext=_authorized("GET", {"claims": {}}))
     api("GET", f"/tasks/{task_id}", requestContext=_authorized("GET", JWT))
 
+    _follow(api, monkeypatch)
     _cancel_and_delete(api, monkeypatch)
     _report(api, monkeypatch)
 
@@ -479,6 +480,25 @@ def _ask_everything(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     api("POST", "/tasks/unknown/cancel")
     api("DELETE", "/tasks/unknown")
     api("POST", "/tasks/unknown/reports", {"report_id": "1"})
+
+
+def _follow(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    earlier = api.create()
+    body: dict[str, Any] = {"description": "Book it", "follows": earlier}
+    api("POST", "/tasks", body)  # not yet
+    claim = api.store.claim_task(earlier, "token", function_end=2_000_000_000)
+    asks = [{"id": "booking", "message": "Book it?", "response_schema": {"type": "boolean"}}]
+    api.store.end_task(claim, Outcome.of({"agent_response": "Book it?", "interrupts": asks}))
+    api("POST", "/tasks", body)
+    api("POST", "/tasks", body | {"answers": {"bocking": True}})
+    api("POST", "/tasks", body | {"follows": "unknown"})
+    with monkeypatch.context() as patch:
+        patch.delenv("PUBLIC_CANCEL_AND_DELETE")
+        api("POST", "/tasks", body)
+    for _ in range(2):
+        api("POST", "/tasks", body | {"answers": {"booking": True}})
+    api("GET", f"/tasks/{earlier}")
+    api("GET", "/tasks")
 
 
 def _cancel_and_delete(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

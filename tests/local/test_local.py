@@ -18,7 +18,7 @@ import pytest
 
 from local import __main__ as command
 from local import faults
-from local.addresses import API_ID, free_port
+from local.addresses import API_ID, free_port, port_of
 from local.aws import ROOT, LocalStack
 from local.behaviours import BEHAVIOURS, REFUSALS, REPORTING
 from local.console import LOG_TEXT_CHARACTERS, Console, Timeline, clean, show_answer, show_log_line
@@ -109,7 +109,7 @@ def test_a_port_in_use_is_a_sentence(start: Callable[..., Run]):
 
     assert status == 1
     assert errors.strip() == (
-        f"Port {port} is in use. Name another one with --port, "
+        f"Port {port} cannot be used (Address already in use). Name another one with --port, "
         "or leave --port out to take one that is free."
     )
     assert run.left_behind() == []
@@ -194,23 +194,28 @@ def test_the_ports_are_the_same_at_every_run_that_serves(monkeypatch: pytest.Mon
     monkeypatch.setattr(command, "AWS_PORT", ours[0])
     monkeypatch.setattr(command, "PAGE_PORT", ours[1])
 
-    def ports(*arguments: str) -> tuple[int | None, int]:
-        return command._ports(Console(io.StringIO()), command._read_arguments([*arguments]))
+    def ports(*arguments: str) -> tuple[int, int]:
+        options = command._read_arguments([*arguments])
+        aws, page = command._listeners(Console(io.StringIO()), options)
+        with aws, page:
+            return port_of(aws), port_of(page)
 
     assert ports() == ports() == ports("--empty") == ours
-    assert ports("--once") == ports("--port", "0") == (None, 0)
+    assert not {*ports("--once"), *ports("--port", "0")} & {*ours}
 
 
 def test_a_taken_port_is_replaced_by_another_and_a_sentence(capsys: pytest.CaptureFixture[str]):
     console = Console(sys.stdout)
     with socket.create_server(("127.0.0.1", 0)) as server:
         taken = server.getsockname()[1]
-        other = command._port_or_other(console, "the page", taken)
+        with command._listen_nearby(console, "the page", taken) as listener:
+            other = port_of(listener)
 
     said = f"Port {taken} is in use by another program, so the page is at {other} this time.\n"
     assert other != taken
     assert capsys.readouterr().out == said
-    assert command._port_or_other(console, "the page", taken) == taken
+    with command._listen_nearby(console, "the page", taken) as listener:
+        assert port_of(listener) == taken
     assert capsys.readouterr().out == ""
 
 

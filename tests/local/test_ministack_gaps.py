@@ -65,7 +65,7 @@ def test_cors_is_refused_until_it_is_mended(stack: Stack):
     api = Api(stack.ministack.port, stack.api()["ApiId"])
 
     def preflight() -> int:
-        asked = {"Origin": "https://app.example.com", "Access-Control-Request-Method": "POST"}
+        asked = {"Origin": "http://localhost:5173", "Access-Control-Request-Method": "POST"}
         return api.request("OPTIONS", "/tasks", headers=asked).status
 
     assert stack.api()["CorsConfiguration"] == {}

@@ -114,6 +114,11 @@ class Backend:
         self.store.create_task(task_id, description)
         return task_id
 
+    def follow(self, earlier: str, description: str = "More") -> str:
+        task_id = f"task-{time.monotonic_ns()}"
+        self.store.follow_task(task_id, description, "public", "", follows=earlier)
+        return task_id
+
     def claim(self, task_id: str) -> Any:
         return self.store.claim_task(task_id, "token", NO_END)
 
@@ -217,13 +222,18 @@ ANSWER = _answer()
 Open = Callable[..., Page]
 
 
+def executable() -> str:
+    """The path of Chromium; skips the test if there is none."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        pytest.skip("There is no Chromium. On Debian and Ubuntu: apt-get install chromium")
+    return path
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    executable = shutil.which("chromium") or shutil.which("chromium-browser")
-    if executable is None:
-        pytest.skip("There is no Chromium. On Debian and Ubuntu: apt-get install chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_OPTIONS)
+        browser = playwright.chromium.launch(executable_path=executable(), args=CHROMIUM_OPTIONS)
         yield browser
         browser.close()
 
@@ -281,6 +291,12 @@ def tab_to(page: Page, selector: str) -> None:
             assert outline == "3px"
             return
     pytest.fail(f"Tab does not reach {selector}")
+
+
+def submit(page: Page) -> None:
+    """Sends the usual request."""
+    page.get_by_label("What do you need done?").fill(PROMPT)
+    page.get_by_role("button", name="Find vendors").click()
 
 
 def no_violation(page: Page) -> None:

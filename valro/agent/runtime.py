@@ -7,16 +7,16 @@ whether the agent may have acted:
     what came back                                   again?   may have acted
     ThrottlingException, RetryableConflictException,
     ServiceQuotaExceededException, as 402, 409, 429  yes      no
-    no connection was made, to a proxy neither       yes      no
+    no connection was made                           yes      no
     3xx, 400, 401, 403, 404, 413: refused            no       no
     424 RuntimeClientError: the agent failed         no       yes
     any other status                                 no       yes
-    a connection or proxy lost, a stall, a cut       no       yes, and may still be running
+    a proxy that fails, a lost connection, a stall   no       yes, and may still be running
     an answer that says ``error``, or is unreadable  no       yes
 
     https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/runtime-invoke-agent.html
 
-Not here: how what it says is read (answers.py), and where that is kept.
+Not here: how what it says is read (reader.py), and where that is kept.
 """
 
 from __future__ import annotations
@@ -43,12 +43,9 @@ from botocore.exceptions import (
     ConnectTimeoutError,
     EndpointConnectionError,
     HTTPClientError,
-    ProxyConnectionError,
     ReadTimeoutError,
 )
 from botocore.exceptions import ConnectionError as BotoConnectionError
-from urllib3.exceptions import ConnectTimeoutError as NoConnectionInTime
-from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import ReadTimeoutError as StreamReadTimeout
 
 from valro.agent.answers import (
@@ -59,9 +56,8 @@ from valro.agent.answers import (
     AgentNotStarted,
     AgentTimeout,
     Answer,
-    EventStream,
-    WholeAnswer,
 )
+from valro.agent.reader import AgentReader
 
 # The only errors after which the agent is surely not running, and may run a moment later. A code is
 # believed with a status of the service's own only: anybody's 502 can have it in its body.
@@ -217,20 +213,14 @@ class AgentRuntime:
             **self.target,
         }
         response, call = self._start(call_arguments, seconds, deadline, before_start)
-        content_type = (response.get("contentType") or "").lower()
-        reader: EventStream | WholeAnswer
-        if content_type.startswith("text/event-stream"):
-            reader = EventStream(on_progress)
-        else:
-            # A page is somebody's between us and the agent.
-            is_text = content_type.startswith("text/") and "html" not in content_type
-            reader = WholeAnswer(is_text=is_text)
+        reader = AgentReader(response.get("contentType") or "", on_progress)
         try:
             while data := self._next(call, deadline):
                 reader.feed(data)
-        except (HTTPError, OSError) as error:
-            # OSError: our own TimeoutError, and what a socket raises under urllib3.
-            raise _lost(error, reader.partial(), reader.unparsed()) from error
+        except AgentError:
+            raise
+        except Exception as error:  # whatever it is: what had been read is not lost with it
+            raise _lost(error, *reader.rescued()) from error
         finally:
             call.abandon()
         return Accepted("") if request.report and reader.accepted() else reader.finish()
@@ -332,8 +322,11 @@ class Background:
                 if self.is_abandoned:
                     return
             self.handed.put((None, None))
-        except Exception as error:  # noqa: BLE001 - raised again where it is waited for
-            self.handed.put((None, error))
+        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+            # What would end a process has ended this thread only.
+            self.handed.put(
+                (None, error if isinstance(error, Exception) else RuntimeError(repr(error)))
+            )
 
 
 def session_id(task_id: str) -> str:
@@ -386,10 +379,7 @@ def _proves_not_started(error: Exception) -> bool:
     if isinstance(error, ClientError):
         is_own = _status(error) in NOT_STARTED_STATUSES
         return is_own and error.response["Error"]["Code"] in NOT_STARTED_CODES
-    if isinstance(error, ProxyConnectionError):
-        # Also what a proxy gives that breaks a call in the middle.
-        cause = getattr(error.kwargs.get("error"), "original_error", None)
-        return isinstance(cause, (NewConnectionError, NoConnectionInTime))
+    # Not ProxyConnectionError: a proxy that breaks a call in the middle gives it too.
     return isinstance(error, NOT_CONNECTED)
 
 

@@ -1,0 +1,225 @@
+"""Who is answered by the servers of a local run, and who is not: a browser tries it, and so do we."""
+
+import contextlib
+import http.client
+import http.server
+import signal
+import threading
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Page, sync_playwright
+
+from local.aws import LocalStack, local_stack
+from local.guard import refusal
+from local.page_server import serve_page
+from tests.local.conftest import Run
+from tests.page.conftest import CHROMIUM_OPTIONS, executable
+
+HERE = "127.0.0.1:4566"
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        HERE,
+        "localhost:3000",
+        "LOCALHOST",
+        "[::1]:80",
+        "10ca1a91.execute-api.localhost:1",
+    ],
+)
+def test_names_of_this_machine_are_answered(host: str):
+    assert refusal([("Host", host)]) == ""
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "evillocalhost", ""),
+        *("127.0.0.2", "127.0.0.1@evil.example", "localhost:80.evil.example", "192.168.0.7:4566"),
+    ],
+)
+def test_any_other_name_is_refused(host: str):
+    assert "names of this machine" in refusal([("Host", host)])
+    assert refusal([])
+    assert refusal([("Host", HERE), ("host", host)])
+
+
+@pytest.mark.parametrize(
+    "headers, is_refused",
+    [
+        ({"Origin": "http://localhost:5173", "Sec-Fetch-Site": "cross-site"}, False),
+        ({"Origin": "https://127.0.0.1:8443"}, False),
+        ({"Origin": "http://[::1]:3000"}, False),
+        ({"Sec-Fetch-Site": "none"}, False),
+        ({"Sec-Fetch-Site": "same-origin"}, False),
+        ({"Origin": "https://evil.example"}, True),
+        ({"Origin": "http://localhost.evil.example"}, True),
+        ({"Origin": "null"}, True),
+        ({"Origin": ""}, True),
+        ({"Origin": "file://localhost"}, True),
+        ({"Sec-Fetch-Site": "cross-site"}, True),
+    ],
+)
+def test_only_pages_of_this_machine_are_answered(headers: dict[str, str], is_refused: bool):
+    assert bool(refusal([("Host", HERE), *headers.items()])) == is_refused
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[LocalStack]:
+    with local_stack() as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def ports(stack: LocalStack) -> Iterator[dict[str, int]]:
+    with serve_page("http://127.0.0.1:1") as url:
+        page = urllib.parse.urlsplit(url).port or 0
+        yield {"AWS": stack.port, "agent": stack.agent_port, "page": page}
+
+
+PATHS = {"AWS": "/_ministack/ready", "agent": "/invocations", "page": "/"}
+PATHS_OF_ALL = [*PATHS.items(), ("AWS", "/_aws/execute-api/10ca1a91/tasks"), ("page", "/docs/")]
+
+
+def status(port: int, path: str, method: str = "GET", **headers: str) -> int:
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as server:
+        names = {name.replace("_", "-"): value for name, value in headers.items()}
+        server.request(method, path, headers=names)
+        return server.getresponse().status
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("server, path", PATHS_OF_ALL)
+def test_each_server_refuses_foreign_names_and_pages(ports: dict[str, int], server: str, path: str):
+    here = f"127.0.0.1:{ports[server]}"
+
+    assert status(ports[server], path, Host=f"evil.example:{ports[server]}") == 403
+    for method in ("GET", "POST", "OPTIONS"):
+        foreign = {"Host": here, "Origin": "https://evil.example"}
+        assert status(ports[server], path, method, **foreign) in {403, 501}, method
+    assert status(ports[server], path, Host=here, Sec_Fetch_Site="cross-site") == 403
+    assert status(ports[server], path, Host=here) != 403
+    assert status(ports[server], path, Host=here, Origin="http://localhost:5173") != 403
+
+
+ATTACK = """async ([urls]) => {
+  const outcome = async (url, options) => {
+    try { return (await fetch(url, options)).type; } catch { return "failed"; }
+  };
+  const seen = [];
+  for (const url of urls) {
+    seen.push(await outcome(url, {mode: "no-cors", method: "POST", body: "{}"}));
+    seen.push(await outcome(url));
+    await new Promise((done) => {
+      const image = new Image();
+      image.onload = image.onerror = done;
+      image.src = url;
+    });
+  }
+  return seen;
+}"""
+
+
+class ForeignSite(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def serving(site: http.server.HTTPServer) -> Iterator[None]:
+    thread = threading.Thread(target=site.serve_forever)
+    thread.start()
+    try:
+        yield
+    finally:
+        site.shutdown()
+        thread.join()
+        site.server_close()
+
+
+@pytest.fixture
+def foreign_page() -> Iterator[Page]:
+    """A web page of somebody else's, open in a browser of this machine."""
+    site = http.server.HTTPServer(("127.0.0.1", 0), ForeignSite)
+    with (
+        serving(site),
+        sync_playwright() as playwright,
+        playwright.chromium.launch(
+            executable_path=executable(),
+            args=[*CHROMIUM_OPTIONS, "--host-resolver-rules=MAP *.example 127.0.0.1"],
+        ) as browser,
+    ):
+        page = browser.new_page()
+        page.goto(f"http://evil.example:{site.server_port}/")
+        yield page
+
+
+@pytest.mark.e2e
+def test_a_web_page_can_make_no_function_and_run_no_agent(
+    stack: LocalStack, ports: dict[str, int], foreign_page: Page
+):
+    """What it sends without asking first, with a signature in the query, is refused everywhere."""
+    signed = (
+        "Version=2010-05-08&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Date=20260101T000000Z"
+        "&X-Amz-Credential=test%2F20260101%2Fus-east-1%2Fiam%2Faws4_request"
+        "&X-Amz-SignedHeaders=host&X-Amz-Signature=0"
+    )
+    make = f"/?Action=CreateRole&AssumeRolePolicyDocument=%7B%7D&{signed}&RoleName="
+    run = f"/runtimes/{urllib.parse.quote('arn:evil', safe='')}/invocations"
+    urls = [
+        f"http://{host}:{ports['AWS']}{make}evil"
+        for host in ("127.0.0.1", "localhost", "rebound.example")
+    ]
+    urls += [f"http://127.0.0.1:{ports['agent']}{path}" for path in (run, "/invocations")]
+
+    foreign_page.evaluate(ATTACK, [urls])
+
+    urllib.request.urlopen(f"{stack.endpoint}{make}good", timeout=20).close()
+    listed = f"{stack.endpoint}/?Action=ListRoles&{signed}"
+    with urllib.request.urlopen(listed, timeout=20) as answer:
+        names = answer.read()
+    assert b"<RoleName>good" in names
+    assert b"evil" not in names
+    assert stack.agent_report()["reached"] == {}
+
+
+@pytest.mark.e2e
+def test_what_is_served_to_a_rebound_name_is_nothing(ports: dict[str, int], foreign_page: Page):
+    for server, path in PATHS_OF_ALL:
+        answer = foreign_page.goto(f"http://rebound.example:{ports[server]}{path}")
+        assert answer
+        assert answer.status == 403, path
+        assert "only answers to names of this machine" in foreign_page.content()
+
+
+@pytest.mark.e2e
+def test_six_runs_at_once_answer_for_themselves(start: Callable[..., Run]):
+    """One port is everybody's first choice, so all six want it at the same moment."""
+    runs = [start("--empty") for _ in range(6)]
+    for run in runs:
+        run.read_until("Serving until Ctrl-C.")
+
+    ports = [
+        urllib.parse.urlsplit(run.found(r"MiniStack, a local AWS, is at (\S+);.*")).port or 0
+        for run in runs
+    ]
+    assert len(set(ports)) == 6
+    for number, port in enumerate(ports):
+        put = urllib.request.Request(f"http://127.0.0.1:{port}/bucket-{number}", method="PUT")
+        urllib.request.urlopen(put, timeout=20).close()
+    for number, port in enumerate(ports):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=20) as answer:
+            names = answer.read().decode()
+        assert [n for n in range(6) if f"bucket-{n}" in names] == [number]
+    for run in runs:
+        run.interrupt(signal.SIGINT)
+    assert [run.finish() for run in runs] == [(0, "")] * 6
