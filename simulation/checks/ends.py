@@ -84,7 +84,7 @@ class Ends:
             cut = task.get("agent_response_truncated") and text and whole.startswith(text)
             must(
                 "a final report is the outcome",
-                text == whole.strip() or text == whole or bool(cut),
+                text == whole or bool(cut),
                 f"{report.id}",
             )
 

@@ -48,8 +48,8 @@ class Answer:
         fields = {name: getattr(self, name) for name in names}
         if self.interrupts:
             fields["interrupts"] = self.interrupts
-            questions = "\n".join(map(tasks.question_in, self.interrupts))
-            fields["agent_response"] = self.agent_response.strip() or questions
+            if not self.agent_response.strip():
+                fields["agent_response"] = "\n".join(map(tasks.question_in, self.interrupts))
         return fields | ({"message_id": self.message_id} if self.message_id else {})
 
     def __bool__(self) -> bool:
