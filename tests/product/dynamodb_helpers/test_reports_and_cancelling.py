@@ -458,16 +458,16 @@ class TestCancel:
         with pytest.raises(CancelRequested):
             store.end_task(claim, Outcome.of(ANSWER))
         assert seen(store)["status"] == "processing"
-        store.end_task(claim, Outcome.of(ANSWER).cancelled("Nobody knows."))
+        store.end_task(claim, Outcome.of(ANSWER).cancelled())
         task = seen(store)
         assert (task["status"], task["error_code"]) == ("error", "cancelled")
-        assert messages(task)[3:] == ["one", "Cancelled. Nobody knows."]
+        assert messages(task)[3:] == ["one", tasks.EXPIRED["cancelled"]]
         assert task["vendors"] == ANSWER["vendors"]
 
     def test_nothing_ends_as_cancelled_that_nobody_asked_to(self, store: TaskStore):
         claim = claimed(store)
         with pytest.raises(ClaimLost):
-            store.end_task(claim, Outcome.of(ANSWER).cancelled("Nobody knows."))
+            store.end_task(claim, Outcome.of(ANSWER).cancelled())
         assert seen(store)["status"] == "processing"
 
     @pytest.mark.parametrize("is_reporting", [False, True])
@@ -484,7 +484,7 @@ class TestCancel:
         assert (task["status"], task["error_code"]) == ("error", "cancelled")
         assert task["error_message"] == tasks.EXPIRED["cancelled"]
         with pytest.raises(ClaimLost):
-            store.end_task(claim, Outcome.of(ANSWER).cancelled("Nobody knows."))
+            store.end_task(claim, Outcome.of(ANSWER).cancelled())
 
     def test_a_report_in_between_does_not_keep_a_reader_from_ending_it(
         self, store: TaskStore, clock: Clock, network: Network
@@ -511,6 +511,7 @@ class TestDelete:
             {
                 "id": {"S": "task-1"},
                 "status": {"S": "deleted"},
+                "may_have_acted": {"BOOL": False},
                 "expires_at": {"N": str(int(NOW) + 30 * 86_400)},
             }
         ]
@@ -591,7 +592,7 @@ class TestTombstones:
     def test_its_id_stays_taken_and_whoever_comes_second_sees_why(self, store: TaskStore):
         task, created = store.create_task("task-1", "Find me a painter")
         assert not created
-        assert task == {"id": "task-1", "status": "deleted"}
+        assert task == {"id": "task-1", "status": "deleted", "may_have_acted": False}
 
     @pytest.mark.parametrize("seconds", [0, 1e9])
     def test_no_time_wakes_it(self, store: TaskStore, clock: Clock, seconds: float):
