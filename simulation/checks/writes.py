@@ -172,11 +172,12 @@ class Writes:
             new["description"]["S"],
             new["owner"]["S"],
             new.get("follows", {}).get("S", ""),
-            session=new.get("session", new["id"])["S"],
+            session=new["session"]["S"] if "session" in new else task_id,
             maker=writer,
         )
-        if "follows" in new:
-            earlier = self.known.lives[new["follows"]["S"]]
+        follows = self.known.lives[task_id].follows
+        if follows:
+            earlier = self.known.lives[follows]
             must("only what has ended is followed", bool(earlier.ended), task_id)
             must("nobody follows another's task", earlier.owner == new["owner"]["S"], task_id)
 

@@ -231,7 +231,7 @@ def test_a_task_is_described_at_every_moment_of_its_life(api: Api):
         assert shown["statusCode"] == (202 if is_claimed else 200)
         api("GET", f"/tasks/{task_id}")
         api("GET", "/tasks")
-    api.store.end_task(claim, Outcome.of(answer).cancelled("The agent was stopped."))
+    api.store.end_task(claim, Outcome.of(answer).cancelled())
     shown = api("POST", f"/tasks/{task_id}/cancel")
     assert json.loads(shown["body"])["error_code"] == "cancelled"
 
@@ -510,7 +510,7 @@ def _cancel_and_delete(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
         api("POST", f"/tasks/{task_id}/cancel")
         api("DELETE", f"/tasks/{task_id}")
     api("POST", "/tasks", {"description": "Find me a roofer"}, key)
-    api.store.end_task(claim, Outcome.of({}).cancelled(""))
+    api.store.end_task(claim, Outcome.of({}).cancelled())
     completed = api.store.claim_task(api.create(), "token", function_end=2_000_000_000)
     api.store.end_task(completed, Outcome.of({"agent_response": "Done."}))
     api("POST", f"/tasks/{completed.task['id']}/cancel")

@@ -20,7 +20,6 @@ from valro.agent.values import ANSWER_KEYS, TEXT_KEYS, Json
 MAX_INTERRUPTS = 20
 MAX_INTERRUPTS_BYTES = 16_000
 
-UNSTARTED = "The agent was not started, so no vendor was contacted."
 NO_ANSWER = "The agent ended without an answer."
 UNREADABLE = "The agent's answer cannot be read."
 
@@ -88,7 +87,7 @@ class AgentError(Exception):
 class AgentNotStarted(AgentError):
     """Nothing reached the agent."""
 
-    consequence = UNSTARTED
+    consequence = tasks.UNSTARTED
     code = tasks.NOT_STARTED
 
 

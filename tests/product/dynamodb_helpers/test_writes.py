@@ -33,7 +33,7 @@ from tests.product.dynamodb_helpers.fakes import (
     throttled,
 )
 from valro.dynamodb_items import TABLE_DEFINITION
-from valro.tasks import PUBLIC_OWNER, Outcome, timestamp
+from valro.tasks import EXPIRED, PUBLIC_OWNER, Outcome, timestamp
 
 FAILED = Outcome.of(ANSWER, "agent_failed", "No vendors")
 TWIN = "twin-of-the-table"
@@ -96,9 +96,9 @@ OF_WORKERS = {
 WRITES = OF_WORKERS | {
     "create": Write(lambda _: None, lambda store, _: create(store), "put_item"),
     "claim": Write(create, claim),
-    "end as cancelled": Write(at_work_and_cancelled, end(FAILED.cancelled("Who knows."))),
+    "end as cancelled": Write(at_work_and_cancelled, end(FAILED.cancelled())),
     "end as cancelled in chunks": Write(
-        at_work_and_cancelled, end(Outcome.of(LONG).cancelled("Who knows.")), "transact_write_items"
+        at_work_and_cancelled, end(Outcome.of(LONG).cancelled()), "transact_write_items"
     ),
     "fail pending": Write(create, fail_pending),
     "cancel pending": Write(create, lambda store, _: cancelled(store)),
@@ -312,8 +312,8 @@ def test_lines_that_had_arrived_before_the_end_was_asked_for_stand_once(
     claim.timeline.add_progress(timestamp(NOW), "second")
     with pytest.raises(CancelRequested):
         store.end_task(claim, Outcome.of(ANSWER))
-    store.end_task(claim, Outcome.of(ANSWER).cancelled("Who knows."))
-    said = ["Looking for painters", "second", "Cancelled. Who knows."]
+    store.end_task(claim, Outcome.of(ANSWER).cancelled())
+    said = ["Looking for painters", "second", EXPIRED["cancelled"]]
     assert messages(seen(store))[3:] == said
 
 
