@@ -4,8 +4,8 @@ with serve_page("https://….amazonaws.com") as url:
     print("Open", url)
 
 The page's folder is served as it is, with the client at client/ and the API's reference at docs/:
-only the API's address is written into both. Files are read anew for every request, so that whoever
-changes the page only reloads it.
+only the API's address is written into both. Files are read for every request, so that a change to
+the page needs a reload and nothing else.
 """
 
 import contextlib

@@ -75,7 +75,7 @@ function asNumber(value) {
 
 function makeGroup(offer, { isLowest, isBest }) {
   const { vendor } = offer;
-  const name = makeText("span.name", firstOf(vendor.name) === undefined ? "A vendor without a name" : asText(vendor.name));
+  const name = makeText("span.name", firstOf(vendor.name) === undefined ? "Unnamed vendor" : asText(vendor.name));
   const head = make("th", name);
   if (isLowest) head.append(" ", make("span.badge", "Lowest price"));
   if (isBest) head.append(" ", make("span.badge", "Best rated"));

@@ -145,7 +145,7 @@ async function submit(event) {
   } else if (isNotOffered(result) && open === follows) {
     notOffered.add("reply");
     keepFocus($("what"), () => { $("reply").hidden = true; });
-    $("deed-problem").textContent = "It is not possible to reply here.";
+    $("action-problem").textContent = "It is not possible to reply here.";
   }
 }
 

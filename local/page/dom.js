@@ -63,16 +63,16 @@ export function announce(text) {
 
 const isShown = (element) => element.isConnected && element.getClientRects().length > 0;
 
-/** Changes the page; if that takes away what has the focus, `heir` gets it. */
-export function keepFocus(heir, change) {
+/** Changes the page; if that takes away what has the focus, `fallback` gets it. */
+export function keepFocus(fallback, change) {
   const focused = document.activeElement;
   const had = focused && focused !== document.body;
   change();
-  if (had && !isShown(focused)) heir.focus({ preventScroll: true });
+  if (had && !isShown(focused)) fallback.focus({ preventScroll: true });
 }
 
 /** Asks before something that cannot be taken back; resolves to whether it is wanted. */
-export function ask({ title, text, yes, no, heir }) {
+export function ask({ title, text, yes, no, fallback }) {
   const dialog = $("question");
   const asked = document.activeElement;
   $("question-title").textContent = title;
@@ -85,7 +85,7 @@ export function ask({ title, text, yes, no, heir }) {
   return new Promise((resolve) => {
     dialog.addEventListener("close", () => {
       // The button may have gone meanwhile: the task has ended.
-      (isShown(asked) ? asked : heir).focus({ preventScroll: true });
+      (isShown(asked) ? asked : fallback).focus({ preventScroll: true });
       resolve(dialog.returnValue === "yes");
     }, { once: true });
   });

@@ -61,7 +61,7 @@ export async function editAgain(task) {
     text: "The form holds a request that you have not sent yet.",
     yes: "Replace it",
     no: "Keep it",
-    heir: $("what"),
+    fallback: $("what"),
   });
   if (!isWanted) return;
   write(task.description);

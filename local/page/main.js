@@ -3,7 +3,7 @@ import { $ } from "./dom.js";
 import { close } from "./form.js";
 import { keepList } from "./list.js";
 import { open } from "./task.js";
-import "./deeds.js";
+import "./actions.js";
 
 if (docsUrl) {
   $("developers").hidden = false;

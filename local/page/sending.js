@@ -13,6 +13,7 @@ export class Sender {
   constructor(form) {
     this.#form = form;
     this.submit = form.querySelector("[type=submit]");
+    this.label = this.submit.textContent;
     this.stop = form.querySelector(".stop");
     this.stop.addEventListener("click", () => this.#sending?.abort());
     form.addEventListener("keydown", (event) => {
@@ -59,8 +60,7 @@ export class Sender {
   #show() {
     const isSending = Boolean(this.#sending);
     this.submit.setAttribute("aria-disabled", isSending);
-    this.submit.dataset.label ??= this.submit.textContent;
-    this.submit.textContent = isSending ? "Sending…" : this.submit.dataset.label;
+    this.submit.textContent = isSending ? "Sending…" : this.label;
     for (const field of this.#form.querySelectorAll("textarea")) field.readOnly = isSending;
     if (!isSending) keepFocus(this.submit, () => { this.stop.hidden = true; });
   }

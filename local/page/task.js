@@ -19,7 +19,7 @@ const drawn = {}; // of its answer and its table: what they show, as JSON
 
 export const shownTask = () => shown;
 /** Aborted when another task is opened. */
-export const whileOpen = () => watching.signal;
+export const openTaskSignal = () => watching.signal;
 
 /** Shows what the address bar names; the focus goes there if somebody chose it. */
 export async function open({ isChosen, otherwise = INVITATION }) {
@@ -140,7 +140,7 @@ export function showState() {
     $("now").hidden = isEnded;
     $("cancel").hidden = look === "cancelling" || notOffered.has("cancel");
     $("delete").hidden = notOffered.has("delete");
-    $("deeds").hidden = !isEnded;
+    $("task-actions").hidden = !isEnded;
     showReply(isEnded ? shown : null);
   });
 }

@@ -172,12 +172,11 @@ class Writes:
             new["description"]["S"],
             new["owner"]["S"],
             new.get("follows", {}).get("S", ""),
-            session=new["session"]["S"] if "session" in new else task_id,
+            session=(new.get("session") or new["id"])["S"],
             maker=writer,
         )
-        follows = self.known.lives[task_id].follows
-        if follows:
-            earlier = self.known.lives[follows]
+        if "follows" in new:
+            earlier = self.known.lives[new["follows"]["S"]]
             must("only what has ended is followed", bool(earlier.ended), task_id)
             must("nobody follows another's task", earlier.owner == new["owner"]["S"], task_id)
 

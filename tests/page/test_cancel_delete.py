@@ -16,7 +16,7 @@ IVY = {"name": "Ivy", "emails": []}
 STOPPED = "The agent was stopped. It may already have contacted vendors."
 
 
-def deeds(backend: Backend) -> list[tuple[str, str, int]]:
+def actions(backend: Backend) -> list[tuple[str, str, int]]:
     """What the page has asked for beyond looking, and how it was answered."""
     asked = backend.requests("POST") + backend.requests("DELETE")
     return [(one.method, one.path, one.status) for one in asked]
@@ -79,7 +79,7 @@ def test_a_waiting_task_is_cancelled_at_once_after_one_question(backend: Backend
     expect(page.locator("#what")).to_be_focused()
     expect(page.get_by_role("button", name="Cancel…")).to_be_hidden()
     expect(page.get_by_role("button", name="Delete…")).to_be_visible()
-    assert deeds(backend) == [("POST", f"/tasks/{task_id}/cancel", 200)]
+    assert actions(backend) == [("POST", f"/tasks/{task_id}/cancel", 200)]
 
 
 def test_a_running_task_is_cancelling_until_its_worker_has_stopped(
@@ -116,7 +116,7 @@ def test_a_task_that_ended_meanwhile_is_shown_as_it_ended(backend: Backend, open
     page.get_by_role("button", name="Cancel the task").click()
 
     expect(page.locator("#status")).to_have_text("Completed")
-    expect(page.locator("#deed-problem")).to_be_hidden()
+    expect(page.locator("#action-problem")).to_be_hidden()
     expect(page.locator("#what")).to_be_focused()  # the button that had the focus is gone
 
 
@@ -138,7 +138,7 @@ def test_an_ended_task_is_deleted_after_one_question_and_the_list_follows(
     expect(page.get_by_role("status")).to_have_text("Task deleted.")
     expect(page.locator("#tasks .what")).to_have_text(["Find me a painter"])
     expect(page.locator("#list-title")).to_be_focused()
-    assert deeds(backend) == [("DELETE", f"/tasks/{task_id}", 204)]
+    assert actions(backend) == [("DELETE", f"/tasks/{task_id}", 204)]
     page.go_back()
     expect(page.locator("#what")).to_have_text("Find me a painter")
 
@@ -152,7 +152,7 @@ def test_a_task_that_is_gone_already_counts_as_deleted(backend: Backend, open_ta
     page.get_by_role("button", name="Delete the task").click()
 
     expect(page.locator("#nothing")).to_have_text("The task was deleted.")
-    assert deeds(backend) == [("DELETE", f"/tasks/{task_id}", 404)]
+    assert actions(backend) == [("DELETE", f"/tasks/{task_id}", 404)]
 
 
 def test_a_task_that_was_deleted_elsewhere_leaves_the_list(backend: Backend, open_task: Any):
@@ -183,7 +183,7 @@ def test_who_declines_changes_nothing(backend: Backend, open_task: Any):
         page.keyboard.press("Escape")
         expect(page.get_by_role("dialog")).to_be_hidden()
         expect(button).to_be_focused()
-    assert deeds(backend) == []
+    assert actions(backend) == []
 
 
 def test_a_person_without_a_mouse_cancels_and_deletes(backend: Backend, open_task: Any):
@@ -198,7 +198,7 @@ def test_a_person_without_a_mouse_cancels_and_deletes(backend: Backend, open_tas
         if word:
             expect(page.locator("#status")).to_have_text(word)
     expect(page.locator("#nothing")).to_have_text("The task was deleted.")
-    assert deeds(backend) == [
+    assert actions(backend) == [
         ("POST", f"/tasks/{task_id}/cancel", 200),
         ("DELETE", f"/tasks/{task_id}", 204),
     ]
@@ -312,7 +312,7 @@ def test_an_api_that_does_not_cancel_or_delete_is_not_asked_twice(
         button.click()
         page.get_by_role("dialog").get_by_role("button", name=f"{verb} the task").click()
 
-        expect(page.locator("#deed-problem")).to_have_text(
+        expect(page.locator("#action-problem")).to_have_text(
             f"It is not possible to {verb} tasks here."
         )
         expect(button).to_be_hidden()

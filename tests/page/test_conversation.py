@@ -10,7 +10,7 @@ from tests.page.conftest import PROMPT, Backend, Open, no_violation, tab_to
 
 pytestmark = pytest.mark.e2e
 
-BOOK = {
+BOOK: dict[str, Any] = {
     "id": "book",
     "message": "Shall I book Green Fern for Tuesday?",
     "response_schema": {"type": "boolean"},
@@ -78,7 +78,7 @@ def test_a_conversation_of_three_turns_with_a_question_in_it(
 
     expect(page.locator("#status")).to_have_text("Needs your answer")
     expect(page.locator("#tasks .status")).to_have_text(["Needs your answer"])
-    page.get_by_role("group", name=BOOK["message"]).get_by_role("button", name="Yes").click()
+    page.get_by_role("group", name=str(BOOK["message"])).get_by_role("button", name="Yes").click()
 
     expect(page.locator("#what")).to_have_text("Yes")
     expect(page.locator("#turns .what")).to_have_text([PROMPT, "Please ask Green Fern for Tuesday"])
@@ -161,7 +161,7 @@ def test_where_replies_are_not_offered_that_is_said_once(
     page.get_by_label("Your answer").fill("Two")
     page.get_by_role("button", name="Send reply").click()
 
-    expect(page.locator("#deed-problem")).to_have_text("It is not possible to reply here.")
+    expect(page.locator("#action-problem")).to_have_text("It is not possible to reply here.")
     expect(page.locator("#reply")).to_be_hidden()
     expect(page.locator("#what")).to_be_focused()
 

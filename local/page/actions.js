@@ -5,29 +5,29 @@ import { inWords, isNotOffered, notOffered, valro } from "./api.js";
 import { $, announce, ask } from "./dom.js";
 import { editAgain } from "./form.js";
 import { forget, remember, selectedId } from "./list.js";
-import { open, showState, showTask, shownTask, whileOpen } from "./task.js";
+import { open, showState, showTask, shownTask, openTaskSignal } from "./task.js";
 
 const MAX_RETRIES = 2; // of what a person asked for and waits for: then it is said
 
 /** Asks the API for what a person wants once; says so if it does not do that. */
-async function attempt(deed, request) {
-  const signal = whileOpen();
-  const button = $(deed);
-  $("deed-problem").textContent = "";
+async function attempt(action, request) {
+  const signal = openTaskSignal();
+  const button = $(action);
+  $("action-problem").textContent = "";
   button.setAttribute("aria-disabled", "true");
   try {
     return await request(shownTask().id, { signal, maxRetries: MAX_RETRIES });
   } catch (error) {
     if (signal.aborted) return undefined;
     if (isNotOffered(error)) {
-      notOffered.add(deed);
+      notOffered.add(action);
       showState();
-      $("deed-problem").textContent = `It is not possible to ${deed} tasks here.`;
+      $("action-problem").textContent = `It is not possible to ${action} tasks here.`;
     } else if (error.code === "task_ended" || error.code === "task_not_final") {
       valro.wake(); // the next poll shows how it stands
     } else {
       // Where there is no route, a gateway's answer may be one that browsers keep from pages.
-      $("deed-problem").textContent = `We could not ${deed} this task. ${inWords(error)}`;
+      $("action-problem").textContent = `We could not ${action} this task. ${inWords(error)}`;
     }
     return undefined;
   } finally {
@@ -44,7 +44,7 @@ $("cancel").addEventListener("click", async () => {
       : "The agent will be stopped. Vendors it has already e-mailed may still reply.",
     yes: "Cancel the task",
     no: "Keep it running",
-    heir: $("what"),
+    fallback: $("what"),
   });
   if (!isWanted) return;
   const cancelled = await attempt("cancel", (...call) => valro.cancelTask(...call));
@@ -62,7 +62,7 @@ $("delete").addEventListener("click", async () => {
     text: `${task.follows ? "This part of the conversation" : "The task"} and everything the agent found will be removed for good. Vendors are not told.`,
     yes: "Delete the task",
     no: "Keep it",
-    heir: $("what"),
+    fallback: $("what"),
   });
   if (!isWanted) return;
   const isDeleted = await attempt("delete", async (...call) => {
