@@ -404,7 +404,8 @@ class TaskStore:
         task = self.get_task(task_id, owner)
         if task["status"] not in FINAL_STATUSES:
             raise TaskNotFinal(task_id)
-        names = ("id", "expires_at", "may_have_acted")  # the last: whether it counts as a follower
+        # Whether a follower acted says whether its place is free.
+        names = ("id", "expires_at", *(["may_have_acted"] if "follows" in task else []))
         kept: Task = {name: task[name] for name in names if name in task}
         if task.get("error_code") in UNSEEN_ENDS and "started_at" in task:
             # For a stop event that comes after this.

@@ -395,7 +395,7 @@ def read_new_task(request: Request) -> NewTask:
         raise _invalid_body("it is not JSON") from error
     if not isinstance(value, dict):
         raise _invalid_body("it is not an object")
-    if unknown := sorted(value.keys() - {"description", "follows", "answers"}):
+    if unknown := sorted(value.keys() - {*NewTask._fields}):
         raise _invalid_body(f"it has the unknown field '{unknown[0][:100]}'")
     if "description" not in value:
         raise _invalid_body("it has no 'description'")

@@ -198,8 +198,8 @@ class Outcome:
     """How a task ends: as completed, or as error where there is an ``error_code``.
 
     ``parts`` is what is kept of the agent's answer, ``cut`` how many bytes of it are not. An error
-    says whether the agent may have acted. ``session_open``: nobody stops its session any more, so a
-    follow-up may go on there.
+    says whether the agent may have acted. ``session_open``: nobody stops the session of a completed
+    task any more, so a follow-up may go on there.
     """
 
     parts: Answer = field(default_factory=dict)

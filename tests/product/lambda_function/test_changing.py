@@ -27,6 +27,7 @@ from tests.product.lambda_function.function import (
     request,
     said,
 )
+from valro.agent import reader
 
 
 @pytest.mark.usefixtures("allowed")
@@ -256,6 +257,19 @@ class TestReports:
         delete(task_id)
         assert code_of(report(task_id)) == (401, "invalid_token")
 
+    def test_an_answer_that_breaks_its_reader_is_400_and_in_the_log(
+        self, task_id: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ):
+        def breaks(_: Any) -> None:
+            raise TypeError("'NoneType' object is not iterable")
+
+        monkeypatch.setattr(reader, "read_answer", breaks)
+        assert code_of(report(task_id, answer="Ann: $250")) == (400, "invalid_report")
+        (line,) = log_lines(capsys)
+        assert "Ann: $250" in line["text"]
+        assert "TypeError" in line["stack"]
+        assert read(task_id)["status"] == "processing"
+
     def test_before_the_worker_took_note_it_is_409_and_to_come_again(
         self, store: TaskStore, worker: Worker
     ):
@@ -290,11 +304,9 @@ class TestReports:
     def test_an_answer_that_cannot_be_read_is_400_and_in_the_log(
         self, task_id: str, capsys: pytest.CaptureFixture[str]
     ):
-        response = report(task_id, answer="{'a': <x.Y object at 0x7f>, 'v': 'Ann: $250'}")
-        assert code_of(response) == (400, "invalid_report")
-        (line,) = log_lines(capsys)
-        assert "Ann: $250" in line["text"]
-        assert read(task_id)["status"] == "processing"
+        answer = "{'a': <x.Y object at 0x7f>, 'v': 'Ann: $250'}"
+        assert code_of(report(task_id, answer=answer)) == (400, "invalid_report")
+        assert "Ann: $250" in capsys.readouterr().err
 
     def test_a_task_that_nobody_may_report_on_is_401(self, store: TaskStore, worker: Worker):
         task_id = said(post())["id"]

@@ -143,6 +143,7 @@ class TestPost:
             '["description"]',
             "{}",
             '{"Description": "x"}',
+            '{"description": "x", "follow": "y"}',
             '{"description": null}',
             '{"description": 7}',
             '{"description": ["x"]}',
