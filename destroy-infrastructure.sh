@@ -75,8 +75,9 @@ remove_zips() {
     say "zips in ${BUCKET[1]}: deleted"
   done
   if ! is_own_bucket; then
-    say "bucket ${BUCKET[1]}: kept, since create-infrastructure.sh did not make it"
-    return
+    [[ "$(<"$WORK/tags.error")" == *NoSuchBucket* ]] \
+      || say "bucket ${BUCKET[1]}: kept, since create-infrastructure.sh did not make it"
+    return 0
   fi
   errors="$(aws_cli s3api delete-bucket "${BUCKET[@]}" 2>&1)" \
     || [[ "$errors" == *BucketNotEmpty* ]] || die_of_aws "$errors"

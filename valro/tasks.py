@@ -293,9 +293,9 @@ class Report:
         A silence that nobody has seen is forgiven, and what a cancelled agent had answered is kept.
         """
         code = expiry_code(task, now)
-        if code == AGENT_LOST:
-            return now > task["report_until"]
-        return bool(code) and not (code == CANCELLED and self.outcome)
+        if code == AGENT_LOST or (code == CANCELLED and self.outcome):
+            return now > str(task.get("report_until", now))
+        return bool(code)
 
     def apply_to(self, task: Task, now: float) -> tuple[dict[str, Any], Timeline, Outcome | None]:
         """What the task keeps of it, its timeline then, and how it ends by it, if it does."""

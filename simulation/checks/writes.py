@@ -172,7 +172,7 @@ class Writes:
             new["description"]["S"],
             new["owner"]["S"],
             new.get("follows", {}).get("S", ""),
-            session=new.get("session", new["id"])["S"],
+            session=(new.get("session") or new["id"])["S"],
             maker=writer,
         )
         if "follows" in new:

@@ -78,7 +78,7 @@ def test_a_conversation_of_three_turns_with_a_question_in_it(
 
     expect(page.locator("#status")).to_have_text("Needs your answer")
     expect(page.locator("#tasks .status")).to_have_text(["Needs your answer"])
-    page.get_by_role("group", name=BOOK["message"]).get_by_role("button", name="Yes").click()
+    page.get_by_role("group", name=str(BOOK["message"])).get_by_role("button", name="Yes").click()
 
     expect(page.locator("#what")).to_have_text("Yes")
     expect(page.locator("#turns .what")).to_have_text([PROMPT, "Please ask Green Fern for Tuesday"])

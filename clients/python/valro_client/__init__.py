@@ -9,9 +9,14 @@
 The command `valro` does the same from a shell.
 """
 
-from .client import ValroClient, is_final, make_idempotency_key
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from .errors import AnswerError, ApiError, CallTimeoutError, NetworkError, ValroError
-from .types import Accepted, Event, Interrupt, Quote, Status, Task, TaskPage, Vendor
+from .types import Accepted, Event, Interrupt, Quote, Status, Task, TaskPage, Vendor, is_final
+
+if TYPE_CHECKING:
+    from .client import ValroClient, make_idempotency_key
 
 __all__ = [
     "Accepted",
@@ -31,3 +36,10 @@ __all__ = [
     "is_final",
     "make_idempotency_key",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what needs httpx when it is first asked for: `valro --help` and types need none."""
+    if name not in {"ValroClient", "make_idempotency_key"}:
+        raise AttributeError(name)
+    return getattr(importlib.import_module(".client", __name__), name)

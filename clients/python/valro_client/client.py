@@ -15,7 +15,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from .errors import AnswerError, ApiError, CallTimeoutError, NetworkError, ValroError, seconds_of
-from .types import Accepted, Status, Task, TaskPage
+from .types import Accepted, Status, Task, TaskPage, is_final
 
 ATTEMPT_SECONDS = 35  # the gateway gives up after 30
 MAX_RETRIES = 5
@@ -24,11 +24,6 @@ MAX_BACKOFF_SECONDS = 30
 POLL_SECONDS = 5  # where no Retry-After says better
 # Of httpx's failures those that come before anything is sent, and always will.
 HOPELESS = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
-
-
-def is_final(task: Mapping[str, Any]) -> bool:
-    """Whether a task has ended; then nothing in it changes any more."""
-    return task["status"] in ("completed", "error")
 
 
 def make_idempotency_key() -> str:

@@ -11,14 +11,14 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpx
-
-from .client import ValroClient
 from .console import Console, Timeline, clean, follow, show_answer
 from .errors import ApiError, ValroError
 from .types import Task
+
+if TYPE_CHECKING:
+    from .client import ValroClient
 
 TASK_FAILED, USAGE_ERROR, API_ERROR, NO_ANSWER, INTERRUPTED = 1, 2, 3, 4, 130
 STATUSES = ("pending", "processing", "completed", "error")
@@ -38,6 +38,11 @@ exit status:
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command and returns its exit status."""
     options = _parser().parse_args(arguments)
+    # Imported here: help and wrong usage need not wait for it.
+    import httpx  # noqa: PLC0415
+
+    from .client import ValroClient  # noqa: PLC0415
+
     notes = Console(sys.stderr)
 
     def on_retry(error: ValroError, seconds: float) -> None:
@@ -60,13 +65,13 @@ def main(arguments: list[str] | None = None) -> int:
         return TASK_FAILED
 
 
-def run(client: ValroClient, options: argparse.Namespace) -> int:
+def run(client: "ValroClient", options: argparse.Namespace) -> int:
     """Creates a task and waits for its end."""
     accepted = client.create_task(options.description, idempotency_key=options.key)
     return _wait(client, options, accepted["id"])
 
 
-def reply(client: ValroClient, options: argparse.Namespace) -> int:
+def reply(client: "ValroClient", options: argparse.Namespace) -> int:
     """Goes on from a task that has ended."""
     accepted = client.reply(
         options.id,
@@ -77,7 +82,7 @@ def reply(client: ValroClient, options: argparse.Namespace) -> int:
     return _wait(client, options, accepted["id"])
 
 
-def list_tasks(client: ValroClient, options: argparse.Namespace) -> int:
+def list_tasks(client: "ValroClient", options: argparse.Namespace) -> int:
     """Lists tasks, newest first."""
     page = client.list_tasks(limit=options.limit, status=options.status)
     if options.json:
@@ -94,7 +99,7 @@ def list_tasks(client: ValroClient, options: argparse.Namespace) -> int:
     return 0
 
 
-def show(client: ValroClient, options: argparse.Namespace) -> int:
+def show(client: "ValroClient", options: argparse.Namespace) -> int:
     """Shows a task as it is now, or until its end."""
     if options.watch:
         return _wait(client, options, options.id)
@@ -109,7 +114,7 @@ def show(client: ValroClient, options: argparse.Namespace) -> int:
     return 0
 
 
-def cancel(client: ValroClient, options: argparse.Namespace) -> int:
+def cancel(client: "ValroClient", options: argparse.Namespace) -> int:
     """Cancels a task."""
     task = client.cancel_task(options.id)
     if options.json:
@@ -121,7 +126,7 @@ def cancel(client: ValroClient, options: argparse.Namespace) -> int:
     return 0
 
 
-def delete(client: ValroClient, options: argparse.Namespace) -> int:
+def delete(client: "ValroClient", options: argparse.Namespace) -> int:
     """Deletes a task that has ended."""
     client.delete_task(options.id)
     if options.json:
@@ -131,7 +136,7 @@ def delete(client: ValroClient, options: argparse.Namespace) -> int:
     return 0
 
 
-def _wait(client: ValroClient, options: argparse.Namespace, task_id: str) -> int:
+def _wait(client: "ValroClient", options: argparse.Namespace, task_id: str) -> int:
     """Shows a task until its end, unless it is only to be started."""
     if getattr(options, "detach", False):
         print(json.dumps({"id": task_id}) if options.json else task_id)

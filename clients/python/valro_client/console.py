@@ -14,10 +14,12 @@ import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from .client import ValroClient, is_final
-from .types import Event, Quote, Task, Vendor
+from .types import Event, Quote, Task, Vendor, is_final
+
+if TYPE_CHECKING:
+    from .client import ValroClient
 
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 _STATUS_STYLES = {
@@ -145,7 +147,7 @@ class Timeline:
         self._shown = len(events)
 
 
-def follow(console: Console, client: ValroClient, task_id: str, timeout: float | None) -> Task:
+def follow(console: Console, client: "ValroClient", task_id: str, timeout: float | None) -> Task:
     """Shows a task's timeline until its end, then what came of it; returns the task."""
     timeline = Timeline(console)
     with console.waiting("Polling"):

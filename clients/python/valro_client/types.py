@@ -1,5 +1,6 @@
 """What the API sends, as it comes: dictionaries with these keys. There may be more of them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NotRequired, TypedDict
 
@@ -86,3 +87,8 @@ class TaskPage:
 
     tasks: list[Task]
     next: str | None
+
+
+def is_final(task: Mapping[str, Any]) -> bool:
+    """Whether a task has ended; then nothing in it changes any more."""
+    return task["status"] in ("completed", "error")
