@@ -471,17 +471,3 @@ def test_a_stop_runs_no_agent_and_needs_a_task_s_id(stopping: Worker):
     for event in ({"stop": ""}, {"stop": "x#0"}, {"stop": 7}, {"stop": True}):
         assert handle(stopping, event)["code"] == "invalid_event"
     assert stopping.agent.stops == []
-
-
-def test_whoever_writes_an_end_logs_how_long_the_run_took(stopping: Worker, log: Log):
-    for state in ("processing, expired", "reporting, expired", "pending, expired"):
-        in_state(stopping, state)
-        stopping.client.client.delete_item(
-            TableName=stopping.store.table_name, Key={"id": {"S": TASK_ID}}
-        )
-        stopping.time.now += 1_000
-    in_state(stopping, "reporting, cancelled")
-    stopping.time.sleep(2)
-    handle(stopping, {"stop": TASK_ID})
-    durations = [one.get("duration_ms") for one in log.lines]
-    assert durations == [661_000, 661_000, None, 2_000]
