@@ -30,9 +30,9 @@ ELSEWHERE = {404: ("`not_found`", "AnyError"), 405: ("`method_not_allowed`", "Ap
 ERROR_FIELDS = {"error_message", "error_code", "may_have_acted"}
 STATUS_FIELDS: dict[str, set[str]] = {
     "pending": set(),
-    "processing": set(),
-    "completed": {"agent_response"},
-    "error": {"error_message", "error_code"},
+    "processing": {"started_at"},
+    "completed": {"agent_response", "started_at", "completed_at"},
+    "error": {"completed_at", *ERROR_FIELDS},
 }
 ALLOWED = {"GET, POST, OPTIONS", "GET, DELETE, OPTIONS", "POST, OPTIONS"}
 
