@@ -456,12 +456,13 @@ def call_events(call_id: str, name: str, is_chunked: bool) -> list[Any]:
     return [start, args, ag.ToolCallEndEvent(tool_call_id=call_id), result]
 
 
+PATCH: list[Any] = [{"op": "add", "path": "/x", "value": 1}]
 SILENT = st.sampled_from(
     [
         [ag.StepStartedEvent(step_name="model")],
         [ag.StepFinishedEvent(step_name="model")],
         [ag.StateSnapshotEvent(snapshot={"found": 2})],
-        [ag.StateDeltaEvent(delta=[{"op": "add", "path": "/x", "value": 1}])],
+        [ag.StateDeltaEvent(delta=PATCH)],
         [ag.RawEvent(event={"response": "secret"})],
         [ag.CustomEvent(name="x", value={"secret": 1})],
         [ag.ReasoningMessageContentEvent(message_id="r", delta="secret")],
@@ -489,7 +490,7 @@ STEPS = st.lists(
 )
 def test_any_run_of_ag_ui_comes_out_as_it_was_put_in(steps: list[Any], is_snake: bool, ends: str):
     """Texts, tools and the end, whatever else is said between."""
-    about = {"thread_id": "t", "run_id": "r"}
+    about: dict[str, Any] = {"thread_id": "t", "run_id": "r"}
     sent: list[Any] = [ag.RunStartedEvent(**about)]
     told: list[tuple[str, str]] = []
     for number, (kind, what, is_chunked) in enumerate(steps):
@@ -504,7 +505,8 @@ def test_any_run_of_ag_ui_comes_out_as_it_was_put_in(steps: list[Any], is_snake:
     if ends == "error":
         sent.append(ag.RunErrorEvent(message="down"))
     elif ends:
-        sent.append(ag.RunFinishedEvent(**about, outcome={"type": ends}))
+        about["outcome"] = {"type": ends}
+        sent.append(ag.RunFinishedEvent(**about))
     said: list[str] = []
     reader = AgentReader(STREAM, said.append)
     options = {"mode": "json", "by_alias": not is_snake, "exclude_none": True}

@@ -370,7 +370,7 @@ class Run:
             for known in self.interrupts:
                 is_same = known.get("message") == asked.get("message")
                 if is_same and known.get("id", asked.get("id")) == asked.get("id", known.get("id")):
-                    known |= asked
+                    known.update(asked)
                     break
             else:
                 self.interrupts.append(dict(asked))

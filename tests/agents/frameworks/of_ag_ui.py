@@ -5,8 +5,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from ag_ui.core import CustomEvent, RunErrorEvent, RunFinishedEvent, RunStartedEvent
-from ag_ui.core import StateSnapshotEvent, TextMessageChunkEvent, ToolCallChunkEvent
+from ag_ui.core import (
+    CustomEvent,
+    RunErrorEvent,
+    RunFinishedEvent,
+    RunStartedEvent,
+    StateSnapshotEvent,
+    TextMessageChunkEvent,
+    ToolCallChunkEvent,
+)
 from ag_ui_strands import StrandsAgent, create_strands_app
 from bedrock_agentcore.runtime.ag_ui import AGUIApp
 from common import ANSWER, BOOK, FIND, FOUND, OBJECT, QUESTION, SEARCHING, STRIKE, pieces

@@ -4,8 +4,23 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any, TypedDict
 
-from common import ANSWER, BOOK, EARLIER, FIND, FOUND, OBJECT, QUESTION, SEARCHING, STRIKE, TURNS
-from common import Chunks, each, next_of, pieces, same
+from common import (
+    ANSWER,
+    BOOK,
+    EARLIER,
+    FIND,
+    FOUND,
+    OBJECT,
+    QUESTION,
+    SEARCHING,
+    STRIKE,
+    TURNS,
+    Chunks,
+    each,
+    next_of,
+    pieces,
+    same,
+)
 from langchain.agents import create_agent
 from langchain.agents.structured_output import ToolStrategy
 from langchain_core.language_models import BaseChatModel

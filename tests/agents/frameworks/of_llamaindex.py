@@ -5,8 +5,13 @@ from typing import Any
 
 from common import ANSWER, FOUND, OBJECT, SEARCHING, STRIKE, TURNS, each, next_of, pieces, same
 from llama_index.core.agent.workflow import AgentStream, FunctionAgent, ToolCall
-from llama_index.core.base.llms.types import ChatMessage, ChatResponse, LLMMetadata
-from llama_index.core.base.llms.types import TextBlock, ToolCallBlock
+from llama_index.core.base.llms.types import (
+    ChatMessage,
+    ChatResponse,
+    LLMMetadata,
+    TextBlock,
+    ToolCallBlock,
+)
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.workflow import Context, Event, StartEvent, StopEvent, Workflow, step

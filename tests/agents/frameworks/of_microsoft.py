@@ -4,8 +4,17 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
-from agent_framework import Agent, BaseChatClient, ChatResponse, ChatResponseUpdate, Content
-from agent_framework import FunctionInvocationLayer, Message, ResponseStream, tool
+from agent_framework import (
+    Agent,
+    BaseChatClient,
+    ChatResponse,
+    ChatResponseUpdate,
+    Content,
+    FunctionInvocationLayer,
+    Message,
+    ResponseStream,
+    tool,
+)
 from common import BOOK, FOUND, SEARCHING, STRIKE, TURNS, each, next_of, pieces, same
 
 

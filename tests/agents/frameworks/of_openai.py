@@ -4,12 +4,24 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
-from agents import Agent, ItemHelpers, Model, ModelResponse, Runner, Usage, function_tool
-from agents import set_tracing_disabled
+from agents import (
+    Agent,
+    ItemHelpers,
+    Model,
+    ModelResponse,
+    Runner,
+    Usage,
+    function_tool,
+    set_tracing_disabled,
+)
 from common import ANSWER, FOUND, STRIKE, TURNS, dumped, each, next_of, pieces, same
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
-from openai.types.responses import Response, ResponseFunctionToolCall, ResponseOutputMessage
-from openai.types.responses import ResponseStreamEvent
+from openai.types.responses import (
+    Response,
+    ResponseFunctionToolCall,
+    ResponseOutputMessage,
+    ResponseStreamEvent,
+)
 from pydantic import BaseModel, TypeAdapter
 
 set_tracing_disabled(True)
