@@ -266,7 +266,7 @@ MUTATIONS: dict[str, Line | Constant] = {
     "delete that frees the id": Line(
         Store,
         "delete_task",
-        "self.client.transact_write_items(",
+        "self._send(self.client.transact_write_items, ",
         "self.client.aws.table.items.pop(task_id, None) and dict(",
     ),
     "delete of what has not ended": Line(
@@ -412,7 +412,7 @@ MUTATIONS: dict[str, Line | Constant] = {
         lambda_function, "post_task", 'task.get("fingerprint") != fingerprint', "False"
     ),
     "everybody's tasks": Line(Store, "get_task", 'task.get("owner") != owner', "False"),
-    "internals shown": Line(lambda_function, "public_task", "return shown |", "return task |"),
+    "internals shown": Line(lambda_function, "public_task", "return shown", "return task"),
     "AWS's words shown": Line(
         lambda_function, "_fail_dispatch", '["Error"]["Code"]', '["Error"]["Message"]'
     ),

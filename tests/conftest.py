@@ -12,6 +12,7 @@ import moto.core.models
 import moto.core.serialize
 import pytest
 from botocore.config import Config
+from hypothesis import HealthCheck, settings
 from moto import mock_aws
 
 import lambda_function
@@ -26,6 +27,10 @@ from tests.side_by_side import (  # noqa: F401  pytest finds them here
 )
 from valro import dynamodb_items
 from valro.aws import aws_session
+
+# Other work on the machine must not fail a property.
+settings.register_profile("valro", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("valro")
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 TABLE_NAME = "valro-tasks"

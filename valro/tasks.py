@@ -68,7 +68,7 @@ MAX_ERROR_CHARACTERS = 2_000
 MAX_AGENT_EVENTS = 200
 MAX_AGENT_EVENT_BYTES = 64_000
 EVENT_OVERHEAD_BYTES = 64  # keys, timestamp, type and DynamoDB's bookkeeping of one event
-MAX_INLINE_ANSWER_BYTES = 300_000
+MAX_INLINE_ANSWER_BYTES = 200_000
 CHUNK_CHARACTERS = 87_500  # at most 350 KB of UTF-8
 COMMA_BYTES = 1
 # A transaction carries 4 MB, a Lambda response 6 MB. What is over them is cut, and said.

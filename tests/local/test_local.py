@@ -236,7 +236,7 @@ def test_help_and_a_missing_package_need_nothing_but_python():
 
 def test_every_behaviour_that_is_listed_is_one_of_the_agent_or_its_runtime():
     listed = {words.partition(" ")[0] for words in BEHAVIOURS}
-    assert listed == faults._ANSWERS.keys() | REPORTING | REFUSALS.keys()
+    assert listed == faults._ANSWERS.keys() | REPORTING | REFUSALS.keys() | {"ask"}
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,7 @@ def read(content_type: str, body: bytes) -> Answer:
         (b"data: a\ndata: \ndata: b\n\ndata: \ndata: \n\ndata: c\n\n", "a\n\nb\nc"),
         (b'data: "Yes\n\ndata: " she said\n\n', '"Yes" she said'),
         (b'data: {"response": \n\ndata: "Hello"}\n\n', "Hello"),
-        (b"data: \xff\n\ndata: [DONE]\n\n", "\ufffd"),
+        (b"data: caf\xff\n\ndata: [DONE]\n\n", "caf\ufffd"),
     ],
 )
 def test_the_typescript_sdk_sends_texts_as_they_are(body: bytes, text: str):

@@ -24,10 +24,11 @@ from valro.agent.answers import (
     Run,
     UnreadableAnswer,
 )
-from valro.agent.values import Json, answer_fields
+from valro.agent.values import Json, answer_fields, from_text
 from valro.agent.wire import Frame, Wire
 
 MAX_BYTES = 32 * 1024 * 1024  # of one frame, or of all text together; a worker has 1024 MB
+BROKEN_OBJECT = re.compile(r'\s*\[?\s*\{\s*"')
 ACCEPTED_TEXT = re.compile(r'\s*\{\s*"accepted"\s*:\s*true\s*\}\s*')
 IS_REPR = "The agent's answer cannot be read: it is a Python object, and not text or JSON."
 
@@ -72,6 +73,9 @@ class AgentReader:
                 self.unread.clear()
             if not answer:
                 raise UnreadableAnswer(IS_REPR) if self.is_repr else AgentFailed(NO_ANSWER)
+            if BROKEN_OBJECT.match(answer.agent_response) and not from_text(answer.agent_response):
+                self.unread += answer.agent_response.encode()
+                raise UnreadableAnswer(UNREADABLE, "it begins like JSON, and is not")
             answer.unparsed = self.unparsed()
             return answer
 

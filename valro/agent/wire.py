@@ -18,7 +18,6 @@ from valro.agent.values import BOM, InvalidAnswer, Json, parse
 NO_DATA = re.compile(rb"(?:data|event|id|retry)?(?::|\Z)")
 LINE_END = re.compile(rb"\r\n|\n|\r(?!\Z)")  # a last CR may be half of a CRLF
 LOOKS_LIKE_JSON = re.compile(rb"\s*[\[{\"]")
-OBJECT = re.compile(rb"\s*\[?\s*\{\s*\"")
 LOOKS_LIKE_EVENTS = re.compile(rb"\s*(?:data|event|id|retry)?:")
 # Somebody's between us and the agent.
 PAGE = re.compile(rb"\s*<(?:!doctype|html|\?xml)", re.IGNORECASE)
@@ -76,8 +75,7 @@ class EventStream:
         if not frame.invalid:
             yield frame
         elif not LOOKS_LIKE_JSON.match(data) or (
-            not self.has_json
-            and (self.has_text or not (OBJECT.match(data) or data.strip()[-1:] in b']}"'))
+            not self.has_json and (self.has_text or data.strip()[-1:] not in b']}"')
         ):
             self.has_text = self.has_text or bool(data.strip())
             yield _text_frame(data, self.event)

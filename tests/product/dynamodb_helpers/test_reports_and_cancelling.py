@@ -566,7 +566,6 @@ class TestDelete:
             {
                 "id": {"S": "task-1"},
                 "status": {"S": "deleted"},
-                "may_have_acted": {"BOOL": False},
                 "expires_at": {"N": str(int(NOW) + 30 * 86_400)},
             }
         ]
@@ -647,7 +646,7 @@ class TestTombstones:
     def test_its_id_stays_taken_and_whoever_comes_second_sees_why(self, store: TaskStore):
         task, created = store.create_task("task-1", "Find me a painter")
         assert not created
-        assert task == {"id": "task-1", "status": "deleted", "may_have_acted": False}
+        assert task == {"id": "task-1", "status": "deleted"}
 
     @pytest.mark.parametrize("seconds", [0, 1e9])
     def test_no_time_wakes_it(self, store: TaskStore, clock: Clock, seconds: float):

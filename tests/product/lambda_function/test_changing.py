@@ -27,7 +27,6 @@ from tests.product.lambda_function.function import (
     request,
     said,
 )
-from valro.agent import reader
 
 
 @pytest.mark.usefixtures("allowed")
@@ -256,19 +255,6 @@ class TestReports:
         report(task_id, answer="Done.")
         delete(task_id)
         assert code_of(report(task_id)) == (401, "invalid_token")
-
-    def test_an_answer_that_breaks_its_reader_is_400_and_in_the_log(
-        self, task_id: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-    ):
-        def breaks(_: Any) -> None:
-            raise TypeError("'NoneType' object is not iterable")
-
-        monkeypatch.setattr(reader, "read_answer", breaks)
-        assert code_of(report(task_id, answer="Ann: $250")) == (400, "invalid_report")
-        (line,) = log_lines(capsys)
-        assert "Ann: $250" in line["text"]
-        assert "TypeError" in line["stack"]
-        assert read(task_id)["status"] == "processing"
 
     def test_before_the_worker_took_note_it_is_409_and_to_come_again(
         self, store: TaskStore, worker: Worker

@@ -72,7 +72,7 @@ def test_an_agent_is_given_up_once_a_reader_ended_its_task_or_its_owner_deleted_
     worker.play(play)
     assert worker.deliver(event)["outcome"] == "lost"
     assert heard == [True, True]
-    assert [set(item) for item in worker.items()] == [{"id", "status", "may_have_acted"}]
+    assert [set(item) for item in worker.items()] == [{"id", "status"}]
 
 
 def test_an_agent_is_waited_for_while_nobody_can_look(worker: Worker):
@@ -459,9 +459,7 @@ def test_a_task_that_is_deleted_while_its_agent_is_stopped_is_nobodys_trouble(st
 
     stopping.agent.meanwhile = delete
     assert handle(stopping, {"stop": TASK_ID})["outcome"] == "stopped"
-    assert [set(item) for item in stopping.items()] == [
-        {"id", "status", "session", "may_have_acted"}
-    ]
+    assert [set(item) for item in stopping.items()] == [{"id", "status", "session"}]
 
 
 def test_a_stop_runs_no_agent_and_needs_a_task_s_id(stopping: Worker):
