@@ -24,11 +24,11 @@ from valro.agent.answers import (
     Run,
     UnreadableAnswer,
 )
-from valro.agent.values import Json, answer_fields, from_text
+from valro.agent.values import Json, answer_fields
 from valro.agent.wire import Frame, Wire
 
 MAX_BYTES = 32 * 1024 * 1024  # of one frame, or of all text together; a worker has 1024 MB
-BROKEN_OBJECT = re.compile(r'\s*\[?\s*\{\s*"')
+OBJECT_START = re.compile(r'\s*(?=(?:\[\s*)?\{\s*"[^"]*"\s*:)')
 ACCEPTED_TEXT = re.compile(r'\s*\{\s*"accepted"\s*:\s*true\s*\}\s*')
 IS_REPR = "The agent's answer cannot be read: it is a Python object, and not text or JSON."
 
@@ -73,7 +73,7 @@ class AgentReader:
                 self.unread.clear()
             if not answer:
                 raise UnreadableAnswer(IS_REPR) if self.is_repr else AgentFailed(NO_ANSWER)
-            if BROKEN_OBJECT.match(answer.agent_response) and not from_text(answer.agent_response):
+            if is_broken_json(answer.agent_response):
                 self.unread += answer.agent_response.encode()
                 raise UnreadableAnswer(UNREADABLE, "it begins like JSON, and is not")
             answer.unparsed = self.unparsed()
@@ -190,3 +190,14 @@ def read_answer(value: Json) -> Answer:
     reader = AgentReader("application/json", lambda _: None)
     reader.feed(json.dumps(value).encode())
     return reader.finish()
+
+
+def is_broken_json(text: str) -> bool:
+    """Whether a text begins as an object of JSON does, and is none: one that was cut, say."""
+    start = OBJECT_START.match(text)
+    if not start:
+        return False
+    with suppress(ValueError, RecursionError):
+        json.JSONDecoder().raw_decode(text, start.end())
+        return False
+    return True
