@@ -40,6 +40,9 @@ PUBLIC_KEYS = {
     "events",
     "created_at",
     "updated_at",
+    "thread_id",
+    "started_at",
+    "completed_at",
 }
 
 
@@ -291,7 +294,7 @@ def test_a_second_run_of_the_script_changes_nothing_and_says_so(stack: Deploymen
     assert "unchanged" in output or "nothing" in output.lower()
 
 
-@pytest.mark.parametrize("role", ["valro-lambda-role", "valro-worker-role"])
+@pytest.mark.parametrize("role", [f"valro-lambda-{REGION}", f"valro-worker-{REGION}"])
 def test_the_local_aws_holds_the_functions_to_their_policies(stack: Deployment, role: str):
     dynamodb = as_role(stack, role, "dynamodb")
     with pytest.raises(ClientError) as refusal:
@@ -300,7 +303,7 @@ def test_the_local_aws_holds_the_functions_to_their_policies(stack: Deployment, 
 
 
 def test_the_worker_may_call_its_own_agent_and_no_other(stack: Deployment):
-    client = as_role(stack, "valro-worker-role", "bedrock-agentcore")
+    client = as_role(stack, f"valro-worker-{REGION}", "bedrock-agentcore")
     other = AGENT_RUNTIME_ARN.replace("valro_sample_agent", "another_agent")
 
     def call(arn: str) -> str:
