@@ -19,7 +19,7 @@ import dynamodb_helpers
 import lambda_function
 import worker_lambda
 from valro import conversations, tasks
-from valro.agent import answers, dialects, runtime
+from valro.agent import answers, runtime
 
 ALWAYS = "attribute_exists(#id)"
 MINE_ANYWAY = "#status = :processing AND #claim = :claim AND #event_seq = :seq"
@@ -128,13 +128,6 @@ MUTATIONS: dict[str, Line | Constant] = {
     "outcome tried once": Line(
         Run, "_end", "self._persist(\n", "(lambda write, before: write())(\n"
     ),
-    "unwritten answer not logged": Line(
-        Run,
-        "_end",
-        "            self._log_answer(result)\n            self._outcome",
-        "            self._outcome",
-    ),
-    "late answer not logged": Line(Run, "_end", 'self._log("answer came too late", kept)', "pass"),
     "no time kept for the outcome": Constant(worker_lambda, "RESERVE_SECONDS", 0.0),
     "our own fault leaves the task": Line(
         Run, "run", 'result = AgentLost("The worker', 'raise AgentLost("The worker'
@@ -170,12 +163,6 @@ MUTATIONS: dict[str, Line | Constant] = {
     "agent called again after a read timeout": Constant(
         runtime, "NOT_CONNECTED", (*runtime.NOT_CONNECTED, ReadTimeoutError)
     ),
-    "proxy that breaks a call means no connection": Line(
-        runtime,
-        "_proves_not_started",
-        "isinstance(cause, (NewConnectionError, NoConnectionInTime))",
-        "True",
-    ),
     "refusal believed under any status": Line(
         dynamodb_helpers,
         "item_that_failed_condition",
@@ -191,16 +178,9 @@ MUTATIONS: dict[str, Line | Constant] = {
     "a look taken for the end of the agent's time": Line(
         Agent, "_next", "if now >= deadline.end:", "if now >= deadline.next_stop_check:"
     ),
-    "error without words is an answer": Line(
-        dialects, "_failure", 'or frame.get("error_type")', ""
-    ),
     "blank is an answer": Line(
         answers.Answer, "__bool__", "self.agent_response.strip()", "self.agent_response"
     ),
-    "answer not logged before it is written": Line(
-        Run, "_log_in_time", "self.time_left() < 2 * WRITE_SECONDS + LOG_SECONDS", "False"
-    ),
-    "garbage not logged": Line(Run, "_log_rest", "if not self.is_logged:", "if False:"),
     "agent called again after a 5xx": Line(
         runtime, "_proves_not_started", "return is_own and", "return True or"
     ),
@@ -218,12 +198,7 @@ MUTATIONS: dict[str, Line | Constant] = {
     "repair is read, then written": Constant(
         dynamodb_helpers, "STATUS_AND_DEADLINE_UNCHANGED", ALWAYS
     ),
-    "one task not repaired": Line(Store, "get_task", "self._expire_if_overdue(task)", "task"),
     "lists not repaired": Line(Store, "list_tasks", "self._shown(task) for", "task for"),
-    "read that is not consistent": Line(
-        Store, "find_task", "ConsistentRead=True", "ConsistentRead=False"
-    ),
-    "pending for too long": Constant(dynamodb_helpers, "PENDING_SECONDS", 1_500),
     # cancelling and deleting
     "cancel that forgets that the task must run": Constant(
         dynamodb_helpers, "IS_RUNNING_ON", "attribute_exists(#id)"
@@ -272,9 +247,6 @@ MUTATIONS: dict[str, Line | Constant] = {
     "delete of what has not ended": Line(
         Store, "delete_task", 'task["status"] not in FINAL_STATUSES', "False"
     ),
-    "tombstone shown": Line(
-        Store, "find_task", 'task.get("status") == DELETED', '"status" not in task'
-    ),
     "key of a deleted task not told": Line(
         lambda_function, "post_task", 'task["status"] == DELETED', "False"
     ),
@@ -320,29 +292,14 @@ MUTATIONS: dict[str, Line | Constant] = {
         'min(timestamp(now + REPORT_SILENCE_SECONDS), task["report_until"])',
         "timestamp(now + REPORT_SILENCE_SECONDS)",
     ),
-    "silent agent goes on after its 8 hours": Line(
-        Report, "is_too_late", 'now > task["report_until"]', "False"
-    ),
     "final report that loses to a sign of life": Line(
         Store, "report", "        task = found\n", "        return found\n"
-    ),
-    "reported end of a cancelled task": Line(
-        Report, "apply_to", "outcome.cancelled(MAY_HAVE_ACTED)", "outcome"
     ),
     "agent not told to stop": Line(
         lambda_function, "post_report", ' and "cancel_requested_at" not in task', ""
     ),
-    "late end of a report not logged": Line(
-        lambda_function, "post_report", "log_in_parts(", "(lambda *_, **__: None)("
-    ),
-    "answer of a report too large for DynamoDB given up": Line(
-        Store, "report", "if not (outcome", "if True or (outcome"
-    ),
     "session of an expired agent left alone": Line(
         lambda_function, "_stop_reporting", '"last_report" in task', "False"
-    ),
-    "cancelled agent that reports not ended by its stop": Line(
-        worker_lambda, "stop_agent", "    if reports:\n", "    if False:\n"
     ),
     # the API
     "API writes the status after the invoke": Line(
@@ -395,9 +352,6 @@ MUTATIONS: dict[str, Line | Constant] = {
         'existing.get("creation_token") == task["creation_token"]',
         "not existing",
     ),
-    "creation unconditional": Constant(
-        dynamodb_helpers, "IS_NEW", "attribute_not_exists(#no_such)"
-    ),
     "no dispatch for a repeated POST": Constant(lambda_function, "REDISPATCH_SECONDS", 10**9),
     "key without its owner": Line(
         lambda_function, "idempotent_id", "json.dumps([owner, key])", "json.dumps([key])"
@@ -408,10 +362,6 @@ MUTATIONS: dict[str, Line | Constant] = {
     "key forgotten": Line(
         lambda_function, "post_task", "if key is None else idempotent_id(owner, key)", ""
     ),
-    "key with another body": Line(
-        lambda_function, "post_task", 'task.get("fingerprint") != fingerprint', "False"
-    ),
-    "everybody's tasks": Line(Store, "get_task", 'task.get("owner") != owner', "False"),
     "internals shown": Line(lambda_function, "public_task", "return shown", "return task"),
     "AWS's words shown": Line(
         lambda_function, "_fail_dispatch", '["Error"]["Code"]', '["Error"]["Message"]'

@@ -30,7 +30,6 @@ FOUND_AT = {
     "answer that DynamoDB refuses not told from others": 108,
     "answer of Lambda's that breaks off is a refusal": 117,
     "creation not recognized": 132,
-    "answer of a report too large for DynamoDB given up": 155,
     "silence that does not look": 162,
     "repeated dispatch fails the task": 203,
     "code believed under any status": 225,
@@ -40,15 +39,10 @@ FOUND_AT = {
     "claim found again is a fresh right": 325,
     "failed dispatch told though not written": 460,
     "lists not repaired": 461,
-    "silent agent goes on after its 8 hours": 661,
     "answer fitted at every try": 669,
-    "late answer not logged": 727,
-    "unwritten answer not logged": 1061,
-    "proxy that breaks a call means no connection": 1095,
     "reader that ignores a later report": 1157,
     "confirmation that ignores a cancellation": 1464,
     "refusal believed under any status": 1643,
-    "answer not logged before it is written": 2245,
 }
 
 
