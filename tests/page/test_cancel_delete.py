@@ -72,7 +72,9 @@ def test_a_waiting_task_is_cancelled_at_once_after_one_question(backend: Backend
     question.get_by_role("button", name="Cancel the task").click()
 
     expect(page.locator("#status")).to_have_text("Cancelled")
-    expect(page.locator("#failure")).to_have_text("This task was cancelled.Nobody was contacted.")
+    expect(page.locator("#failure-title")).to_have_text("This task was cancelled.")
+    expect(page.locator("#failure-text")).to_have_text("Nobody was contacted.")
+    expect(page.locator("#report")).to_be_hidden()
     expect(page.locator("#tasks a[aria-current=true] .status")).to_have_text("Cancelled")
     expect(page.locator("#timeline li").last).to_contain_text("This task was cancelled.")
     expect(page.get_by_role("status")).to_have_text("This task was cancelled.")

@@ -14,10 +14,8 @@ QUICKLY_FOUND = (
     "event_seq not checked",
     "botocore's retries for the agent",
     "API writes the status after the invoke",
-    "internals shown",
     "progress that ignores a cancellation",
     "delete that frees the id",
-    "report judged before its token",
 )
 
 
@@ -26,20 +24,12 @@ QUICKLY_FOUND = (
 FOUND_AT = {
     "claim past the deadline": 101,
     "final report that loses to a sign of life": 102,
-    "answer too large for DynamoDB given up": 108,
-    "answer that DynamoDB refuses not told from others": 108,
-    "answer of Lambda's that breaks off is a refusal": 117,
-    "creation not recognized": 132,
     "silence that does not look": 162,
     "repeated dispatch fails the task": 203,
-    "code believed under any status": 225,
-    "agent not told to stop": 225,
     "deleted task made again": 301,
     "agent called again without a confirmation": 310,
     "claim found again is a fresh right": 325,
     "failed dispatch told though not written": 460,
-    "lists not repaired": 461,
-    "answer fitted at every try": 669,
     "reader that ignores a later report": 1157,
     "confirmation that ignores a cancellation": 1464,
     "refusal believed under any status": 1643,
