@@ -23,8 +23,8 @@ from tests.conftest import TABLE_NAME, Deployment
 from valro import dynamodb_items
 
 ROLES = {
-    "api": ("valro-lambda-role", "ValroAPIPolicy"),
-    "worker": ("valro-worker-role", "ValroWorkerPolicy"),
+    "api": (f"valro-lambda-{REGION}", "ValroAPIPolicy"),
+    "worker": (f"valro-worker-{REGION}", "ValroWorkerPolicy"),
 }
 NOT_ENFORCED = {"Logs": None, "Agent": "bedrock-agentcore:StopRuntimeSession"}
 DESCRIPTION = "Find me a landscaper in Charlotte under $300"
