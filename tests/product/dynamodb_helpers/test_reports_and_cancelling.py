@@ -308,7 +308,7 @@ class TestReport:
     ):
         """Else the agent would send it again and again, and the task would end without any."""
         accepted(store)
-        size = 200_000 if kind == "ClientError" else 500_000
+        size = 150_000 if kind == "ClientError" else 500_000
         name = "update_item" if kind == "ClientError" else "transact_write_items"
         for _ in range(2):
             network.plan(name, too_large if kind == "ClientError" else too_large_together)
