@@ -14,9 +14,8 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import dynamodb_helpers
-import lambda_function
 import worker_lambda
-from valro import conversations, tasks
+from valro import tasks
 from valro.agent import runtime
 
 ALWAYS = "attribute_exists(#id)"
@@ -84,12 +83,6 @@ MUTATIONS: dict[str, Line | Constant] = {
     "botocore's retries for the agent": Line(
         Agent, "_client", '{"total_max_attempts": 1}', '{"mode": "standard"}'
     ),
-    "refusal believed under any status": Line(
-        dynamodb_helpers,
-        "item_that_failed_condition",
-        "if not is_genuine_aws_error(error):",
-        "if False:",
-    ),
     "session stopped before the outcome": Line(
         Run, "run", "progress.close()", "progress.close(); self._stop_session()"
     ),
@@ -102,9 +95,6 @@ MUTATIONS: dict[str, Line | Constant] = {
         "        before_start()",
         "        not attempt and before_start()",
     ),
-    "claim found again is a fresh right": Line(
-        Store, "claim_task", "is_fresh=is_written", "is_fresh=True"
-    ),
     "confirmation that ignores a cancellation": Line(
         Store, "confirm_claim", "condition=IS_MINE_IN_TIME", f"condition={MINE_ANYWAY!r}"
     ),
@@ -113,12 +103,6 @@ MUTATIONS: dict[str, Line | Constant] = {
     ),
     "silence that does not look": Line(
         Run, "_should_stop", "claim: Claim) -> bool:", "claim: Claim) -> bool:\n    return False"
-    ),
-    "delete that frees the id": Line(
-        Store,
-        "delete_task",
-        "self._send(self.client.transact_write_items, ",
-        "self.client.aws.table.items.pop(task_id, None) and dict(",
     ),
     "report that forgets the one before": Constant(
         dynamodb_helpers,
@@ -130,36 +114,6 @@ MUTATIONS: dict[str, Line | Constant] = {
     ),
     "final report that loses to a sign of life": Line(
         Store, "report", "        task = found\n", "        return found\n"
-    ),
-    "API writes the status after the invoke": Line(
-        lambda_function,
-        "dispatch",
-        "    if error is None:\n",
-        "    if error is None:\n"
-        "        from valro.dynamodb_items import update_request\n"
-        '        lines = [{"ts": task["created_at"], "message": "Invoked", "type": "info"}]\n'
-        '        update = update_request({"status": "pending"}, lines, "attribute_exists(#id)", {})\n'
-        '        tasks()._write(task["id"], update)\n',
-    ),
-    "repeated dispatch fails the task": Line(
-        lambda_function, "dispatch", "if not is_new:", "if False:"
-    ),
-    "failed dispatch told though not written": Line(
-        lambda_function,
-        "_fail_dispatch",
-        "        return task\n",
-        '        failure = {"status": "error", "error_code": DISPATCH_FAILED}\n'
-        '        return task | failure | {"error_message": message}\n',
-    ),
-    "follow-up and its link written one after the other": Line(
-        Store,
-        "follow_task",
-        "self._send(self.client.transact_write_items, TransactItems=writes)",
-        '(self._send(self.client.put_item, **writes[0]["Put"]), '
-        'self._send(self.client.update_item, **writes[1]["Update"]))',
-    ),
-    "follow-up in a session that is stopped": Line(
-        conversations, "_open_session", 'if earlier.get("session_open")', "if True"
     ),
 }
 

@@ -13,9 +13,7 @@ QUICKLY_FOUND = (
     "claim without its token",
     "event_seq not checked",
     "botocore's retries for the agent",
-    "API writes the status after the invoke",
     "progress that ignores a cancellation",
-    "delete that frees the id",
 )
 
 
@@ -25,14 +23,10 @@ FOUND_AT = {
     "claim past the deadline": 101,
     "final report that loses to a sign of life": 102,
     "silence that does not look": 162,
-    "repeated dispatch fails the task": 203,
     "deleted task made again": 301,
     "agent called again without a confirmation": 310,
-    "claim found again is a fresh right": 325,
-    "failed dispatch told though not written": 460,
     "reader that ignores a later report": 1157,
     "confirmation that ignores a cancellation": 1464,
-    "refusal believed under any status": 1643,
 }
 
 
