@@ -5,6 +5,8 @@ so that status and timeline cannot disagree. ``completed`` and ``error`` are fin
 
     from         to           by        written only if                               events
     (no item)    pending      API       no item has this id                           1
+    (no item)    pending      API       the same, and the earlier task has ended,     1
+                                        and is followed as it was read (follow)
     pending      processing   worker    still pending, its deadline not past          2
     processing   processing   worker    mine*                                         what the agent says
     processing   processing   worker    mine*, its deadline not past (confirm)        none
@@ -34,6 +36,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import random
 import time
 import uuid
 from collections.abc import Callable, Collection, Sequence
@@ -42,28 +45,33 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from valro.aws import aws_client, log
+from valro.aws import aws_client, log, log_in_parts
+from valro.conversations import follow_up
 from valro.dynamodb_items import (
     DEFAULT_TABLE_NAME,
     IS_CLAIMABLE,
+    IS_FOLLOWED_AS_READ,
     IS_LAST_CANCELLED,
     IS_LAST_REPORT,
     IS_MINE,
     IS_MINE_IN_TIME,
     IS_MINE_TO_CANCEL,
-    IS_NEW,
     IS_PENDING,
     IS_RUNNING_ON,
+    IS_UNFOLLOWED,
     STATUS_AND_DEADLINE_UNCHANGED,
     STATUS_UNCHANGED,
     chunk_id,
     decode_cursor,
     from_item,
     is_permanent_rejection,
+    is_transaction_conflict,
     item_that_failed_condition,
     kept_answer,
     names_in,
+    put_new_request,
     read_answers_fast,
+    target,
     to_item,
     update_request,
 )
@@ -78,26 +86,27 @@ from valro.tasks import (
     MAX_ERROR_CHARACTERS,
     MAX_FUNCTION_SECONDS,
     MAX_REPORTING_SECONDS,
-    PENDING_SECONDS,
     PUBLIC_OWNER,
     REPORT_SILENCE_SECONDS,
     STATUSES,
+    UNSEEN_ENDS,
     Answer,
     Event,
     Outcome,
     Report,
     Task,
     Timeline,
-    clean_description,
     epoch,
     expiry_code,
     is_task_id,
     make_event,
+    new_task,
     timestamp,
 )
 
 ALL_NEW = {"ReturnValues": "ALL_NEW"}
 REPORT_ATTEMPTS = 5
+CONFLICT_RETRIES = 4
 
 
 class StoreError(Exception):
@@ -122,6 +131,14 @@ class TaskNotClaimable(StoreError):
 
 class TaskNotFinal(StoreError):
     """The task has not ended yet."""
+
+
+class AlreadyFollowed(StoreError):
+    """Another task follows this one already, and its agent may have acted."""
+
+    def __init__(self, task_id: str, follower: str) -> None:
+        super().__init__(f"Task {task_id} is followed by {follower}")
+        self.follower = follower
 
 
 class NotAccepted(StoreError):
@@ -189,38 +206,62 @@ class TaskStore:
         That may be a tombstone. ``fingerprint`` is kept with the task for whoever compares a
         repeated request with it.
         """
-        now = self.clock()
-        task: Task = {
-            "id": task_id,
-            "owner": owner,
-            "description": clean_description(description),
-            "status": "pending",
-            "events": [make_event(timestamp(now), "Task created")],
-            "event_seq": 1,
-            "created_at": timestamp(now),
-            "updated_at": timestamp(now),
-            "deadline": timestamp(now + PENDING_SECONDS),
-            "creation_token": uuid.uuid4().hex,
-        }
-        if fingerprint is not None:
-            task["fingerprint"] = fingerprint
-        if self.ttl_days:
-            task["expires_at"] = int(now) + self.ttl_days * 86_400
+        task = self._new_task(task_id, description, owner, fingerprint)
         try:
-            self.client.put_item(
-                TableName=self.table_name,
-                Item=to_item(task),
-                ConditionExpression=IS_NEW,
-                ExpressionAttributeNames=names_in(IS_NEW),
-                ReturnValuesOnConditionCheckFailure="ALL_OLD",
-            )
+            self._send(self.client.put_item, **put_new_request(self.table_name, task))
         except ClientError as error:
             existing = item_that_failed_condition(error)
             if existing is None:
                 raise
-            if existing.get("creation_token") != task["creation_token"]:
-                return self._expire_if_overdue(existing), False
+            return self._created_or(existing, task)
         return task, True
+
+    def follow_task(
+        self,
+        task_id: str,
+        description: str,
+        owner: str,
+        fingerprint: str,
+        *,
+        follows: str,
+        answers: dict[str, Any] | None = None,
+    ) -> tuple[Task, bool]:
+        """Writes a pending task that goes on where an earlier one ended; returns as create_task does.
+
+        The earlier task knows of it from the same moment on. ``answers``: to its agent's questions.
+        Raises TaskNotFound, TaskNotFinal, AlreadyFollowed, InvalidAnswers, AnswersRequired.
+        """
+        ids = [*{task_id, follows}] if is_task_id(follows) else [task_id]
+        found = batch_get(self.client, self.table_name, ids, sleep=self.sleep)
+        # The new one first: whatever became of the earlier one since, the same key finds it again.
+        if task_id in found:
+            return self._expire_if_overdue(found[task_id]), False
+        earlier = self._visible_task(found.get(follows), follows, owner)
+        task = self._new_task(task_id, description, owner, fingerprint)
+        while True:
+            unstarted = self._unstarted_follower(earlier)
+            earlier = self.with_answer(earlier)
+            following = task | follow_up(earlier, unstarted, task["description"], answers)
+            values = {"as_read": earlier["status"]}
+            values |= {"followed_as_read": unstarted["id"]} if unstarted else {}
+            condition = IS_FOLLOWED_AS_READ if unstarted else IS_UNFOLLOWED
+            link = update_request({"followed_by": task_id}, [], condition, values)
+            writes = [
+                {"Put": put_new_request(self.table_name, following)},
+                {"Update": target(self.table_name, follows) | link},
+            ]
+            try:
+                self._send(self.client.transact_write_items, TransactItems=writes)
+            except ClientError as error:
+                if (existing := item_that_failed_condition(error)) is not None:
+                    return self._created_or(existing, following)
+                if (refusing := item_that_failed_condition(error, 1)) is None:
+                    raise
+                if refusing.get("status", DELETED) == DELETED:
+                    raise TaskNotFound(follows) from error
+                earlier = refusing
+            else:
+                return following, True
 
     def claim_task(
         self,
@@ -240,6 +281,7 @@ class TaskStore:
         ts = max(timestamp(now), created_at)
         end = min(function_end, now + MAX_FUNCTION_SECONDS) + DEADLINE_MARGIN_SECONDS
         attributes = {"status": "processing", "claim": token, "deadline": timestamp(end)}
+        attributes["started_at"] = ts
         attributes |= {"report_hash": report_hash} if report_hash else {}
         events = [
             make_event(ts, "Worker Lambda invoked - processing started"),
@@ -348,9 +390,7 @@ class TaskStore:
             try:
                 found, is_written = self._write(task["id"], update, chunks)
             except ClientError as error:
-                if not (outcome and outcome.parts and is_permanent_rejection(error)):
-                    raise
-                return self.report(task, replace(report, outcome=outcome.shorter()))
+                return self.report(task, _shorter_report(report, task["id"], error))
             if is_written:
                 return task | attributes | ending
             task = found
@@ -366,7 +406,11 @@ class TaskStore:
         task = self.get_task(task_id, owner)
         if task["status"] not in FINAL_STATUSES:
             raise TaskNotFinal(task_id)
-        kept = {name: task[name] for name in ("id", "expires_at") if name in task}
+        names = ("id", "expires_at", "may_have_acted")  # the last: whether it counts as a follower
+        kept: Task = {name: task[name] for name in names if name in task}
+        if task.get("error_code") in UNSEEN_ENDS and "started_at" in task:
+            # For a stop event that comes after this.
+            kept["session"] = task.get("session", task_id)
         put = {
             "TableName": self.table_name,
             "Item": to_item(kept | {"status": DELETED}),
@@ -380,7 +424,7 @@ class TaskStore:
             for n in range(task.get("chunks", 0))
         ]
         try:
-            self.client.transact_write_items(TransactItems=[{"Put": put}, *deletes])
+            self._send(self.client.transact_write_items, TransactItems=[{"Put": put}, *deletes])
         except ClientError as error:
             if (found := item_that_failed_condition(error)) is None:
                 raise
@@ -391,27 +435,24 @@ class TaskStore:
 
     def find_task(self, task_id: str) -> Task:
         """Reads one task as it is, consistently, whoever's it is; raises TaskNotFound."""
-        if not is_task_id(task_id):
+        task = self.find_item(task_id) if is_task_id(task_id) else {}
+        if task.get("status", DELETED) == DELETED:
             raise TaskNotFound(task_id)
+        return task
+
+    def find_item(self, task_id: str) -> Task:
+        """Reads one task, consistently; it may be a tombstone, and is empty if there is nothing."""
         item = self.client.get_item(
             TableName=self.table_name, Key={"id": {"S": task_id}}, ConsistentRead=True
         ).get("Item")
-        task = from_item(item) if item else {"status": DELETED}
-        if task.get("status") == DELETED:
-            raise TaskNotFound(task_id)
-        return task
+        return from_item(item) if item else {}
 
     def get_task(self, task_id: str, owner: str) -> Task:
         """Reads one task, consistently; raises TaskNotFound, for another owner's task too.
 
         An answer kept in chunks is not read yet: ``with_answer`` does that.
         """
-        task = self.find_task(task_id)
-        if task["owner"] == owner:
-            task = self._expire_if_overdue(task)
-        if task.get("owner") != owner:  # no longer, if it was deleted meanwhile
-            raise TaskNotFound(task_id)
-        return task
+        return self._visible_task(self.find_task(task_id), task_id, owner)
 
     def with_answer(self, task: Task) -> Task:
         """Reads the answer of a task that keeps it in chunks; raises TaskNotFound if it is gone."""
@@ -453,6 +494,55 @@ class TaskStore:
 
     # --- private ----------------------------------------------------------------------------------
 
+    def _new_task(
+        self, task_id: str, description: str, owner: str, fingerprint: str | None
+    ) -> Task:
+        task = new_task(task_id, description, owner, self.clock(), self.ttl_days)
+        task["creation_token"] = uuid.uuid4().hex
+        return task | ({} if fingerprint is None else {"fingerprint": fingerprint})
+
+    def _created_or(self, existing: Task, task: Task) -> tuple[Task, bool]:
+        """The new task, if it is what refused itself, and True; else what had its id, and False."""
+        if existing.get("creation_token") == task["creation_token"]:
+            return task, True
+        return self._expire_if_overdue(existing), False
+
+    def _visible_task(self, task: Task | None, task_id: str, owner: str) -> Task:
+        """A task as its owner sees it; raises TaskNotFound if it is none, or somebody else's."""
+        if task and task.get("owner") == owner:
+            task = self._expire_if_overdue(task)
+        if not task or task.get("owner") != owner:  # no longer, if it was deleted meanwhile
+            raise TaskNotFound(task_id)
+        return task
+
+    def _unstarted_follower(self, task: Task) -> Task | None:
+        """The follower in whose place another may come, if there is one.
+
+        Raises TaskNotFinal, and AlreadyFollowed of a follower that may have acted, or still may.
+        """
+        if task["status"] not in FINAL_STATUSES:
+            raise TaskNotFinal(task["id"])
+        if "followed_by" not in task:
+            return None
+        follower = self._expire_if_overdue(self.find_item(task["followed_by"]))
+        if follower.get("may_have_acted") is not False:
+            raise AlreadyFollowed(task["id"], task["followed_by"])
+        return follower
+
+    def _send(self, operation: Callable[..., Any], **request: Any) -> Any:
+        """Sends a write, again if a transaction was at its item: botocore repeats throttles only."""
+        retries, started = 0, self.clock()
+        while True:
+            try:
+                return operation(**request)
+            except ClientError as error:
+                # Not where calls are slow: whoever writes counts on how long a try takes.
+                is_last = retries == CONFLICT_RETRIES or self.clock() > started + 1
+                if is_last or not is_transaction_conflict(error):
+                    raise
+            retries += 1
+            self.sleep(random.uniform(0, 0.05 * 2**retries))
+
     def _write(
         self, task_id: str, update: dict[str, Any], chunks: Sequence[dict[str, Any]] = ()
     ) -> tuple[Task, bool]:
@@ -461,17 +551,14 @@ class TaskStore:
         Returns the task, if the update asks for it, and True, or what refused it and False; raises
         TaskNotFound if there is nothing, or a tombstone.
         """
-        target = {
-            "TableName": self.table_name,
-            "Key": {"id": {"S": task_id}},
-            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-        }
+        where = target(self.table_name, task_id)
         puts = [{"Put": {"TableName": self.table_name, "Item": chunk}} for chunk in chunks]
         try:
             if puts:
-                self.client.transact_write_items(TransactItems=[{"Update": target | update}, *puts])
+                writes = [{"Update": where | update}, *puts]
+                self._send(self.client.transact_write_items, TransactItems=writes)
                 return {}, True
-            written = self.client.update_item(**target, **update).get("Attributes")
+            written = self._send(self.client.update_item, **where, **update).get("Attributes")
         except ClientError as error:
             if (found := item_that_failed_condition(error)) is None:
                 raise
@@ -584,6 +671,18 @@ class TaskStore:
             log("ERROR", "task not repaired", task_id=task["id"], detail=repr(error))
             return task
         return {name: value for name, value in repaired.items() if name in LISTED_ATTRIBUTES}
+
+
+def _shorter_report(report: Report, task_id: str, error: ClientError) -> Report:
+    """A report with less of its answer, if DynamoDB refuses it for good; else raises ``error``."""
+    if not (report.outcome and is_permanent_rejection(error)):
+        raise error
+    outcome = report.outcome.shorter()
+    if not outcome.parts:
+        log_in_parts("answer cannot be kept", report.sent, task_id=task_id)
+    if not report.outcome.parts:
+        raise error
+    return replace(report, outcome=outcome)
 
 
 @functools.cache

@@ -1,6 +1,7 @@
 """The API Lambda: an HTTP event in, an HTTP response out.
 
-    POST /tasks                writes a pending task, starts the worker, answers 202
+    POST /tasks                writes a pending task, which may follow one that has ended, starts the
+                               worker, answers 202
     GET /tasks                 lists the caller's tasks, newest first
     GET /tasks/{id}            shows one, for polling
     POST /tasks/{id}/cancel    ends one, or asks its worker to
@@ -15,7 +16,7 @@ each request answers, in all cases, is in openapi.yaml. From a shell:
     python lambda_function.py POST /tasks '{"description": "Find me a painter"}'
 
 Environment: WORKER_LAMBDA_ARN, and optionally CORS_ORIGINS and PUBLIC_CANCEL_AND_DELETE (``true``:
-cancel and delete also where no token says whose a task is). DYNAMODB_TABLE_NAME and TASK_TTL_DAYS
+cancel, delete and follow also where no token says whose a task is). DYNAMODB_TABLE_NAME and TASK_TTL_DAYS
 are the store's. Not here: how a task is kept, and how an agent is run.
 """
 
@@ -38,13 +39,14 @@ import traceback
 import uuid
 from contextlib import suppress
 from types import NoneType
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
 from dynamodb_helpers import (
+    AlreadyFollowed,
     NotAccepted,
     TaskNotFinal,
     TaskNotFound,
@@ -52,6 +54,7 @@ from dynamodb_helpers import (
     task_store,
 )
 from valro.aws import aws_client, log, log_in_parts, prepare
+from valro.conversations import AnswersRequired, InvalidAnswers
 from valro.dynamodb_items import InvalidCursor, JsonText, encode_cursor
 from valro.dynamodb_pages import StoreBusy
 from valro.http_events import (
@@ -100,6 +103,21 @@ SLOWEST_POLLING = 10
 KEY_NAMESPACE = uuid.UUID("5b1a2c35-8f0e-4f0e-9a55-0c6a0a1f7d11")
 
 ACCEPTED = "Task created and processing started"
+
+
+class NewTask(NamedTuple):
+    """What a POST asks for; ``answers`` are to the questions of the task that it follows."""
+
+    description: str
+    follows: str | None
+    answers: dict[str, Any] | None
+
+    def fingerprint(self) -> str:
+        """What tells it from another one under the same key; of a first task as it ever was."""
+        parts = [self.description]
+        if self.follows is not None:
+            parts.append(json.dumps([self.follows, self.answers], sort_keys=True))
+        return ".".join(hashlib.sha256(part.encode()).hexdigest() for part in parts)
 
 
 def lambda_handler(event: Any, context: Any) -> Response:
@@ -155,19 +173,18 @@ def post_task(request: Request, request_id: str) -> Response:
     worker_arn = os.environ.get("WORKER_LAMBDA_ARN")
     if not worker_arn:
         raise HttpError(500, "not_configured", "WORKER_LAMBDA_ARN not set")
-    owner = owner_of(request)
+    new = read_new_task(request)
+    owner = owner_of(request) if new.follows is None else _owner_who_may(request)
     key = request.headers.get("idempotency-key")
-    description = read_description(request)
     task_id = str(uuid.uuid4()) if key is None else idempotent_id(owner, key)
-    fingerprint = hashlib.sha256(description.encode()).hexdigest()
-    task, created = tasks().create_task(task_id, description, owner, fingerprint)
+    task, created = _create(task_id, new, owner)
     if task["status"] == DELETED:
         raise HttpError(410, "task_deleted", "The task of this Idempotency-Key was deleted.")
-    if not created and task.get("fingerprint") != fingerprint:
+    if not created and task.get("fingerprint") != new.fingerprint():
         raise HttpError(
             422,
             "idempotency_key_reused",
-            "This Idempotency-Key came with another description before. Use a new key.",
+            "This Idempotency-Key came with another request before. Use a new key.",
         )
     # The client that created it may have died before it started the worker. To start one more is
     # harmless: only one can claim the task, and its deadline does not move.
@@ -273,32 +290,25 @@ def delete_task(request: Request, task_id: str) -> Response:
 def post_report(request: Request, task_id: str) -> Response:
     """Takes what an agent reports on its task; the task's token is all the right that it needs."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    token = token.strip()
     try:
         task = tasks().find_task(task_id)
-        digest = hashlib.sha256(token.strip().encode()).hexdigest()
+        digest = hashlib.sha256(token.encode()).hexdigest()
         is_right = hmac.compare_digest(digest.encode(), str(task.get("report_hash", "")).encode())
         if scheme.lower() != "bearer" or not is_right:
-            headers = {"WWW-Authenticate": "Bearer"}
-            raise HttpError(401, "invalid_token", "This token is not the task's.", headers=headers)
-        report = read_report(request, token.strip(), task_id)
+            raise _wrong_token()
+        report = read_report(request, token, task_id)
         is_new = report.id not in task.get("report_ids", ())
         task = tasks().report(task, report)
     except TaskNotFound as error:
-        raise _not_found() from error
+        raise _wrong_token() from error  # who has no token does not learn which tasks there are
     except NotAccepted as error:
         message = "The task is not accepted yet. Send this report again in a moment."
         raise HttpError(409, "not_accepted", message, headers={"Retry-After": "1"}) from error
     except StoreBusy as error:
         raise HttpError(503, "busy", "Too many reports at once. Send this one again.") from error
-    if report.outcome and report.id not in task.get("report_ids", ()):
-        # Final is final: this end came too late.
-        log_in_parts("answer came too late", report.outcome.parts, task_id=task_id)
-    elif report.outcome and is_new:
-        code = task.get("error_code", "")
-        outcome = CANCELLED if code == CANCELLED else task["status"]
-        fields = {"task_id": task_id} | ({"error_code": code} if code else {})
-        level = "ERROR" if outcome == "error" else "INFO"
-        log(level, "the agent reported its end", outcome=outcome, **fields)
+    if report.outcome:
+        _log_reported_end(report, task, is_new=is_new)
     is_awaited = task["status"] == "processing" and "cancel_requested_at" not in task
     return make_response(200, {"status": task["status"], "continue": is_awaited})
 
@@ -372,18 +382,23 @@ def owner_of(request: Request) -> str:
     return f"jwt#{subject}"
 
 
-def read_description(request: Request) -> str:
-    """The description in a POST's body; raises HttpError 400 or 413."""
+def read_new_task(request: Request) -> NewTask:
+    """The task in a POST's body; raises HttpError 400 or 413."""
     try:
-        value = json.loads(request.content(MAX_BODY_BYTES).decode())
+        value = json.loads(request.content(MAX_BODY_BYTES).decode("utf-8-sig"))
     except UnicodeError as error:
         raise _invalid_body("it is not UTF-8") from error
     except (ValueError, RecursionError) as error:
         raise _invalid_body("it is not JSON") from error
     if not isinstance(value, dict) or "description" not in value:
         raise _invalid_body("it is not an object with a 'description'")
+    follows, answers = value.get("follows"), value.get("answers")
+    if not isinstance(follows, (str, NoneType)):
+        raise _invalid_body("'follows' is not the id of a task")
+    if not isinstance(answers, (dict, NoneType)) or (answers is not None and follows is None):
+        raise HttpError(400, "invalid_answers", "'answers' must be an object, beside 'follows'.")
     try:
-        return clean_description(value["description"])
+        return NewTask(clean_description(value["description"]), follows, answers)
     except InvalidDescription as error:
         raise HttpError(400, "invalid_description", f"{error}.") from error
 
@@ -391,38 +406,47 @@ def read_description(request: Request) -> str:
 def read_report(request: Request, token: str, task_id: str) -> Report:
     """The report in a POST's body, without its token wherever it says it; raises HttpError."""
     # Only reports need it, and each cold start would wait for it.
-    from valro.agent.answers import AgentError, Answer, read_answer  # noqa: PLC0415
+    from valro.agent.answers import AgentError, Answer, UnreadableAnswer  # noqa: PLC0415
+    from valro.agent.reader import read_answer  # noqa: PLC0415
     from valro.agent.values import InvalidAnswer, parse  # noqa: PLC0415
 
     try:
-        value = redact(token, parse(request.content(MAX_REPORT_BYTES)))
+        sent = redact(token, parse(request.content(MAX_REPORT_BYTES)))
     except InvalidAnswer as error:
         raise _invalid_report(f"it is {error}") from error
-    match value:
+    match sent:
         case {"report_id": str(report_id)} if re.fullmatch(r"[\x21-\x7e]{1,100}", report_id):
-            messages = value.get("messages", [])
+            messages = sent.get("messages", [])
         case _:
             raise _invalid_report("'report_id' must be 1 to 100 printable ASCII characters")
     if not isinstance(messages, list) or not all(isinstance(line, str) for line in messages):
         raise _invalid_report("'messages' must be a list of strings")
-    answer, failure = value.get("answer"), value.get("error")
+    answer, failure = sent.get("answer"), sent.get("error")
     if not isinstance(answer, (dict, str, NoneType)) or not isinstance(failure, (str, NoneType)):
         raise _invalid_report("'answer' must be an object or a string, and 'error' a string")
-    report = Report(report_id, [line.strip() for line in messages if line.strip()])
+    report = Report(report_id, [line.strip() for line in messages if line.strip()], sent=sent)
     if failure is not None:
         given = answer if isinstance(answer, dict) else {"response": answer or ""}
         answer = given | {"error": failure or "The agent reported a failure."}
-    if answer is not None:
-        try:
-            read = read_answer(answer)
-            report.outcome = Outcome.of(read.task_fields())
-        except AgentError as error:
-            read = error.partial or Answer("")
-            report.outcome = Outcome.of(read.task_fields(), error.code, str(error))
-            if error.unparsed:
-                log_in_parts("not understood", error.unparsed, task_id=task_id)
-        for email in read.unmatched_emails:
-            log_in_parts("e-mail to nobody among the vendors", email, task_id=task_id)
+    if answer is None:
+        return report
+    try:
+        read, unparsed = read_answer(answer), ""
+        report.outcome = Outcome.of(read.task_fields())
+    except UnreadableAnswer as error:
+        log_in_parts("not understood", sent, task_id=task_id, stack=error.detail)
+        raise _invalid_report("its answer cannot be read") from error
+    except AgentError as error:
+        read, unparsed = error.partial or Answer(""), error.unparsed
+        report.outcome = Outcome.of(read.task_fields(), error.code, str(error))
+    except Exception as error:
+        # A fault of our own, which no repetition mends.
+        log_in_parts("not understood", sent, task_id=task_id, stack=traceback.format_exc())
+        raise _invalid_report("its answer cannot be read") from error
+    report.unshown = {
+        "not understood": unparsed,
+        "e-mails to nobody among the vendors": read.unmatched_emails,
+    }
     return report
 
 
@@ -455,6 +479,7 @@ def idempotent_id(owner: str, key: str) -> str:
 def public_task(task: Task) -> dict[str, Any]:
     """What a client may see of a task: nothing internal leaves."""
     defaults = {"vendors": [], "quotes": [], "emails_sent": 0, "events": []}
+    defaults |= {"thread_id": task["id"]}  # its own, unless it follows another one
     shown = {name: task.get(name, defaults.get(name)) for name in PUBLIC_FIELDS}
     return shown | {name: task[name] for name in PUBLIC_FIELDS_ONCE_KNOWN if name in task}
 
@@ -469,11 +494,35 @@ def age_of(task: Task) -> float:
 # --- private --------------------------------------------------------------------------------------
 
 
+def _create(task_id: str, new: NewTask, owner: str) -> tuple[Task, bool]:
+    """Writes a task, as one that follows another if it says so; raises HttpError."""
+    fingerprint = new.fingerprint()
+    if new.follows is None:
+        return tasks().create_task(task_id, new.description, owner, fingerprint)
+    try:
+        return tasks().follow_task(
+            task_id, new.description, owner, fingerprint, follows=new.follows, answers=new.answers
+        )
+    except TaskNotFound as error:
+        raise _not_found("The task that this one is to follow was not found.") from error
+    except TaskNotFinal as error:
+        message = "The task that this one is to follow has not ended yet. Wait for its end."
+        raise HttpError(409, "task_not_final", message) from error
+    except AlreadyFollowed as error:
+        message = "Another task follows this one already. Follow that one."
+        raise HttpError(409, "already_followed", message, followed_by=error.follower) from error
+    except AnswersRequired as error:
+        message = f"{error}: give each answer in 'answers', under the id of its interrupt."
+        raise HttpError(400, "answers_required", message, interrupts=error.interrupts) from error
+    except InvalidAnswers as error:
+        raise HttpError(400, "invalid_answers", f"{error}.") from error
+
+
 def _owner_who_may(request: Request) -> str:
-    """Whose tasks a request may stop or remove. Without tokens that would be everybody's."""
+    """Whose tasks a request may stop, remove or follow. Without tokens that would be everybody's."""
     owner = owner_of(request)
     if owner == PUBLIC_OWNER and os.environ.get("PUBLIC_CANCEL_AND_DELETE", "").lower() != "true":
-        message = "Tasks can be cancelled and deleted only where users sign in."
+        message = "Tasks can be cancelled, deleted and followed only where users sign in."
         raise HttpError(403, "not_allowed", message)
     return owner
 
@@ -484,10 +533,25 @@ def _stop_reporting(task: Task) -> None:
         send_stop(task)
 
 
+def _log_reported_end(report: Report, task: Task, *, is_new: bool) -> None:
+    """Logs a task's end by its agent's report, and what of it the task does not show."""
+    task_id, code = task["id"], task.get("error_code", "")
+    is_late = report.id not in task.get("report_ids", ())  # final is final
+    unshown = {"answer came too late": report.sent} if is_late else report.unshown
+    for what, value in unshown.items():
+        log_in_parts(what, value, task_id=task_id)
+    if is_new and not is_late:
+        outcome = CANCELLED if code == CANCELLED else task["status"]
+        fields = {"task_id": task_id} | ({"error_code": code} if code else {})
+        level = "ERROR" if outcome == "error" else "INFO"
+        log(level, "the agent reported its end", outcome=outcome, **fields)
+
+
 def _headers_of(task: Task) -> Headers:
     # Every write that shows appends events, so their count changes with whatever else does; but for
-    # the request to cancel.
+    # the request to cancel, and the link to a follower.
     mark = "/cancelling" if "cancel_requested_at" in task else ""
+    mark += f"/{task['followed_by']}" if "followed_by" in task else ""
     etag = f'"{task.get("updated_at")}/{task.get("event_seq", 0)}{mark}"'
     return {"ETag": etag, "Cache-Control": "private, no-cache"} | _retry_after(task)
 
@@ -529,8 +593,13 @@ def _method_not_allowed(allow: str) -> HttpError:
     return HttpError(405, "method_not_allowed", message, headers={"Allow": allow})
 
 
-def _not_found() -> HttpError:
-    return HttpError(404, "task_not_found", "Task not found.")
+def _not_found(message: str = "Task not found.") -> HttpError:
+    return HttpError(404, "task_not_found", message)
+
+
+def _wrong_token() -> HttpError:
+    headers = {"WWW-Authenticate": "Bearer"}
+    return HttpError(401, "invalid_token", "This token is not the task's.", headers=headers)
 
 
 def _invalid_report(reason: str) -> HttpError:

@@ -19,7 +19,8 @@ What it raises, Lambda delivers again (twice). So it raises only before the agen
 DynamoDB cannot be written; when the outcome could not be written: then the next delivery finds a
 processing task, and its deadline ends it; and when there is no session yet to be stopped.
 
-Environment: AGENT_RUNTIME_ARN, and optionally AGENT_RUNTIME_QUALIFIER, STOP_SESSION_AFTER_TASK
+Environment: AGENT_RUNTIME_ARN, and optionally AGENT_RUNTIME_QUALIFIER, AGENT_PROTOCOL (``HTTP`` or
+``AGUI``: what the runtime speaks), STOP_SESSION_AFTER_TASK
 (``true``: end the agent's session after every task, since an idle one is billed; only for agents
 that do nothing in the background) and REPORTS_BASE_URL (lets agents work on by themselves, and says
 where they report). DYNAMODB_TABLE_NAME and TASK_TTL_DAYS are the store's.
@@ -57,12 +58,13 @@ from dynamodb_helpers import (
     task_store,
 )
 from valro.agent.answers import Accepted, AgentError, AgentLost, AgentNotStarted, Answer
-from valro.agent.runtime import AgentRuntime, InvalidArn
+from valro.agent.runtime import HTTP, PROTOCOLS, AgentRequest, AgentRuntime, InvalidArn
 from valro.aws import aws_session, log, log_in_parts, prepare
 from valro.dynamodb_items import is_genuine_aws_error, is_permanent_rejection
 from valro.tasks import (
     CANCELLED,
-    FINAL_STATUSES,
+    DELETED,
+    MAX_ANSWER_BYTES,
     MAY_HAVE_ACTED,
     NOT_CONFIGURED,
     InvalidDescription,
@@ -84,11 +86,13 @@ RESERVE_SECONDS = 20.0
 RESERVE_SHARE = 0.2
 PROGRESS_INTERVAL_SECONDS = 2.0
 
-# Trying a write again. A call takes about 9 s at most (see the store's client), and a second is kept
-# for the log: a call that Lambda would cut off is not begun. But a try may be two calls, the first
-# refused by a write of mine that had arrived, so what must not be lost is in the log before.
+# Trying a write again. A call takes about 9 s (see the store's client), and a second is kept for the
+# log: a call that Lambda would cut off is not begun. But a try may be two calls, the first refused by
+# a write of mine that had arrived, and one of 20.5 s was measured, with dead addresses of DynamoDB's.
+# So with less time than all of that left, what must not be lost is in the log before.
 WRITE_SECONDS = 9.0
 LOG_SECONDS = 1.0
+LOG_FIRST_SECONDS = RESERVE_SECONDS + 2 * WRITE_SECONDS + LOG_SECONDS
 CLAIM_RETRY_SECONDS = 30.0
 MAX_BACKOFF_SECONDS = 5.0
 MAX_CLAIM_AGE_SECONDS = 10.0  # so old may the right to start the agent be
@@ -161,8 +165,12 @@ def agent_runtime() -> AgentRuntime:
     arn = os.environ.get("AGENT_RUNTIME_ARN")
     if not arn:
         raise Misconfigured("AGENT_RUNTIME_ARN not set")
+    protocol = os.environ.get("AGENT_PROTOCOL") or HTTP
+    if protocol not in PROTOCOLS:
+        raise Misconfigured(f"AGENT_PROTOCOL must be {' or '.join(PROTOCOLS)}")
     try:
-        return AgentRuntime(aws_session(), arn, os.environ.get("AGENT_RUNTIME_QUALIFIER") or None)
+        qualifier = os.environ.get("AGENT_RUNTIME_QUALIFIER") or None
+        return AgentRuntime(aws_session(), arn, qualifier, protocol)
     except InvalidArn as error:
         raise Misconfigured(str(error)) from error
 
@@ -173,20 +181,21 @@ def stop_agent(task_id: str, context: Context) -> dict[str, Any]:
     A task whose agent reports has no worker to write its end, so that is written here.
     """
     store = task_store()
+    task = store.find_item(task_id)
+    # Of a completed one nothing is stopped: a follow-up may be at work in its session.
+    has_failed, reports = task.get("status") == "error", "last_report" in task
+    is_unseen = task.get("status") == DELETED and "session" in task
+    if not ("cancel_requested_at" in task or is_unseen or (has_failed and reports)):
+        return _log_outcome("nothing_to_stop", "No cancellation was requested", task_id, context)
     try:
-        task = store.find_task(task_id)
-    except TaskNotFound:
-        task = {}
-    has_ended, reports = task.get("status") in FINAL_STATUSES, "last_report" in task
-    if not ("cancel_requested_at" in task or (has_ended and reports)):
-        return _log_outcome("nothing_to_stop", "Nobody asked for this", task_id, context)
-    try:
-        agent_runtime().stop(task_id)
+        agent_runtime().stop(task.get("session", task_id))
     except Misconfigured as error:
         return _log_outcome("nothing_to_stop", str(error), task_id, context)
     except ClientError as error:
         # Known to AgentCore only once its agent has been called: Lambda brings this event again.
-        if _error_code(error) != "ResourceNotFoundException" or not (has_ended or reports):
+        if _error_code(error) != "ResourceNotFoundException" or not (
+            has_failed or is_unseen or reports
+        ):
             raise
     if reports:
         with suppress(TaskNotFound):  # deleted meanwhile
@@ -228,7 +237,8 @@ class TaskRun:
         self.timer = timer
         self.started = clock()
         self.is_logged = False  # what the agent answered
-        self.is_accepted = False  # by an agent that works on
+        self.is_accepted = False  # by an agent that works on, for all that is known
+        self.session = task.task_id  # the task in whose session the agent runs
         self.claim_confirmed_at = (
             -MAX_CLAIM_AGE_SECONDS
         )  # when the last write was sent that allows a start
@@ -247,17 +257,15 @@ class TaskRun:
             return self._outcome("not_claimed", str(error))
         except TaskNotFound as error:
             return self._outcome("deleted", str(error))
+        self.session = claim.task.get("session", self.session)
         reserve = min(RESERVE_SECONDS, RESERVE_SHARE * time_at_start)
         progress = Progress(self.store, claim, self.clock, self.timer, self._stop_session)
         result: Answer | AgentError
         try:
             result = self.agent.run(
-                self.task.task_id,
-                # The task's own: a repeated event could bring another one.
-                claim.task["description"],
+                self._request(claim),
                 self.time_left() - reserve,
                 lambda line: progress.say(self._hide(line)),
-                report=self.report,
                 before_start=lambda: self._ensure_claim_fresh(claim),
                 should_stop=lambda: self._should_stop(claim),
             )
@@ -266,7 +274,10 @@ class TaskRun:
         except Exception:  # noqa: BLE001 - the last resort
             # Our own fault, but the agent may have run: the task must end, and not run again.
             result = AgentLost("The worker failed.", traceback.format_exc())
-        self._log_in_time(result)  # a write of progress may be under way, and is waited for
+        outcome = self._outcome_of(result)
+        self._log_in_time(
+            outcome, result
+        )  # a write of progress may be under way, and is waited for
         progress.close()
         # First the outcome, then the session of an agent that should not go on by itself; also if
         # the outcome could not be written.
@@ -276,15 +287,17 @@ class TaskRun:
                     self._persist(lambda: self.store.accept_task(claim))
                     return self._accepted()
                 except (StoreError, BotoCoreError, ClientError) as error:
+                    self.is_accepted = True  # perhaps: the write below tells
                     result = AgentLost(
                         "The hand-over to the reporting agent could not be saved.", repr(error)
                     )
-            return self._end(claim, result)
+                    outcome = self._outcome_of(result)
+            return self._end(claim, outcome, result)
         finally:
             if _ends_session(result) and not self.is_accepted:
                 self._stop_session()
             # Last, since it may be long.
-            self._log_rest(result)
+            self._log_rest(outcome, result)
 
     def time_left(self) -> float:
         """Seconds until Lambda ends this invocation."""
@@ -307,6 +320,21 @@ class TaskRun:
 
         # The token stays the same from try to try, so a claim whose answer was lost is still ours.
         return self._persist(claim, max(self.time_left() - CLAIM_RETRY_SECONDS, 0))
+
+    def _request(self, claim: Claim) -> AgentRequest:
+        """What the agent is asked: of the task's own, since a repeated event could say otherwise."""
+        task = claim.task
+        user_id = task["owner"].partition("#")[2]  # jwt#<sub>; nobody's name where all are public
+        return AgentRequest(
+            task["id"],
+            task["description"],
+            user_id,
+            self.report,
+            task.get("thread_id", ""),
+            task.get("history", ()),
+            task.get("resume", ()),
+            self.session,
+        )
 
     def _ensure_claim_fresh(self, claim: Claim) -> None:
         """Makes sure that the task waited for its agent within the last 10 s; raises AgentError."""
@@ -340,41 +368,47 @@ class TaskRun:
             return False
         return task.get("claim") != claim.token or "cancel_requested_at" in task
 
-    def _end(self, claim: Claim, result: Answer | AgentError) -> dict[str, Any]:
-        """Writes the outcome, trying as long as there is time; the answer is never lost."""
+    def _outcome_of(self, result: Answer | AgentError) -> Outcome:
+        """How the task ends by what came of the agent's run."""
         answer = result if isinstance(result, Answer) else result.partial
         kept = self._hide(answer.task_fields() if answer else {})
-        error = result if isinstance(result, AgentError) else None
-        log_first = functools.partial(self._log_in_time, result)
-        log_first()  # fitting takes its time too
-        outcome = Outcome.of(
-            kept, error.code if error else "", self._hide(str(error)) if error else ""
-        )
+        if isinstance(result, AgentError):
+            return Outcome.of(kept, result.code, self._hide(str(result)))
+        return Outcome.of(kept, session_open=not _ends_session(result))
+
+    def _end(self, claim: Claim, fitted: Outcome, result: Answer | AgentError) -> dict[str, Any]:
+        """Writes the outcome, trying as long as there is time; the answer is never lost."""
+        outcome = fitted
         while True:
             try:
                 self._persist(
-                    functools.partial(self.store.end_task, claim, outcome), before=log_first
+                    functools.partial(self.store.end_task, claim, outcome),
+                    before=functools.partial(self._log_in_time, fitted, result),
                 )
             except CancelRequested:
-                outcome = outcome.cancelled(error.consequence if error else MAY_HAVE_ACTED)
+                known = result.consequence if isinstance(result, AgentError) else MAY_HAVE_ACTED
+                outcome = outcome.cancelled(known)
             except ClaimLost as lost:
                 if "last_report" in (lost.task or {}):
                     # That the agent accepted had been written after all.
                     return self._accepted()
-                # Final is final: a reader has ended the task, or somebody deleted it.
-                self._log("answer came too late", kept)
+                # Final is final: a reader has ended the task, or somebody deleted it. Of what was
+                # deleted nobody knows how it had ended, or what runs in its session now.
+                self.is_accepted = self.is_accepted and lost.task is None
+                self._log("answer came too late", fitted.answer())
                 return self._outcome("lost", str(lost))
             except Exception as failure:
                 if is_permanent_rejection(failure) and outcome.parts:
                     # What AWS counts is larger than what is counted here.
                     outcome = outcome.shorter()
                     if not outcome.parts:
-                        self._log_answer(result)
+                        self._log_answer(fitted, result)
                     continue
-                self._log_answer(result)
+                self._log_answer(fitted, result)
                 self._outcome("lost", f"not written: {outcome.message()}")
                 raise
             else:
+                self.is_accepted = False
                 end = "error" if outcome.error_code else "completed"
                 end = CANCELLED if outcome.error_code == CANCELLED else end
                 return self._outcome(end, outcome.message(), outcome.error_code)
@@ -406,7 +440,7 @@ class TaskRun:
 
     def _stop_session(self) -> None:
         try:
-            self.agent.stop(self.task.task_id)
+            self.agent.stop(self.session)
         except Exception as error:  # noqa: BLE001 - it is asked for, not relied on
             log("WARNING", "session not stopped", task_id=self.task.task_id, detail=repr(error))
 
@@ -415,34 +449,33 @@ class TaskRun:
         fields |= {"error_code": error_code} if error_code else {}
         return _log_outcome(outcome, message, self.task.task_id, self.context, **fields)
 
-    def _log_in_time(self, result: Answer | AgentError) -> None:
-        """Logs what the agent answered where another call may take all the time that is left."""
+    def _log_in_time(self, outcome: Outcome, result: Answer | AgentError) -> None:
+        """Logs what the agent answered where another try may take all the time that is left."""
         # Once Lambda has cut a try off it is too late for the log.
-        if self.time_left() < 2 * WRITE_SECONDS + LOG_SECONDS:
-            self._log_answer(result)
+        if self.time_left() < LOG_FIRST_SECONDS:
+            self._log_answer(outcome, result)
 
-    def _log_answer(self, result: Answer | AgentError) -> None:
-        """Logs what the agent answered, readable or not, once."""
+    def _log_answer(self, outcome: Outcome, result: Answer | AgentError) -> None:
+        """Logs what the task would keep of an answer, or as much of one that is unreadable, once."""
         if not self.is_logged:
             self.is_logged = True
-            answer = result if isinstance(result, Answer) else result.partial
-            kept = answer.task_fields() if answer else {}
-            self._log("answer, in case it cannot be written", kept or result.unparsed)
-            self._log("not understood", result.unparsed if kept else "")
+            kept = outcome.answer() or self._hide(result.unparsed)[:MAX_ANSWER_BYTES]
+            self._log("answer, in case it cannot be written", kept)
 
-    def _log_rest(self, result: Answer | AgentError) -> None:
-        """Logs what the task does not show."""
+    def _log_rest(self, outcome: Outcome, result: Answer | AgentError) -> None:
+        """Logs what neither the task shows nor ``_log_answer`` has logged."""
         answer = result if isinstance(result, Answer) else result.partial
         if isinstance(result, AgentError):
             self._log("agent run failed", result.detail)
-        if not self.is_logged:
-            self._log("not understood", result.unparsed)
-        for email in answer.unmatched_emails if answer else ():
-            self._log("e-mail to nobody among the vendors", email)
+            self._log("not asked, since it failed", answer.interrupts if answer else [])
+        is_begun = self.is_logged and not outcome.parts
+        unparsed = self._hide(result.unparsed)[MAX_ANSWER_BYTES if is_begun else 0 :]
+        self._log("not understood", unparsed)
+        unmatched = answer.unmatched_emails if answer else ()
+        self._log("e-mails to nobody among the vendors", unmatched)
 
     def _log(self, what: str, value: Any) -> None:
-        if value:
-            log_in_parts(what, self._hide(value), task_id=self.task.task_id)
+        log_in_parts(what, self._hide(value), task_id=self.task.task_id)
 
     def _hide(self, value: Any) -> Any:
         """What an agent says, without its token wherever it says that."""
@@ -564,10 +597,15 @@ def _log_outcome(
 
 
 def _ends_session(result: Answer | AgentError) -> bool:
-    """Whether the task's session ought to end now: its agent may be at work, or it costs money."""
+    """Whether the task's session ought to end now: its agent may be at work, or it costs money.
+
+    Where an agent stopped to ask, the answer is to find it.
+    """
     if isinstance(result, (AgentNotStarted, Accepted)):
         return False
-    return stop_session_after_task() or (isinstance(result, AgentError) and result.still_running)
+    if isinstance(result, AgentError):
+        return result.still_running or stop_session_after_task()
+    return stop_session_after_task() and not result.interrupts
 
 
 def _is_hopeless(error: Exception) -> bool:

@@ -14,8 +14,6 @@ roots and one more, so that a client loads as many as it would on AWS.
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
-import ipaddress
 import json
 import ssl
 import sys
@@ -25,10 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import botocore.httpsession
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.x509.oid import NameOID
+import trustme
 
 from benchmarks.data import (
     NATIVE_TABLE,
@@ -215,47 +210,13 @@ def make_certificates(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / "bundle.pem").is_file():
         return
-    root_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    root_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Valro benchmark root")])
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    root = certificate(root_name, root_name, root_key, root_key, is_root=True)
-    leaf = certificate(name, root_name, key, root_key, is_root=False)
-    private = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    pem = serialization.Encoding.PEM
-    (folder / "key.pem").write_bytes(key.private_bytes(pem, *private))
-    (folder / "chain.pem").write_bytes(leaf.public_bytes(pem))
-    (folder / "root.pem").write_bytes(root.public_bytes(pem))
+    authority = trustme.CA(key_type=trustme.KeyType.RSA)
+    leaf = authority.issue_cert("127.0.0.1", key_type=trustme.KeyType.RSA)
+    leaf.private_key_pem.write_to_path(folder / "key.pem")
+    leaf.cert_chain_pems[0].write_to_path(folder / "chain.pem")
+    authority.cert_pem.write_to_path(folder / "root.pem")
     roots = Path(botocore.httpsession.where()).read_bytes()
-    (folder / "bundle.pem").write_bytes(roots + b"\n" + root.public_bytes(pem))
-
-
-def certificate(
-    subject: x509.Name,
-    issuer: x509.Name,
-    key: rsa.RSAPrivateKey,
-    issuer_key: rsa.RSAPrivateKey,
-    *,
-    is_root: bool,
-) -> x509.Certificate:
-    """A certificate for 127.0.0.1, or for a root."""
-    now = dt.datetime.now(dt.UTC)
-    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    issuer_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key())
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=3_650))
-        .add_extension(x509.BasicConstraints(ca=is_root, path_length=None), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(issuer_id, critical=False)
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-    )
-    return builder.sign(issuer_key, hashes.SHA256())
+    (folder / "bundle.pem").write_bytes(roots + b"\n" + authority.cert_pem.bytes())
 
 
 async def serve(folder: Path) -> None:

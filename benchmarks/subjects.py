@@ -23,7 +23,6 @@ from typing import Any
 
 from benchmarks.data import NATIVE_TABLE
 from benchmarks.servers import make_certificates
-from bundle.certificates import roots_by_hash
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = Path(__file__).resolve().parent / "peers"
@@ -105,11 +104,7 @@ def trust(target: Path, folder: Path) -> None:
     """Adds the stub's root to those that a subject's botocore brings along."""
     roots = target / "botocore/cacert.pem"
     if roots.is_file():
-        shutil.copy(certificates(folder) / "bundle.pem", roots)
-    if (by_hash := roots.with_suffix("")).is_dir():
-        bundle = (certificates(folder) / "root.pem").read_text()
-        for name, root in roots_by_hash(bundle).items():
-            (by_hash / name).write_bytes(root)
+        roots.write_text(f"{roots.read_text()}\n{(certificates(folder) / 'root.pem').read_text()}")
 
 
 def build_zips(folder: Path) -> dict[str, Path]:

@@ -3,7 +3,7 @@
     sdk.py           the SDK that requirements.txt pins, installed
     modules.py       which modules go into a zip: what a handler imports, of an SDK with less in it
     models.py        which of botocore's data: the models of the operations that are called
-    certificates.py  the root certificates, so that a connection reads only the one that it needs
+    certificates.py  the root certificates: those that AWS uses
     check.py         a program that runs a finished zip's content by itself
     __main__.py      both zips, from these
 

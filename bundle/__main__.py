@@ -68,7 +68,7 @@ def build_all(sources: Path, installed: Path, work: Path) -> None:
     """Builds both zips in a work folder, checks both, and only then puts them beside the sources."""
     trimmed = work.resolve() / "sdk"
     modules.copy_trimmed(installed, trimmed)
-    certificates.use_folder(trimmed)
+    certificates.keep_those_of_aws(trimmed)
     for function in FUNCTIONS:
         print(f"Building {function.zip_name} ...", file=sys.stderr, flush=True)
         folder = work / function.module
@@ -88,8 +88,7 @@ def contents(function: Function, sources: Path, installed: Path, trimmed: Path) 
     """Returns what goes into a function's zip beside byte code: contents by path."""
     own, of_sdk = modules.imported_by(function.module, sources, trimmed)
     licences = (path for path in trimmed.glob("*.dist-info/**/*") if LICENCE_FILE.match(path.name))
-    roots = (trimmed / certificates.FOLDER).iterdir()
-    others = [file for file in (trimmed / certificates.BUNDLE, *roots, *licences) if file.is_file()]
+    others = [file for file in (trimmed / certificates.BUNDLE, *licences) if file.is_file()]
     files = own | of_sdk | {file.relative_to(trimmed).as_posix(): file for file in others}
     calling = "\n".join(path.read_text(encoding="utf-8") for path in own.values())
     data = models.client_data(installed / "botocore/data", function.services, calling)

@@ -12,7 +12,7 @@
     addresses.py   where all that is, the same at every run
     task_log.py    what the functions log, as it comes
     console.py     what a person sees in the terminal
-    page_server.py serves the page (page.html, built of page/) and the API's reference (docs/)
+    page_server.py serves the page (page/) and the API's reference (docs/)
 
 Nothing here is in a zip, and nothing in a zip knows of this package.
 """

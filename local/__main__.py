@@ -8,6 +8,7 @@ Addresses are the same at every run, while their ports are free.
 
 import argparse
 import contextlib
+import functools
 import importlib.util
 import os
 import shutil
@@ -19,8 +20,10 @@ import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
+from clients.python.valro_client import Task, ValroError
+from clients.python.valro_client.console import Console, follow
 from local.addresses import (
     AWS_PORT,
     PAGE_PORT,
@@ -35,11 +38,9 @@ from local.behaviours import BEHAVIOURS
 from local.console import (
     EMPTY_USAGE,
     USAGE,
-    Console,
-    Timeline,
     show_addresses,
-    show_answer,
     show_log_line,
+    show_script_line,
     show_shell,
 )
 from local.page_server import serve_page
@@ -107,7 +108,7 @@ def _deploy(console: Console, stack: LocalStack) -> None:
     start = time.monotonic()
     console.heading("./deploy.sh and ./create-infrastructure.sh")
     with console.waiting("Deploying"):
-        stack.deploy(console.script_line)
+        stack.deploy(functools.partial(show_script_line, console))
     seconds = time.monotonic() - start
     console.line(
         f"Deployed in {seconds:.1f} s. Only programs on this machine, and pages served from it, are answered."
@@ -146,28 +147,26 @@ def _shell(stack: LocalStack, api_url: str | None) -> Iterator[Path]:
         yield file
 
 
-def _run_task(console: Console, api: Api, description: str) -> dict[str, Any]:
+def _run_task(console: Console, api: Api, description: str) -> Task:
     """Posts a task, shows its timeline until it is final, then its answer; returns the task."""
-    console.heading(f"POST {api.url}/tasks")
-    console.text(description)
-    answer = api.request("POST", "/tasks", {"description": description})
-    if answer.status != 202:
-        raise LocalError(f"The API answered {answer.status}:", answer.body.decode(errors="replace"))
-    task_id = answer.json()["id"]
-    console.heading(f"GET {api.url}/tasks/{task_id}")
-    timeline = Timeline(console)
-    end = time.monotonic() + TASK_SECONDS
-    with console.waiting("Polling"):
-        while True:
-            task: dict[str, Any] = api.request("GET", f"/tasks/{task_id}").json()
-            timeline.show(task)
-            if task["status"] in {"completed", "error"}:
-                break
-            if time.monotonic() > end:
-                raise LocalError(f"The task has not ended within {TASK_SECONDS} s.")
-            time.sleep(POLL_SECONDS)
-    show_answer(console, task)
-    return task
+    # Imported here: --help needs nothing that is not in Python itself.
+    import httpx  # noqa: PLC0415
+
+    from clients.python.valro_client import ValroClient  # noqa: PLC0415
+
+    def sleep(seconds: float) -> None:
+        time.sleep(min(seconds, POLL_SECONDS))
+
+    direct = httpx.Client(trust_env=False)  # a proxy does not reach this machine
+    try:
+        with ValroClient(api.url, http=direct, sleep=sleep) as client:
+            console.heading(f"POST {api.url}/tasks")
+            console.text(description)
+            task_id = client.create_task(description)["id"]
+            console.heading(f"GET {api.url}/tasks/{task_id}")
+            return follow(console, client, task_id, TASK_SECONDS)
+    except ValroError as error:
+        raise LocalError(str(error)) from error
 
 
 def _wait(console: Console, stack: LocalStack) -> int:
@@ -199,7 +198,7 @@ def _interrupt(number: int, _: FrameType | None) -> NoReturn:
 
 
 def _require_tools() -> None:
-    for module in ("ministack", "bedrock_agentcore", "uvicorn", "aiohttp"):
+    for module in ("ministack", "bedrock_agentcore", "uvicorn", "aiohttp", "httpx"):
         if importlib.util.find_spec(module) is None:
             raise LocalError(
                 f"{sys.executable} has no {module}. "

@@ -387,7 +387,7 @@ def _must_build() -> bool:
     zips = [ROOT / "valro-api-lambda.zip", ROOT / "valro-worker-lambda.zip"]
     if not all(path.exists() for path in zips):
         return True
-    sources = [*ROOT.glob("*.py"), *ROOT.glob("bundle/*.py")]
+    sources = [*ROOT.glob("*.py"), *ROOT.glob("valro/**/*.py"), *ROOT.glob("bundle/*.py")]
     sources += [ROOT / "requirements.txt", ROOT / "deploy.sh"]
     changed = max(path.stat().st_mtime_ns for path in sources if path.exists())
     return min(path.stat().st_mtime_ns for path in zips) <= changed

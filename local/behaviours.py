@@ -20,6 +20,7 @@ BEHAVIOURS = {
     "cut": "closes the connection in the middle of an event",
     "json": "answers in plain JSON, not as a stream",
     "text": "answers in plain JSON with a bare string",
+    "ask": "asks before it books the best vendor; a task that follows has the answer",
     "pieces": "streams text only, without an answer object",
     "quiet": "streams the answer object only, without progress",
     "odd": "answers with floats, deep nesting, empty strings, emoji and U+2028",

@@ -3,8 +3,9 @@
 with serve_page("https://….amazonaws.com") as url:
     print("Open", url)
 
-Beside the page, one static file into which only the API's address is written, it serves the API's
-reference: openapi.yaml and a viewer of it at docs/.
+The page's folder is served as it is, with the client at client/ and the API's reference at docs/:
+only the API's address is written into both. Files are read for every request, so that a change to
+the page needs a reload and nothing else.
 """
 
 import contextlib
@@ -20,25 +21,26 @@ from local.addresses import listen
 from local.guard import refusal
 
 LOCAL = Path(__file__).resolve().parent
-PAGE = LOCAL / "page.html"
+FOLDERS = {
+    "/": LOCAL / "page",
+    "/client/": LOCAL.parent / "clients" / "typescript" / "dist",
+    "/docs/": LOCAL / "docs",
+}
 # What openapi.yaml says of its servers is for the world; here there is one.
 OPENAPI = LOCAL.parent / "openapi.yaml"
+CONTENT_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".yaml": "application/yaml",
+}
 _EMPTY_CONFIG = '<script type="application/json" id="config">{}</script>'
-_HTML = "text/html; charset=utf-8"
 
 
 @contextlib.contextmanager
 def serve_page(api_url: str, listener: socket | None = None) -> Iterator[str]:
     """Serves the page for an API on a listening socket (default: any port) and gives its URL."""
-    files = {
-        "/": (_HTML, render_page(api_url)),
-        "/docs/": (_HTML, _with_config(LOCAL / "docs" / "index.html", {"api": api_url})),
-        "/docs/openapi-explorer.min.js": (
-            "text/javascript",
-            (LOCAL / "docs" / "openapi-explorer.min.js").read_bytes(),
-        ),
-        "/openapi.yaml": ("application/yaml", OPENAPI.read_bytes()),
-    }
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -58,15 +60,17 @@ def serve_page(api_url: str, listener: socket | None = None) -> Iterator[str]:
                 self.send_header("Content-Length", "0")
                 self.end_headers()
                 return
-            if path not in files:
+            file = _file_of(path)
+            if file is None:
                 self.send_error(404)
                 return
-            content_type, body = files[path]
+            body = _read(file, api_url)
             self.send_response(200)
-            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Type", CONTENT_TYPES[file.suffix])
             self.send_header("Content-Length", str(len(body)))
             self.send_header("Cache-Control", "no-store")
             self.send_header("X-Content-Type-Options", "nosniff")
+            self.send_header("Content-Security-Policy", "frame-ancestors 'none'")
             self.end_headers()
             self.wfile.write(body)
 
@@ -88,13 +92,22 @@ def serve_page(api_url: str, listener: socket | None = None) -> Iterator[str]:
         thread.join()
 
 
-def render_page(api_url: str) -> bytes:
-    """The page with the API's address in it, and that of the reference beside it."""
-    return _with_config(PAGE, {"api": api_url, "docs": "docs/"})
+def _file_of(path: str) -> Path | None:
+    """The file at a path, None if there is none; folders within those above are not served."""
+    if path == "/openapi.yaml":
+        return OPENAPI
+    folder, _, name = path.rpartition("/")
+    if f"{folder}/" not in FOLDERS:
+        return None
+    file = FOLDERS[f"{folder}/"] / (name or "index.html")
+    return file if file.suffix in CONTENT_TYPES and file.is_file() else None
 
 
-def _with_config(file: Path, config: dict[str, str]) -> bytes:
+def _read(file: Path, api_url: str) -> bytes:
+    """A file, with the addresses of the API and its reference where it wants to know them."""
+    if file.suffix != ".html":
+        return file.read_bytes()
     # In a script element "<" could end it or begin a comment; in JSON it can be written otherwise.
-    text = json.dumps(config).replace("<", "\\u003c")
-    filled = _EMPTY_CONFIG.replace("{}", text)
+    config = json.dumps({"api": api_url, "docs": "docs/"}).replace("<", "\\u003c")
+    filled = _EMPTY_CONFIG.replace("{}", config)
     return file.read_text(encoding="utf-8").replace(_EMPTY_CONFIG, filled, 1).encode()

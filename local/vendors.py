@@ -103,18 +103,20 @@ CATALOGUE = tuple(Vendor(*row) for row in _ROWS)
 
 def read_prompt(prompt: str) -> Request:
     """Finds service, city and budget in what a person wrote."""
-    service = next(
-        (
-            name
-            for name, (_, words) in SERVICES.items()
-            if re.search(rf"\b(?:{words})\b", prompt, re.IGNORECASE)
-        ),
-        None,
-    )
-    city = next((name for name in CITIES if re.search(rf"\b{name}\b", prompt, re.IGNORECASE)), None)
+    service = _first(prompt, {name: words for name, (_, words) in SERVICES.items()})
+    city = _first(prompt, {name: name for name in CITIES})
     amount = _BUDGET.search(prompt)
     budget = float((amount[1] or amount[2]).replace(",", "")) if amount else None
     return Request(service, city, budget)
+
+
+def in_context(prompt: str, said_before: list[str]) -> str:
+    """Adds to a prompt what it leaves out and the last one before it said."""
+    request = read_prompt(prompt)
+    if not said_before or (request.service and request.city):
+        return prompt
+    before = in_context(re.sub(r"\[agent:.*?\]", "", said_before[-1]), said_before[:-1])
+    return f"{prompt} {before}"
 
 
 def find_vendors(request: Request) -> list[Vendor]:
@@ -141,6 +143,27 @@ def build_answer(prompt: str) -> dict[str, Any]:
         "emails": emails,
         "emails_sent": len(emails),
     }
+
+
+def ask_to_book(answer: dict[str, Any]) -> dict[str, Any]:
+    """Returns an answer that asks whether to book the best rated vendor, if there is one."""
+    if not answer["vendors"]:
+        return answer
+    best = answer["vendors"][0]
+    question = f"Shall I book {best['name']} for {_dollars(best['price'])}?"
+    schema = {"type": "boolean"}
+    asked = {"id": "booking", "message": question, "response_schema": schema}
+    return {**answer, "response": f"{answer['response']} {question}", "interrupts": [asked]}
+
+
+def answer_to_booking(answer: dict[str, Any], said: Any) -> dict[str, Any]:
+    """Returns what it answers once it knows whether to book."""
+    best, quotes = answer["vendors"][:1], answer["quotes"][:1]
+    is_yes = said is True or str(said).lower().startswith("y")
+    if not best or not is_yes:
+        return {"response": "I have booked nobody.", "vendors": [], "quotes": [], "emails": []}
+    response = f"I've booked {best[0]['name']} for {_dollars(best[0]['price'])}."
+    return {"response": response, "vendors": best, "quotes": quotes, "emails": []}
 
 
 def progress_lines(prompt: str, answer: dict[str, Any]) -> list[str]:
@@ -170,6 +193,16 @@ def answer_so_far(answer: dict[str, Any], contacted: int) -> dict[str, Any]:
     """Returns what of an answer is true once so many vendors have been e-mailed."""
     parts = {name: answer[name][:contacted] for name in ("vendors", "emails")}
     return {**parts, "emails_sent": contacted}
+
+
+def _first(prompt: str, words: dict[str, str]) -> str | None:
+    """Returns the name whose words a prompt has first."""
+    found = {
+        name: re.search(rf"\b(?:{pattern})\b", prompt, re.IGNORECASE)
+        for name, pattern in words.items()
+    }
+    places = {name: match.start() for name, match in found.items() if match}
+    return min(places, key=places.__getitem__, default=None)
 
 
 def _response_text(request: Request, vendors: list[Vendor]) -> str:

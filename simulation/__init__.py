@@ -17,10 +17,9 @@ schedule can be run again, and shrunk.
     agent.py       the agent, what it says and when, and botocore's client of it
     aws.py         botocore's other clients, and Lambda's queue
     gateway.py     a request as the API's event, and its reply
-    invariants.py  what must be true after every step and at the end
+    checks/        what must be true after every step and at the end
     backend.py     the real modules, put into a world
     callers.py     a request of the API's on its way, and what must be true of its reply
-    release_before.py  a reader that is not updated yet
     reporters.py   agents that work on by themselves and report
     people.py      those who post, poll, list, cancel, delete, and call the worker by hand
     schedule.py    one schedule: people and a backend, from a seed

@@ -31,6 +31,7 @@ HTML = b"<html><body><h1>Bad Gateway</h1></body></html>"
 # How an agent's run may end, apart from an answer.
 AGENT_ENDINGS = (
     "answers",
+    "asks",
     "long answer",
     "too long answer",
     "says error",
@@ -45,6 +46,7 @@ AGENT_ENDINGS = (
     "unexpected error in mid-stream",
 )
 ENDINGS = (*AGENT_ENDINGS, "long answer", "too long answer", "too long answer")
+QUESTION = {"id": "booking", "message": "Shall I book Ann?"}
 LAST_ENDINGS = ("too long answer", "long answer", "too long answer", "unreadable")
 AGENT_SECONDS = (1.0, 0.2, 20.0, 61.0, 400.0, 800.0, 0.0, 0.0)  # 0: all that it is given
 LAST_MOMENTS = (1.0, 0.3, 3.0, 9.0)  # before its time is over
@@ -90,6 +92,8 @@ class AgentRun:
 
     task_id: str
     text: str
+    session_id: str = ""
+    asks: bool = False  # whether its answer is a question
     answer: dict[str, Json] = field(default_factory=dict)
     heard: list[str] = field(default_factory=list)
     answered_to: Sandbox | None = None  # who has read the whole of a good answer, to its end
@@ -226,7 +230,7 @@ class Agent:
         route: str,
         *,
         started: Callable[[AgentRun, Json], None],
-        stopped: Callable[[str], None],
+        stopped: Callable[[str, Sandbox | None], None],
         ended: Callable[[], None],
     ) -> None:
         self.world = world
@@ -251,7 +255,7 @@ class Agent:
     ) -> Slow:
         """Starts it; what it will do is planned here, and what the wire does to it."""
         world, choices = self.world, self.world.choices
-        run = AgentRun(asked["task_id"], f"Found by run {next(world.ids)}.")
+        run = AgentRun(asked["task_id"], f"Found by run {next(world.ids)}.", session_id)
         self.started(run, asked)
         session = self.sessions[session_id] = Session(run, asked.get("report"))
         if session.report and self.accepts:
@@ -274,10 +278,14 @@ class Agent:
             "vendors": [{"name": "Ann", "email": "ann@example.com"}],
             "emails": [{"recipient": "Ann@example.com", "body": "Hello"}],
         }
+        if ending == "asks":
+            run.asks = True
+            run.answer["interrupts"] = [QUESTION]
         plan = self._stream(run, ending) if streams else self._document(run, ending)
         answer = self._answer(session, plan, fault, seconds, streams=streams)
         due = session.body.pieces[-1][0] if session.body else 0.0
-        run.is_awaited = ending == "answers" and not fault.name and due < world.now + patience - 3
+        is_good = ending in ("answers", "asks")
+        run.is_awaited = is_good and not fault.name and due < world.now + patience - 3
         return answer
 
     def _accept(self, session: Session, fault: Fault, *, streams: bool) -> Slow:
@@ -313,10 +321,10 @@ class Agent:
 
         return Slow({"contentType": kind, "response": body}, head, waited_for)
 
-    def stop(self, session_id: str) -> Json:
+    def stop(self, session_id: str, stopper: Sandbox | None) -> Json:
         """Ends a session, if there is one."""
         world, choices = self.world, self.world.choices
-        self.stopped(session_id)
+        self.stopped(session_id, stopper)
         session = self.sessions.get(session_id)
         if session is None or (not session.is_alive and choices.below(2)):
             world.count("agent: no such session")
@@ -426,6 +434,7 @@ class AgentClient:
         agentRuntimeArn: str,  # noqa: N803
         runtimeSessionId: str,  # noqa: N803
         payload: BytesIO,
+        **_headers: str,
     ) -> Any:
         """Starts the agent and returns its answer as it comes."""
         assert agentRuntimeArn == AGENT_ARN
@@ -460,13 +469,13 @@ class AgentClient:
     ) -> Any:
         """Asks for the end of a session."""
         assert agentRuntimeArn == AGENT_ARN
-        agent = self.agent
+        agent, stopper = self.agent, self.agent.world.actor().sandbox
 
         return agent.network.call(
             agent.weather,
             self.config,
             "StopRuntimeSession",
-            partial(agent.stop, runtimeSessionId),
+            partial(agent.stop, runtimeSessionId, stopper),
             lambda _fault, _answer: {},
         )
 

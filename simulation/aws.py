@@ -254,7 +254,7 @@ class Aws:
         *,
         on_write: Callable[[Any, Any, Sandbox | None, float], None],
         agent_started: Callable[[AgentRun, Json], None],
-        stopped: Callable[[str], None],
+        stopped: Callable[[str, Sandbox | None], None],
         start_worker: Callable[[Json, str, Callable[[Any], None]], None],
         maximum_event_age: float,
         retries: int,

@@ -15,10 +15,10 @@ import lambda_function
 import worker_lambda
 from simulation.agent import AGENT_ARN, Listening
 from simulation.aws import WORKER_ARN, Aws, task_of
-from simulation.invariants import Invariants
+from simulation.checks import Checks
 from simulation.world import EPOCH, Lock, Sandbox, Timer, Violation, World
 from valro import aws, dynamodb_items, dynamodb_pages, tasks
-from valro.agent import answers, runtime
+from valro.agent import reader, runtime
 
 Json = Any
 
@@ -38,7 +38,7 @@ SCALED_DOWN = {
     (dynamodb_items, "CHUNK_CHARACTERS"): 1_000,
     (tasks, "MAX_ANSWER_BYTES"): 4_000,
     (tasks, "MAX_ANSWER_RESPONSE_BYTES"): 9_000,
-    (answers, "MAX_BYTES"): 40_000,
+    (reader, "MAX_BYTES"): 40_000,
     (lambda_function, "MAX_PAGE_BYTES"): 3_000,
     (lambda_function, "MAX_REPORT_BYTES"): 20_000,
 }
@@ -63,7 +63,7 @@ class Backend:
     def __init__(self, world: World, skew: float) -> None:
         choices = world.choices
         self.world = world
-        self.invariants = Invariants(world, skew)
+        self.checks = Checks(world, skew)
         if skew:
             world.skews = choices.pick(((0.0,), (0.0, -skew, skew, -skew / 2, skew / 2)))
         self.worker_seconds = choices.pick(WORKER_SECONDS)
@@ -71,9 +71,9 @@ class Backend:
         self.reply_loss = choices.pick((0, 0, 150))
         self.aws = Aws(
             world,
-            on_write=self.invariants.wrote,
-            agent_started=self.invariants.agent_started,
-            stopped=self.invariants.stopped,
+            on_write=self.checks.writes.wrote,
+            agent_started=self.checks.agents.started,
+            stopped=self.checks.agents.stopped,
             start_worker=self.start_worker,
             maximum_event_age=tasks.MAXIMUM_EVENT_AGE_SECONDS,
             retries=tasks.MAXIMUM_RETRY_ATTEMPTS,
@@ -90,13 +90,14 @@ class Backend:
         }
         if choices.below(4) == 3:
             self.environment["STOP_SESSION_AFTER_TASK"] = "true"
+            self.checks.known.stops_sessions = True
         if choices.below(2):
             self.environment["REPORTS_BASE_URL"] = REPORTS_BASE_URL
         if choices.below(4) < 3:
             self.environment["PUBLIC_CANCEL_AND_DELETE"] = "true"
         if choices.below(30) == 29:
             world.count("worker: misconfigured")
-            self.invariants.is_misconfigured = True
+            self.checks.known.is_misconfigured = True
             del self.environment["AGENT_RUNTIME_ARN"]
 
     def new_sandbox(self, function: str, request_id: str) -> Sandbox:
@@ -121,15 +122,16 @@ class Backend:
         """Runs the worker on an event."""
         sandbox = self.new_sandbox("worker", request_id)
         sandbox.on_end = ended
+        sandbox.task_id = task_of(event)
 
         def handler() -> Any:
             try:
                 result = worker_lambda.lambda_handler(event, Context(self.world, sandbox))
             except Exception as error:  # noqa: BLE001  Lambda's part: to deliver again
-                self.invariants.raised(event, sandbox, error)
+                self.checks.agents.raised(event, sandbox, error)
                 self.world.count("worker: raised")
                 return None
-            self.invariants.done(event, result)
+            self.checks.agents.done(event, result)
             return result
 
         self.world.trace(f"starts for {task_of(event)}, {request_id}", sandbox.name)

@@ -32,7 +32,7 @@ class Caller:
         report: Report | None = None,
     ) -> Reply | None:
         """Sends a request through the gateway; None if no answer comes back."""
-        world, invariants = self.world, self.backend.invariants
+        world, answers = self.world, self.backend.checks.answers
         actor, ticket = world.actor(), world.actor().ticket
         event = http_event(method, path, body, headers or {}, self.owner)
         sandbox = self.backend.new_sandbox("api", f"request-{next(world.ids)}")
@@ -40,7 +40,7 @@ class Caller:
         going, coming = self.choices.pick(GATEWAY_LATENCIES), self.choices.pick(GATEWAY_LATENCIES)
 
         def ended(response: Json) -> None:
-            invariants.answered_in_time(method, path, sandbox)
+            answers.answered_in_time(method, path, sandbox)
             if response is not None and self.choices.chance(self.backend.reply_loss):
                 world.count("gateway: reply lost")
                 response = None
@@ -65,5 +65,5 @@ class Caller:
             sandbox.started,
         )
         world.trace(f"gets {reply.status} {text[:160]}")
-        invariants.replied(self.owner, method, path, reply, sandbox)
+        answers.replied(self.owner, method, path, reply, sandbox)
         return reply

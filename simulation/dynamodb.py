@@ -80,36 +80,30 @@ class DynamoDB:
         TransactItems: list[Item],  # noqa: N803
         ClientRequestToken: str = "",  # noqa: N803
     ) -> Item:
-        """Does one conditional update or put, and some puts and deletes, all of them or none."""
+        """Does conditional updates and puts, and deletes, all of them or none."""
         if ClientRequestToken in self._tokens:
             return {}
-        ((kind, first),) = TransactItems[0].items()
-        texts = first["ExpressionAttributeValues"] if kind == "Update" else first["Item"]
-        others = [item["Put"]["Item"] for item in TransactItems[1:] if "Put" in item]
-        self._must_fit("TransactWriteItems", texts, *others)
-        if kind == "Update":
-            old, new = self._updated(first)
-        else:
-            old, new = self.items.get(first["Item"]["id"]["S"]), first["Item"]
-            names, values = first["ExpressionAttributeNames"], first["ExpressionAttributeValues"]
-            if not _holds(first["ConditionExpression"], old, names, values):
-                new = None
-        if new is None:
-            refused: Item = {"Code": "ConditionalCheckFailed", "Message": REFUSED}
-            if old and first.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD":
-                refused["Item"] = old
+        writes = [(kind, write) for item in TransactItems for kind, write in item.items()]
+        texts = [
+            write["Item"] if kind == "Put" else write["ExpressionAttributeValues"]
+            for kind, write in writes
+            if kind != "Delete"
+        ]
+        self._must_fit("TransactWriteItems", *texts)
+        outcomes = [self._outcome(kind, write) for kind, write in writes]
+        if any("Message" in reason for _new, reason in outcomes):
             raise client_error(
                 "TransactionCanceledException",
                 400,
                 "TransactWriteItems",
-                CancellationReasons=[refused, *({"Code": "None"} for _ in TransactItems[1:])],
+                CancellationReasons=[reason for _new, reason in outcomes],
             )
-        self._keep(new)
-        for item in others:
-            self._keep(item)
-        for item in TransactItems[1:]:
-            if "Delete" in item:
-                self.items.pop(item["Delete"]["Key"]["id"]["S"], None)
+        for new, _reason in outcomes:
+            if new:
+                self._keep(new)
+        for kind, write in writes:
+            if kind == "Delete":
+                self.items.pop(write["Key"]["id"]["S"], None)
         if ClientRequestToken:
             self._tokens.add(ClientRequestToken)
         return {}
@@ -162,6 +156,26 @@ class DynamoDB:
         names = request["ExpressionAttributeNames"]
         items = (item for item in self.items.values() if _holds(condition, item, names, {}))
         return {"Items": [_projected(item, request) for item in items]}
+
+    def _outcome(self, kind: str, write: Item) -> tuple[Item | None, Item]:
+        """The item after a transaction's write, and the reason if it is refused."""
+        if kind == "Delete":
+            return None, {"Code": "None"}
+        old, new = self._put(write) if kind == "Put" else self._updated(write)
+        if new is not None:
+            return new, {"Code": "None"}
+        refused: Item = {"Code": "ConditionalCheckFailed", "Message": REFUSED}
+        if old and write.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD":
+            refused["Item"] = old
+        return None, refused
+
+    def _put(self, request: Item) -> tuple[Item | None, Item | None]:
+        """The item before a put and after it; nothing after it if its condition fails."""
+        old = self.items.get(request["Item"]["id"]["S"])
+        names = request.get("ExpressionAttributeNames", {})
+        values = request.get("ExpressionAttributeValues", {})
+        is_held = _holds(request.get("ConditionExpression", ""), old, names, values)
+        return old, request["Item"] if is_held else None
 
     def _updated(self, request: Item) -> tuple[Item | None, Item | None]:
         """The item before an update and after it; nothing after it if its condition fails."""

@@ -1,6 +1,6 @@
 """Deliberate faults in the code under test, each of which the simulation must find.
 
-A fault that survives is a hole in the invariants. Most are one changed line: the function's source
+A fault that survives is a hole in the checks. Most are one changed line: the function's source
 is taken, changed, and compiled again in its module. A line that is no longer there is an error, so
 that the list cannot silently lose its meaning.
 """
@@ -18,8 +18,8 @@ from botocore.exceptions import ReadTimeoutError
 import dynamodb_helpers
 import lambda_function
 import worker_lambda
-from valro import tasks
-from valro.agent import answers, runtime
+from valro import conversations, tasks
+from valro.agent import answers, dialects, runtime
 
 ALWAYS = "attribute_exists(#id)"
 MINE_ANYWAY = "#status = :processing AND #claim = :claim AND #event_seq = :seq"
@@ -122,20 +122,22 @@ MUTATIONS: dict[str, Line | Constant] = {
     "last progress forgotten": Line(
         Progress, "close", "        self._note_lines()", "        self.lines.clear()"
     ),
-    "progress twice": Line(Progress, "_note_lines", "note(ts, message)", "note(ts, message * 2)"),
+    "progress twice": Line(
+        Progress, "_note_lines", "add_progress(ts, message)", "add_progress(ts, message * 2)"
+    ),
     "outcome tried once": Line(
         Run, "_end", "self._persist(\n", "(lambda write, before: write())(\n"
     ),
     "unwritten answer not logged": Line(
         Run,
         "_end",
-        "            self._log_answer(said)\n            self._outcome",
+        "            self._log_answer(result)\n            self._outcome",
         "            self._outcome",
     ),
     "late answer not logged": Line(Run, "_end", 'self._log("answer came too late", kept)', "pass"),
     "no time kept for the outcome": Constant(worker_lambda, "RESERVE_SECONDS", 0.0),
     "our own fault leaves the task": Line(
-        Run, "run", 'said = AgentLost("The worker', 'raise AgentLost("The worker'
+        Run, "run", 'result = AgentLost("The worker', 'raise AgentLost("The worker'
     ),
     "answer's chunks beside the transaction": Line(
         Store,
@@ -150,7 +152,7 @@ MUTATIONS: dict[str, Line | Constant] = {
         Store,
         "_final_update",
         "now = timestamp(self.clock())",
-        "import tasks; tasks.fit_answer(outcome.parts); now = timestamp(self.clock())",
+        "from valro import tasks; tasks.fit_answer(outcome.parts); now = timestamp(self.clock())",
     ),
     "answer too large for DynamoDB given up": Line(
         Run, "_end", "outcome = outcome.shorter()", "raise"
@@ -190,7 +192,7 @@ MUTATIONS: dict[str, Line | Constant] = {
         Agent, "_next", "if now >= deadline.end:", "if now >= deadline.next_stop_check:"
     ),
     "error without words is an answer": Line(
-        answers.EventStream, "_object", 'if (error or frame.get("error_type"))', "if error"
+        dialects, "_failure", 'or frame.get("error_type")', ""
     ),
     "blank is an answer": Line(
         answers.Answer, "__bool__", "self.agent_response.strip()", "self.agent_response"
@@ -287,10 +289,10 @@ MUTATIONS: dict[str, Line | Constant] = {
         lambda_function, "post_report", "hmac.compare_digest(digest.encode(),", "bool(digest or"
     ),
     "token told in the timeline": Line(
-        lambda_function, "read_report", "without(token, parse(", "(parse("
+        lambda_function, "read_report", "redact(token, parse(", "(parse("
     ),
     "report counted twice": Line(
-        Report, "taken", '[*task["report_ids"], self.id][-REPORT_IDS:]', "[]"
+        Report, "apply_to", '[*task["report_ids"], self.id][-REPORT_IDS:]', "[]"
     ),
     "report that forgets the one before": Constant(
         dynamodb_helpers,
@@ -299,7 +301,7 @@ MUTATIONS: dict[str, Line | Constant] = {
     ),
     "reports' lines not counted": Line(
         Report,
-        "taken",
+        "apply_to",
         "Timeline.of(task)",
         'Timeline(task["event_seq"], task["updated_at"])',
     ),
@@ -314,7 +316,7 @@ MUTATIONS: dict[str, Line | Constant] = {
     ),
     "reports for ever": Line(
         Report,
-        "taken",
+        "apply_to",
         'min(timestamp(now + REPORT_SILENCE_SECONDS), task["report_until"])',
         "timestamp(now + REPORT_SILENCE_SECONDS)",
     ),
@@ -325,7 +327,7 @@ MUTATIONS: dict[str, Line | Constant] = {
         Store, "report", "        task = found\n", "        return found\n"
     ),
     "reported end of a cancelled task": Line(
-        Report, "taken", "outcome.cancelled(MAY_HAVE_ACTED)", "outcome"
+        Report, "apply_to", "outcome.cancelled(MAY_HAVE_ACTED)", "outcome"
     ),
     "agent not told to stop": Line(
         lambda_function, "post_report", ' and "cancel_requested_at" not in task', ""
@@ -348,7 +350,7 @@ MUTATIONS: dict[str, Line | Constant] = {
         "dispatch",
         "    if error is None:\n",
         "    if error is None:\n"
-        "        from dynamodb_items import update_request\n"
+        "        from valro.dynamodb_items import update_request\n"
         '        lines = [{"ts": task["created_at"], "message": "Invoked", "type": "info"}]\n'
         '        update = update_request({"status": "pending"}, lines, "attribute_exists(#id)", {})\n'
         '        tasks()._write(task["id"], update)\n',
@@ -389,9 +391,9 @@ MUTATIONS: dict[str, Line | Constant] = {
     ),
     "creation not recognized": Line(
         Store,
-        "create_task",
-        'existing.get("creation_token") != task["creation_token"]',
-        "existing",
+        "_created_or",
+        'existing.get("creation_token") == task["creation_token"]',
+        "not existing",
     ),
     "creation unconditional": Constant(
         dynamodb_helpers, "IS_NEW", "attribute_not_exists(#no_such)"
@@ -414,6 +416,21 @@ MUTATIONS: dict[str, Line | Constant] = {
     "AWS's words shown": Line(
         lambda_function, "_fail_dispatch", '["Error"]["Code"]', '["Error"]["Message"]'
     ),
+    # conversations
+    "follow-up and its link written one after the other": Line(
+        Store,
+        "follow_task",
+        "self._send(self.client.transact_write_items, TransactItems=writes)",
+        '(self._send(self.client.put_item, **writes[0]["Put"]), '
+        'self._send(self.client.update_item, **writes[1]["Update"]))',
+    ),
+    "follow-up in a session that is stopped": Line(
+        conversations, "_open_session", 'if earlier.get("session_open")', "if True"
+    ),
+    "session that was to be stopped handed on": Line(
+        conversations, "_open_session", '"cancel_requested_at" not in unstarted', "True"
+    ),
+    "stop after a question": Line(worker_lambda, "_ends_session", " and not result.interrupts", ""),
 }
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urljoin
 
-from simulation import release_before
 from simulation.backend import Backend
 from simulation.callers import Caller
 from simulation.gateway import Reply
@@ -22,6 +21,7 @@ BETWEEN_POLLS = (2.0, 0.05, 0.5, 10.0, 60.0, 300.0)
 AROUND_A_DEADLINE = (1.0, -2.0, -0.01, 0.01, 6.0, -61.0, -80.0)
 # From a task's creation on, or from the worker's claim.
 BEFORE_CANCELLING = (1.2, 0.0, 0.05, 0.15, 0.5, 3.0, 8.0, 19.0, 30.0, 70.0, 350.0, 640.0)
+BEFORE_FOLLOWING = (2.0, 0.5, 1.1, 1.3, 5.0, 25.0, 70.0, 661.0, 962.0)
 BEFORE_DELETING = (3.0, 0.1, 1.0, 30.0, 70.0, 700.0)
 LISTS = (
     "/tasks",
@@ -41,10 +41,29 @@ class Person(Caller):
         headers = {} if key is None else {"idempotency-key": key}
         reply = self.request("POST", "/tasks", {"description": description}, headers)
         if reply:
-            self.backend.invariants.posted(
+            self.backend.checks.answers.posted(
                 self.owner, key, description, reply, self.backend.aws.queue.accepted
             )
         return reply
+
+    def follow(self, earlier_id: str, key: str | None) -> str | None:
+        """Goes on where a task ended, once it has; returns the new task's id."""
+        choices = self.choices
+        body: Json = {"description": choices.pick(DESCRIPTIONS), "follows": earlier_id}
+        if choices.below(3) == 2:
+            body["answers"] = {"booking": True}
+        headers = {} if key is None else {"idempotency-key": key}
+        for _ in range(choices.pick((2, 1, 3))):
+            reply = self.request("POST", "/tasks", body, headers)
+            if reply and reply.status in (202, 410, 422, 502):
+                accepted = self.backend.aws.queue.accepted
+                answers = self.backend.checks.answers
+                answers.posted(self.owner, key, body["description"], reply, accepted)
+                return str(reply.body["id"]) if "id" in reply.body else None
+            if reply:
+                self.backend.checks.answers.refused_to_follow(self.owner, earlier_id, reply)
+            self.world.sleep(choices.pick(BEFORE_POSTING_AGAIN))
+        return None
 
     def insist(self, description: str, key: str | None) -> str | None:
         """Posts until there is an answer worth having, or patience ends; returns the task's id."""
@@ -65,18 +84,18 @@ class Person(Caller):
             if self.choices.below(2):
                 self.world.sleep(self.choices.pick(BETWEEN_POLLS))
             else:
-                due = self.backend.invariants.due(task_id) - self.world.now
+                due = self.backend.checks.known.due(task_id) - self.world.now
                 self.world.sleep(due + self.choices.pick(AROUND_A_DEADLINE))
             headers = {"if-none-match": etag} if etag and self.choices.below(2) else {}
             reply = self.request("GET", f"/tasks/{task_id}", headers=headers)
             if reply and reply.status == 200:
-                self.backend.invariants.seen_again(seen, reply.body)
+                self.backend.checks.answers.seen_again(seen, reply.body)
                 seen.append(reply.body)
                 etag = reply.headers["ETag"]
                 if "Retry-After" not in reply.headers and self.choices.below(2) == 0:
                     return
             elif reply and reply.status == 304 and seen:
-                self.backend.invariants.seen_unchanged(seen[-1], reply)
+                self.backend.checks.answers.seen_unchanged(seen[-1], reply)
 
     def list(self) -> None:
         """Lists tasks, page by page."""
@@ -92,7 +111,7 @@ class Person(Caller):
         for _ in range(self.choices.pick((1, 2, 3))):
             reply = self.request("POST", f"/tasks/{task_id}/cancel")
             if reply:
-                self.backend.invariants.cancelled(self.owner, task_id, reply)
+                self.backend.checks.answers.cancelled(self.owner, task_id, reply)
             self.world.sleep(self.choices.pick((0.2, 2.0, 22.0, 59.0, 65.0, 71.0)))
         self.request("GET", f"/tasks/{task_id}")
 
@@ -100,7 +119,7 @@ class Person(Caller):
         """Deletes a task, if it has ended."""
         reply = self.request("DELETE", f"/tasks/{task_id}")
         if reply:
-            self.backend.invariants.removed(self.owner, task_id, reply)
+            self.backend.checks.answers.removed(self.owner, task_id, reply)
         return bool(reply and reply.status == 204)
 
 
@@ -120,12 +139,38 @@ def _post_and_poll(person: Person, description: str, key: str | None) -> None:
     task_id = person.insist(description, key)
     if task_id:
         _perhaps_cancel(person, task_id)
+        _perhaps_follow(person, task_id)
         if person.choices.below(4) == 3:
             deleter = lambda: _delete(person, task_id, description, key)  # noqa: E731
             person.world.spawn("deleter", deleter)
         if person.choices.below(2):
             person.world.spawn("poller", lambda: person.poll(task_id))
         person.poll(task_id)
+
+
+def _perhaps_follow(person: Person, task_id: str) -> None:
+    """Has a task followed around its end, once or twice at once, and perhaps by somebody else."""
+    choices, world = person.choices, person.world
+    if choices.below(8) < 5:
+        return
+    world.count("client: follows")
+    wait = choices.pick(BEFORE_FOLLOWING)
+    for _ in range(choices.pick((1, 1, 2))):
+        somebody = Person(person.backend, choices.pick((person.owner, person.owner, *OWNERS)))
+        key = choices.pick((None, "follow-1", "follow-2"))
+        follower = lambda who=somebody, key=key: _follow(who, task_id, key)  # noqa: E731
+        world.spawn("follower", follower, delay=wait)
+        wait += choices.pick((0.0, 0.001, 0.3, 25.0))
+
+
+def _follow(person: Person, task_id: str, key: str | None) -> None:
+    follower_id = person.follow(task_id, key)
+    if follower_id:
+        _perhaps_cancel(person, follower_id)
+        _perhaps_follow(person, follower_id)
+        person.poll(follower_id)
+        if person.choices.below(8) == 7:
+            person.delete(task_id)
 
 
 def _perhaps_cancel(person: Person, task_id: str) -> None:
@@ -182,7 +227,7 @@ def lister(backend: Backend) -> None:
     for _ in range(choices.below(3) + 1):
         backend.world.sleep(choices.pick((0.5, 20.0, 400.0, 961.0)))
         person.list()
-        for task_id in list(backend.invariants.told)[:2]:
+        for task_id in list(backend.checks.known.told)[:2]:
             # Everybody's own task, or a 404: the watcher of replies knows which.
             person.request("GET", f"/tasks/{task_id}")
 
@@ -201,23 +246,10 @@ def meddler(backend: Backend) -> None:
     world, choices = backend.world, backend.world.choices
     for _ in range(choices.below(4) + 1):
         world.sleep(choices.pick((0.5, 3.0, 30.0, 700.0)))
-        for task_id in list(backend.invariants.told)[:2]:
+        for task_id in list(backend.checks.known.told)[:2]:
             is_stop = choices.below(3) < 2
             event = {"task_id": task_id, "description": DESCRIPTIONS[0]}
             _by_hand(backend, {"stop": task_id} if is_stop else event)
-
-
-def reader_before(backend: Backend) -> None:
-    """Reads with the release before, with a liking for the moments when something is due."""
-    world, choices, invariants = backend.world, backend.world.choices, backend.invariants
-    for _ in range(choices.below(6) + 2):
-        world.sleep(choices.pick((20.0, 1.0, 61.0, 300.0, 600.0)))
-        for task_id in list(invariants.told)[:2]:
-            if choices.below(2):
-                world.sleep(
-                    max(invariants.due(task_id) - world.now, 0.0) + choices.pick((7.0, -4.0))
-                )
-            release_before.read(backend, task_id)
 
 
 def cleaner(backend: Backend) -> None:
@@ -229,23 +261,23 @@ def cleaner(backend: Backend) -> None:
     for _ in range(6):
         world.sleep(choices.pick((0.4, 0.05, 3.0, 20.0)))
         # Not one made from a key: its key would make it anew, as it should.
-        known = [task_id for task_id in backend.invariants.told if task_id.startswith("0000")]
-        for task_id in known:
+        unkeyed = [task_id for task_id in backend.checks.known.told if task_id.startswith("0000")]
+        for task_id in unkeyed:
             if items[task_id]["status"]["S"] == status:
                 world.count("operator: task deleted")
                 world.trace(f"deletes {task_id}")
                 backend.aws.table.delete_item(task_id)
-                backend.invariants.deleted(task_id)
+                backend.checks.known.forget(task_id)
                 return
 
 
 def last_reader(backend: Backend, tasks: dict[str, Json]) -> None:
     """Reads every task at the latest moment by which it must have ended, and lists them."""
-    invariants, owners = backend.invariants, set()
-    for task_id in sorted(invariants.lives, key=invariants.due):
-        if invariants.lives[task_id].is_deleted:
+    known, owners = backend.checks.known, set()
+    for task_id in sorted(known.lives, key=known.due):
+        if known.lives[task_id].is_deleted:
             continue
-        due = invariants.due(task_id) + invariants.tolerance
+        due = known.due(task_id) + known.tolerance
         backend.world.sleep(due + 0.001 - backend.world.now)
         owner = backend.aws.table.items[task_id]["owner"]["S"]
         person = Person(backend, None if owner == "public" else owner.partition("#")[2])

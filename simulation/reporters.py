@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from simulation.agent import Session
+from simulation.agent import QUESTION, Session
 from simulation.backend import REPORTS_BASE_URL, Backend
 from simulation.callers import Caller
 from simulation.gateway import Reply, Report
@@ -130,7 +130,10 @@ class _Process(Caller):
             report.error = self.choices.pick(("No vendor answers", ""))
             return report
         size = self.choices.pick((2_000, 5_000)) if end == "answers at length" else 0
-        report.answer = {"response": f"Found and reported by {report.id}. {'é' * (size // 2)}"}
+        asked = {"interrupts": [QUESTION]} if self.choices.below(3) == 2 else {}
+        report.answer = asked | {
+            "response": f"Found and reported by {report.id}. {'é' * (size // 2)}"
+        }
         return report
 
     # --- how --------------------------------------------------------------------------------------
@@ -179,7 +182,7 @@ class _Process(Caller):
             reply = self._send(report)
             if reply and reply.status == 200:
                 return
-            if reply and reply.status in (401, 404):
+            if reply and reply.status == 401:
                 self.is_told_to_stop = True
                 return
             self.world.sleep(self.choices.pick(BEFORE_TRYING_AGAIN))
@@ -189,7 +192,7 @@ class _Process(Caller):
     def _send(self, report: Report) -> Reply | None:
         reply = self.request("POST", self.path, report.body(), report.headers(), report)
         if reply:
-            self.backend.invariants.reported(report, reply)
+            self.backend.checks.answers.reported(report, reply)
             if reply.status == 200 and not reply.body["continue"]:
                 self.is_told_to_stop = True
             if reply.status == 409 and "Retry-After" not in reply.headers:

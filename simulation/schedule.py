@@ -69,8 +69,6 @@ def _live(backend: Backend) -> None:
         world.spawn("cleaner", partial(people.cleaner, backend))
     elif busybody == 10:
         world.spawn("meddler", partial(people.meddler, backend))
-    if choices.below(12) == 11:
-        world.spawn("reader before", partial(people.reader_before, backend))
     world.run()
     world.trace("from here on everything works", "-")
     backend.aws.clear_weather()
@@ -78,4 +76,4 @@ def _live(backend: Backend) -> None:
     tasks: dict[str, Json] = {}
     world.spawn("last reader", partial(people.last_reader, backend, tasks))
     world.run()
-    backend.invariants.over(backend.aws.table.items, tasks)
+    backend.checks.ends.over(backend.aws.table.items, tasks)

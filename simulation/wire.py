@@ -8,7 +8,6 @@ What a row does not say is what became of the request at the other end: ``effect
 from __future__ import annotations
 
 import functools
-import http.client
 import json
 import re
 from collections import defaultdict
@@ -25,7 +24,7 @@ from valro.dynamodb_items import UnreadableReply
 Row = dict[str, Any]
 
 TABLE = Path(__file__).with_name("wire_faults.json")
-ROUTES = ("tls", "http", "proxy", "tunnel")  # to AWS itself, to an endpoint on plain HTTP, …
+ROUTES = ("tls", "http")  # to AWS itself, to an endpoint on plain HTTP
 URL = "https://aws.invalid"
 # What AWS says of its own failures; none of it is for the public.
 ACCOUNT = "123456789012"
@@ -65,7 +64,6 @@ KINDS = (
     "cut error",
     "dripping",
     "garbled",
-    "tunnel refused",
 )
 
 
@@ -131,20 +129,18 @@ def kind(row: Row) -> str:
     if match := re.fullmatch(r"(\d+) (\w+) in the (header|body)", fault):
         return _kind_of_code(int(match[1]), match[2], row)
     for beginning, name in (
-        ("the proxy refuses", "tunnel refused"),
-        ("the proxy ", ""),
         ("a 503 ", "cut error"),
         ("no TLS", "no TLS"),
         ("no HTTP", "closed"),
         ("a wrong CRC", "garbled"),
         ("200 with", "garbled"),
     ):
-        if name and fault.startswith(beginning):
+        if fault.startswith(beginning):
             return name
     if match := re.fullmatch(r"\d+ (with|elsewhere).*", fault):
         return "page" if match[1] == "with" else "elsewhere"
-    words = fault.removeprefix("the proxy ").split()
-    return words[0] if words[0] in KINDS else fault
+    word = fault.partition(" ")[0]
+    return word if word in KINDS else fault
 
 
 def _kind_of_code(status: int, code: str, row: Row) -> str:
@@ -220,26 +216,12 @@ def error(row: Row) -> Exception:
     return ERRORS[row["raises"]](row)
 
 
-def _of_proxy(row: Row) -> Exception:
-    cause = urllib3.exceptions.ProxyError("Cannot connect to proxy.", CAUSES[row["because"]]())
-    return botocore.exceptions.ProxyConnectionError(proxy_url=URL, error=cause)
-
-
 def _of_endpoint(name: str) -> Callable[[Row], Exception]:
     make = getattr(botocore.exceptions, name)
     return lambda _row: make(endpoint_url=URL, error=INTERNALS)
 
 
 NOWHERE: Any = None  # a connection or a pool, which an error only names in its text
-CAUSES: dict[str, Callable[[], Exception]] = {
-    "urllib3.exceptions.NewConnectionError": lambda: urllib3.exceptions.NewConnectionError(
-        NOWHERE, "Failed to establish a new connection"
-    ),
-    "urllib3.exceptions.ConnectTimeoutError": urllib3.exceptions.ConnectTimeoutError,
-    "http.client.RemoteDisconnected": lambda: http.client.RemoteDisconnected("No answer"),
-    "builtins.ConnectionResetError": ConnectionResetError,
-    "builtins.OSError": lambda: OSError("Tunnel connection failed: 502 Bad Gateway"),
-}
 ERRORS: dict[str, Callable[[Row], Exception]] = {
     **{
         f"botocore.exceptions.{name}": _of_endpoint(name)
@@ -253,7 +235,6 @@ ERRORS: dict[str, Callable[[Row], Exception]] = {
             "HTTPClientError",
         )
     },
-    "botocore.exceptions.ProxyConnectionError": _of_proxy,
     "urllib3.exceptions.ProtocolError": lambda _row: urllib3.exceptions.ProtocolError(
         "Connection broken: IncompleteRead"
     ),

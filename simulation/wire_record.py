@@ -3,9 +3,8 @@
     python -m simulation.wire_record     writes simulation/wire_faults.json anew
 
 The clients are the product's own, with their configuration but for shorter times. Each of their
-operations meets each fault over HTTP; one of each service meets them over TLS, through an HTTP proxy
-and through a proxy's tunnel too. The server here is whatever is at the other end: the service, or
-the proxy before it.
+operations meets each fault over HTTP; one of each service meets them over TLS too. The server here
+is whatever is at the other end: the service, or something in its place.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ import os
 import socket
 import ssl
 import struct
-import tempfile
 import threading
 import time
 import zlib
@@ -30,12 +28,12 @@ from unittest import mock
 
 import botocore.endpoint
 import botocore.session
+import trustme
 from botocore.config import Config
-from botocore.exceptions import ClientError, ProxyConnectionError
+from botocore.exceptions import ClientError
 
 import dynamodb_helpers
 import lambda_function
-from benchmarks.servers import make_certificates
 from simulation.wire import Row, write
 from valro import aws
 from valro.agent import runtime
@@ -56,7 +54,7 @@ ENDPOINTS = {
     "agent": "AWS_ENDPOINT_URL_BEDROCK_AGENTCORE",
 }
 ITEM = {"id": {"S": "a"}, "owner": {"S": "public"}, "created_at": {"S": "2026"}}
-ROUTES = ("http", "tls", "proxy", "tunnel")
+ROUTES = ("http", "tls")
 
 
 # --- the operations -------------------------------------------------------------------------------
@@ -133,7 +131,7 @@ OPERATIONS = (
     ),
 )
 NAMES = tuple(operation.name for operation in OPERATIONS)
-# On every route; the others of their services go through the same code there.
+# On both routes; the others of their services go through the same code there.
 EVERYWHERE = (
     "UpdateItem",
     "Invoke",
@@ -235,7 +233,6 @@ def _cuts() -> Iterator[Fault]:
             yield Fault(f"{then} {where}", None, until, then)
         for until in ("after the head", "in the body"):
             yield Fault(f"a 503 {then} {until}", failed, until, then)
-        yield Fault(f"the proxy {then} before its tunnel", None, "tunnel", then, ("tunnel",))
     yield Fault("dripping head", None, "head", "dripping")
     yield Fault("dripping body", None, "body", "dripping")
 
@@ -266,21 +263,18 @@ def _statuses() -> Iterator[Fault]:
                 name = f"{status} {code} in the {where}"
                 yield Fault(name, answer, routes=("http",), services=services)
     for status in (400, 403, 404, 407, 413, 424, 429, 500, 502, 503, 504):
-        yield Fault(f"{status} with HTML", page(status, HTML), routes=("http", "proxy"))
-        yield Fault(f"{status} with nothing", page(status, b""), routes=("http", "proxy"))
+        yield Fault(f"{status} with HTML", page(status, HTML), routes=("http",))
+        yield Fault(f"{status} with nothing", page(status, b""), routes=("http",))
     for status in (301, 302, 303, 307, 308):
         redirect = page(status, b"", "Location: http://127.0.0.1:9/elsewhere")
         yield Fault(f"{status} elsewhere", redirect, routes=("http",))
-    for status in (403, 407, 502, 503, 504):
-        answer = page(status, HTML)
-        yield Fault(f"the proxy refuses its tunnel, {status}", answer, "tunnel", "", ("tunnel",))
 
 
 FAULTS = (
     Fault("none"),
     Fault("refused", until="refused"),
     Fault("nobody accepts", until="refused", then="stalled"),
-    Fault("no TLS there", until="no TLS", then="closed", routes=("tls", "tunnel")),
+    Fault("no TLS there", until="no TLS", then="closed", routes=("tls",)),
     *_cuts(),
     Fault("no HTTP", body_is(b""), "no HTTP", "closed"),
     Fault("a wrong CRC", garbled(crc_is_right=False), services=("dynamodb",)),
@@ -299,14 +293,14 @@ FAULTS = (
 class OtherEnd:
     """A server that plays one fault at a time and counts the requests that reach it whole."""
 
-    def __init__(self, operation: Operation, route: str, certificates: Path) -> None:
+    def __init__(self, operation: Operation, route: str, certificate: trustme.LeafCert) -> None:
         self.operation = operation
         self.route = route
         self.fault = FAULTS[0]
         self.requests = 0
         self.next = threading.Event()  # the stalls of the fault before end
         self.tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        self.tls.load_cert_chain(certificates / "chain.pem", certificates / "key.pem")
+        certificate.configure_cert(self.tls)
         self.listener = socket.socket()
         self.listener.bind(("127.0.0.1", 0))
         self.port: int = self.listener.getsockname()[1]
@@ -369,18 +363,10 @@ class OtherEnd:
 
     def _connected(self, connection: socket.socket, fault: Fault) -> socket.socket | None:
         """Does what comes before the request; None if the request is not read."""
-        if self.route == "tunnel":
-            if not _request(connection):
-                return None
-            if fault.until == "tunnel":
-                if fault.answer:
-                    connection.sendall(b"".join(_parts(fault.answer(self.operation))))
-                return None
-            connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
         if fault.until == "in the request":
             connection.recv(1)
             return None
-        if self.route in ("tls", "tunnel"):
+        if self.route == "tls":
             if fault.until == "no TLS":
                 connection.recv(65_536)
                 connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -508,32 +494,19 @@ def _raised(error: Exception) -> Row:
     if isinstance(error, ClientError):
         status = error.response["ResponseMetadata"]["HTTPStatusCode"]
         return {"raises": "ClientError", "code": error.response["Error"]["Code"], "status": status}
-    row = {"raises": _name(error)}
-    if isinstance(error, ProxyConnectionError):
-        # All that tells a connection that was never made from one that broke.
-        row["because"] = _name(error.kwargs["error"].original_error)
-    return row
-
-
-def _name(error: Exception) -> str:
-    return f"{type(error).__module__}.{type(error).__qualname__}"
+    return {"raises": f"{type(error).__module__}.{type(error).__qualname__}"}
 
 
 @contextlib.contextmanager
-def environment(route: str, service: str, port: int, certificates: Path) -> Iterator[None]:
+def environment(route: str, service: str, port: int, root: Path) -> Iterator[None]:
     """What makes a client that is built in it take the route to the port."""
-    here = f"http://127.0.0.1:{port}"
-    # Behind a proxy nobody looks for the endpoint itself.
-    endpoint = {"http": here, "tls": f"https://127.0.0.1:{port}", "proxy": "http://127.0.0.1:9"}
     settings = {
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_REGION": "us-east-1",
-        "AWS_CA_BUNDLE": str(certificates / "root.pem"),
-        ENDPOINTS[service]: endpoint.get(route, "https://127.0.0.1:9"),
+        "AWS_CA_BUNDLE": str(root),
+        ENDPOINTS[service]: f"{'https' if route == 'tls' else 'http'}://127.0.0.1:{port}",
     }
-    if route in ("proxy", "tunnel"):
-        settings["HTTP_PROXY" if route == "proxy" else "HTTPS_PROXY"] = here
     kept = {name: value for name, value in os.environ.items() if "PROXY" not in name.upper()}
     with mock.patch.dict(os.environ, kept | settings, clear=True):
         yield
@@ -543,14 +516,19 @@ class Line:
     """One operation on one route: both ends, and the faults that they go through."""
 
     def __init__(
-        self, operation: Operation, route: str, faults: list[Fault], certificates: Path
+        self,
+        operation: Operation,
+        route: str,
+        faults: list[Fault],
+        certificate: trustme.LeafCert,
+        root: Path,
     ) -> None:
         self.operation = operation
         self.route = route
         self.faults = sorted(faults, key=lambda fault: fault.until != "refused")
-        self.end = OtherEnd(operation, route, certificates)
+        self.end = OtherEnd(operation, route, certificate)
         self.is_slow = faults[0].takes_time
-        with environment(route, operation.service, self.end.port, certificates):
+        with environment(route, operation.service, self.end.port, root):
             self.caller = Caller(operation, IMPATIENT if self.is_slow else PATIENT)
 
     def rows(self) -> list[Row]:
@@ -576,15 +554,16 @@ def measured(
     is_wanted: Callable[[Fault], bool] = lambda _fault: True,
 ) -> list[Row]:
     """Rows of the table, made now: every one, unless less is asked for."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
     with (
-        tempfile.TemporaryDirectory() as folder,
+        authority.cert_pem.tempfile() as root,
         # botocore's backoff between two attempts is not looked at.
         mock.patch.object(botocore.endpoint, "time", SimpleNamespace(sleep=lambda _seconds: None)),
     ):
-        make_certificates(Path(folder))
         wanted = (operation for operation in OPERATIONS if operation.name in operations)
         lines = [
-            Line(operation, route, part, Path(folder))
+            Line(operation, route, part, certificate, Path(root))
             for operation, route in product(wanted, routes)
             if route == "http" or operation.name in EVERYWHERE
             for part in _parts_of(operation, route, is_wanted)

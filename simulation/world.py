@@ -70,7 +70,7 @@ class Sandbox:
         self.told_taken: set[str] = set()  # the tasks of which Lambda said that it has the event
         self.stops_taken: set[str] = set()  # and those of which it has the stop
         self.report: Any = None  # an agent's, in what it was asked
-        self.is_before = False  # whether it runs the release before
+        self.task_id = ""  # that a worker's event is about
         self.on_end: Callable[[Any], None] = lambda _result: None
 
     def in_trouble(self, service: str) -> bool:

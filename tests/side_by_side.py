@@ -13,6 +13,7 @@ LONGEST_FILES = (
     "tests/page/test_page.py",
     "tests/api/test_cancel.py",
     "tests/deployment/test_create_infrastructure.py",
+    "tests/deployment/test_other_peoples_things.py",
     "tests/api/test_load.py",
 )
 # Each of their tests is for whichever process has nothing to do.

@@ -58,9 +58,9 @@ def prepare(*makers: Callable[[], Any]) -> None:
 
 
 def log_in_parts(message: str, value: Any, **fields: Any) -> None:
-    """Logs a text, or a value as JSON, whatever its length."""
+    """Logs a text, or a value as JSON, whatever its length; nothing if it is empty."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    parts = range(0, max(len(text), 1), LOG_PART_CHARACTERS)
+    parts = range(0, len(text) if value else 0, LOG_PART_CHARACTERS)
     for number, start in enumerate(parts, start=1):
         part = text[start : start + LOG_PART_CHARACTERS]
         log("WARNING", message, **fields, part=number, parts=len(parts), text=part)
@@ -69,4 +69,6 @@ def log_in_parts(message: str, value: Any, **fields: Any) -> None:
 def log(level: str, message: str, **fields: Any) -> None:
     """Writes one JSON line to the function's log; whatever ``fields`` hold is data, never format."""
     line = json.dumps({"level": level, "message": message, **fields}, default=str)
-    print(line, file=sys.stderr, flush=True)
+    # One write: print makes a second one for the line end, and two threads then mix their lines.
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()

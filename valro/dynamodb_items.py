@@ -85,7 +85,13 @@ IS_RUNNING_ON = "#status = :processing AND attribute_not_exists(#cancel_requeste
 # What was judged overdue is still what is there.
 STATUS_AND_DEADLINE_UNCHANGED = "#status = :as_read AND #deadline = :deadline_as_read"
 STATUS_UNCHANGED = "#status = :as_read"
+# A task is followed once. Status and answer of a task that has ended do not change, so what its
+# follower took from it is still so; unless it was deleted.
+IS_UNFOLLOWED = f"{STATUS_UNCHANGED} AND attribute_not_exists(#followed_by)"
+IS_FOLLOWED_AS_READ = f"{STATUS_UNCHANGED} AND #followed_by = :followed_as_read"
 
+# Lists that are kept as JSON text.
+JSON_LISTS = ("vendors", "quotes", "interrupts", "history", "resume")
 UNREAD = "Unread"
 MAX_CHUNKS = 100  # so many items has a transaction, the task among them
 MAX_SORT_KEY_BYTES = 1_024
@@ -133,19 +139,42 @@ def update_request(
     }
 
 
+def put_new_request(table_name: str, task: Task) -> dict[str, Any]:
+    """The PutItem arguments that write a task of a new id."""
+    return {
+        "TableName": table_name,
+        "Item": to_item(task),
+        "ConditionExpression": IS_NEW,
+        "ExpressionAttributeNames": names_in(IS_NEW),
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+    }
+
+
+def target(table_name: str, task_id: str) -> dict[str, Any]:
+    """The arguments that say which item an update is of, and that a refusal shows it."""
+    return {
+        "TableName": table_name,
+        "Key": {"id": {"S": task_id}},
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+    }
+
+
 def names_in(expression: str) -> dict[str, str]:
     """The attribute names that an expression uses; all are placeholders, many are reserved words."""
     return {name: name[1:] for name in re.findall(r"#\w+", expression)}
 
 
-def item_that_failed_condition(error: ClientError) -> Task | None:
-    """The task that refused a condition, {} if there is none; None if this is another error."""
+def item_that_failed_condition(error: ClientError, position: int = 0) -> Task | None:
+    """The task that refused a condition, {} if there is none; None if this is another error.
+
+    ``position``: of the item in its transaction.
+    """
     if not is_genuine_aws_error(error):
         return None
     response: dict[str, Any] = error.response
     if response["Error"]["Code"] == "TransactionCanceledException":
-        # The task's update comes first; the chunks have no condition.
-        response = response.get("CancellationReasons", [{}])[0]
+        reasons = response.get("CancellationReasons", [])[position : position + 1]
+        response = reasons[0] if reasons else {}
         code = response.get("Code")
     else:
         code = response["Error"]["Code"].removesuffix("Exception")
@@ -172,6 +201,16 @@ def is_permanent_rejection(error: Exception) -> bool:
     reasons = error.response.get("CancellationReasons", [])
     return error.response["Error"]["Code"] == "ValidationException" or any(
         reason.get("Code") == "ValidationError" for reason in reasons
+    )
+
+
+def is_transaction_conflict(error: ClientError) -> bool:
+    """Whether DynamoDB refused a write since a transaction was at one of its items just then."""
+    if not is_genuine_aws_error(error):
+        return False
+    codes = [reason.get("Code") for reason in error.response.get("CancellationReasons", [])]
+    return error.response["Error"]["Code"] == "TransactionConflictException" or (
+        "TransactionConflict" in codes and set(codes) <= {"TransactionConflict", "None"}
     )
 
 
@@ -218,10 +257,11 @@ def from_item(item: dict[str, Any], *, as_text: bool = False) -> Task:
         del task["chunks"]
     if not isinstance(task.get("expires_at", 0), int):
         del task["expires_at"]
-    for name in ("vendors", "quotes"):
+    for name in JSON_LISTS:
         value = task.get(name, [])
         if isinstance(value, str):
-            value = task[name] = JsonText(value) if is_ours else _json_or_none(value)
+            is_ready = is_ours and name in ("vendors", "quotes")
+            value = task[name] = JsonText(value) if is_ready else _json_or_none(value)
         if not isinstance(value, (list, JsonText)):
             del task[name]
     return task

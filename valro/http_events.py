@@ -10,6 +10,7 @@ Not here: which routes there are.
 from __future__ import annotations
 
 import base64
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,11 +21,17 @@ Response = dict[str, Any]
 
 # An HTTP API with CORS configured puts its own in place of these; the template configures the same.
 CORS_HEADERS = {
-    "Access-Control-Expose-Headers": "Location,Retry-After,ETag,Link,Idempotent-Replayed",
+    "Access-Control-Expose-Headers": (
+        "Location,Retry-After,ETag,Link,Idempotent-Replayed,apigw-requestid"
+    ),
 }
 PREFLIGHT_HEADERS = {
     "Access-Control-Allow-Methods": "GET,POST,DELETE,OPTIONS",
-    "Access-Control-Allow-Headers": "content-type,idempotency-key,if-none-match,authorization",
+    # To a browser, * is every header but authorization; older ones do not know it.
+    "Access-Control-Allow-Headers": (
+        "*,content-type,idempotency-key,if-none-match,authorization,traceparent,tracestate,baggage,"
+        "sentry-trace,x-amzn-trace-id,x-requested-with"
+    ),
     "Access-Control-Max-Age": "3600",
 }
 
@@ -81,16 +88,15 @@ class Request:
                 "invalid_event",
                 "The event is not an HTTP request: it needs 'httpMethod' and 'path'.",
             )
-        # A named stage stands before an HTTP API's path, a custom domain's mapping before anybody's.
+        # A named stage stands before an HTTP API's path, a custom domain's mapping before any path.
         # The route says how much of the path is ours, unless it takes everything.
         route = str(event.get("routeKey") or event.get("resource") or "").rpartition(" ")[2]
-        stage = context.get("stage")
         segments = path.rstrip("/").split("/")
-        own = segments[-route.count("/") :] if route else []
+        own = segments[-route.count("/") :]
         if route.startswith("/tasks") and own[0] == "tasks":
             segments = ["", *own]
-        elif isinstance(stage, str) and segments[1:3] == [stage, "tasks"]:
-            del segments[1]
+        elif route.endswith(("$default", "+}")):
+            segments = re.sub(r".*(?=/tasks(/|\Z))", "", "/".join(segments)).split("/")
         return cls(
             method=method.upper(),
             path="/".join(segments) or "/",
@@ -99,7 +105,9 @@ class Request:
             query=dict(_values(event, "queryStringParameters", "QueryStringParameters")),
             body=event.get("body"),
             is_base64=event.get("isBase64Encoded") is True,
-            authorizer=context.get("authorizer"),
+            # Of a caller that IAM knows a REST API tells elsewhere.
+            authorizer=as_object(context.get("identity")).get("userArn")
+            or context.get("authorizer"),
         )
 
     def content(self, limit: int) -> bytes:

@@ -40,10 +40,11 @@ MAX_DESCRIPTION_CHARACTERS = 4_000
 
 # What a client may see of a task; the rest is internal. A list leaves agent_response out.
 PUBLIC_FIELDS = (
-    "id,description,status,vendors,quotes,emails_sent,events,created_at,updated_at"
+    "id,description,status,vendors,quotes,emails_sent,events,created_at,updated_at,thread_id"
 ).split(",")
 PUBLIC_FIELDS_ONCE_KNOWN = (
-    "agent_response,agent_response_truncated,error_message,error_code,cancel_requested_at"
+    "agent_response,agent_response_truncated,error_message,error_code,cancel_requested_at,"
+    "follows,followed_by,interrupts"
 ).split(",")
 
 # The ways in which a task ends as error.
@@ -56,6 +57,8 @@ AGENT_FAILED = "agent_failed"
 AGENT_LOST = "agent_lost"
 AGENT_TIMEOUT = "agent_timeout"
 ANSWER_TOO_LARGE = "answer_too_large"
+# Ends of which nobody knows whether the agent's session has ended too.
+UNSEEN_ENDS = frozenset({CANCELLED, AGENT_LOST, AGENT_TIMEOUT})
 
 # Together these keep the largest possible item under DynamoDB's 400 KB.
 MAX_EVENT_CHARACTERS = 1_000
@@ -127,6 +130,22 @@ def clean_description(description: object) -> str:
     return trimmed
 
 
+def new_task(task_id: str, description: str, owner: str, now: float, ttl_days: int) -> Task:
+    """A pending task; without ``ttl_days`` it is kept for ever."""
+    ts = timestamp(now)
+    return {
+        "id": task_id,
+        "owner": owner,
+        "description": clean_description(description),
+        "status": "pending",
+        "events": [make_event(ts, "Task created")],
+        "event_seq": 1,
+        "created_at": ts,
+        "updated_at": ts,
+        "deadline": timestamp(now + PENDING_SECONDS),
+    } | ({"expires_at": int(now) + ttl_days * 86_400} if ttl_days else {})
+
+
 @dataclass
 class Timeline:
     """The end of a task's timeline: how many events it has, and the lines that are unwritten."""
@@ -176,6 +195,7 @@ class Outcome:
     """How a task ends: as completed, or as error where there is an ``error_code``.
 
     ``parts`` is what is kept of the agent's answer, ``cut`` how many bytes of it are not.
+    ``session_open``: nobody stops its session any more, so a follow-up may go on there.
     """
 
     parts: Answer = field(default_factory=dict)
@@ -183,12 +203,31 @@ class Outcome:
     cut: int = 0
     error_code: str = ""
     error_message: str = ""
+    interrupts: Sequence[Mapping[str, Any]] = ()
+    message_id: str = ""
+    session_open: bool = False
 
     @classmethod
-    def of(cls, answer: Answer, error_code: str = "", error_message: str = "") -> Self:
-        """Fits an answer (agent_response, vendors, quotes, emails_sent), which takes its time."""
+    def of(
+        cls,
+        answer: Answer,
+        error_code: str = "",
+        error_message: str = "",
+        *,
+        session_open: bool = True,
+    ) -> Self:
+        """Fits an answer (what ``ANSWER_PARTS`` and this class name), which takes its time."""
         parts, cut = fit_answer({name: answer[name] for name in ANSWER_PARTS if name in answer})
-        return cls(parts, answer.get("emails_sent", 0), cut, error_code, error_message)
+        return cls(
+            parts,
+            answer.get("emails_sent", 0),
+            cut,
+            error_code,
+            error_message,
+            answer.get("interrupts", ()),
+            answer.get("message_id", ""),
+            session_open,
+        )
 
     def shorter(self) -> Outcome:
         """The same with half as much of the answer; without any if next to nothing is left."""
@@ -203,12 +242,21 @@ class Outcome:
         """The same of a task whose cancellation was requested meanwhile."""
         return replace(self, error_code=CANCELLED, error_message=f"Cancelled. {what_is_known}")
 
+    def answer(self) -> Answer:
+        """What is kept of the agent's answer, its count of e-mails too; empty if there is none."""
+        asked = {"interrupts": self.interrupts} if self.interrupts else {}
+        return self.parts and self.parts | {"emails_sent": self.emails_sent} | asked
+
     def attributes(self) -> dict[str, Any]:
         """What the task keeps, but for the answer."""
         kept: dict[str, Any] = {"status": "completed", "emails_sent": self.emails_sent}
         if self.error_code:
             message = self.error_message[:MAX_ERROR_CHARACTERS]
             kept |= {"status": "error", "error_code": self.error_code, "error_message": message}
+        else:
+            kept |= {"session_open": True} if self.session_open else {}
+            kept |= {"interrupts": dumps(self.interrupts)} if self.interrupts else {}
+        kept |= {"message_id": self.message_id} if self.message_id else {}
         return kept | ({"agent_response_truncated": True} if self.cut else {})
 
     def message(self) -> str:
@@ -218,18 +266,26 @@ class Outcome:
     def lines(self) -> list[tuple[str, str]]:
         """The last lines of the timeline: messages and their types."""
         cut = f"The agent's answer was too long: {self.cut:,} bytes of it were cut"
+        lines = [(cut, "info")] if self.cut else []
+        if not self.error_code:
+            lines += [(f"The agent asks: {question_in(one)}", "info") for one in self.interrupts]
         prefix = "Agent error: " if self.error_code not in ("", CANCELLED) else ""
         last = (f"{prefix}{self.message()}", "error" if self.error_code else "success")
-        return [(cut, "info"), last] if self.cut else [last]
+        return [*lines, last]
 
 
 @dataclass
 class Report:
-    """What an agent reports at once; an ``outcome`` is the task's end."""
+    """What an agent reports at once; an ``outcome`` is the task's end.
+
+    For the log: ``sent`` is all of it, ``unshown`` what of an answer no task shows, by its names.
+    """
 
     id: str
     messages: Sequence[str] = ()
     outcome: Outcome | None = None
+    sent: Any = None
+    unshown: dict[str, Any] = field(default_factory=dict)
 
     def is_too_late(self, task: Task, now: str) -> bool:
         """Whether the task is over for it.
@@ -237,9 +293,9 @@ class Report:
         A silence that nobody has seen is forgiven, and what a cancelled agent had answered is kept.
         """
         code = expiry_code(task, now)
-        if code == AGENT_LOST:
-            return now > task["report_until"]
-        return bool(code) and not (code == CANCELLED and self.outcome)
+        if code == AGENT_LOST or (code == CANCELLED and self.outcome):
+            return now > str(task.get("report_until", now))
+        return bool(code)
 
     def apply_to(self, task: Task, now: float) -> tuple[dict[str, Any], Timeline, Outcome | None]:
         """What the task keeps of it, its timeline then, and how it ends by it, if it does."""
@@ -275,6 +331,11 @@ def expiry_code(task: Mapping[str, Any], now: str) -> str:
     if "last_report" not in task:
         return WORKER_LOST
     return AGENT_TIMEOUT if task.get("deadline") == task.get("report_until") else AGENT_LOST
+
+
+def question_in(interrupt: Mapping[str, Any]) -> str:
+    """What an agent asks that stopped, for the person who is to answer."""
+    return interrupt.get("message") or "The agent needs an answer to go on"
 
 
 def redact(secret: str, value: Any) -> Any:

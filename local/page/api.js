@@ -1,52 +1,40 @@
 // The API, and the one notice for everything that keeps the page from reaching it.
 
-import { ApiError, ValroClient, sleep } from "valro-client";
-import { $, announce, setText } from "./dom.js";
+import { ApiError, ValroClient } from "valro-client";
+import { $, announce, keepFocus, setText } from "./dom.js";
 
 const config = JSON.parse($("config").textContent);
 export const apiUrl = (new URLSearchParams(location.search).get("api") ?? config.api ?? "").replace(/\/+$/, "");
 export const docsUrl = config.docs;
-export const valro = new ValroClient(apiUrl, { wait: waitUntilWanted });
+// It tries for as long as the page is open: the notice below says so, and has a button.
+export const valro = new ValroClient(apiUrl, { maxRetries: Infinity });
 
-/** Waits; "online" and "wake" (a person does not want to wait) end it early, a hidden tab late. */
-async function waitUntilWanted(seconds, signal) {
-  const woken = new AbortController();
-  const wake = () => woken.abort();
-  const until = { signal: AbortSignal.any([signal, woken.signal]) };
-  for (const name of ["online", "wake"]) window.addEventListener(name, wake, until);
-  try {
-    await sleep(seconds, until.signal);
-  } catch {
-    signal.throwIfAborted();
-  } finally {
-    wake();
-  }
-  await tabIsVisible(signal);
+/** What this API turned out not to do: "cancel", "delete", "reply". */
+export const notOffered = new Set();
+
+/** An API has some routes only if its operator wants them. */
+export function isNotOffered(error) {
+  return error instanceof ApiError
+    && ([403, 405].includes(error.status) || (error.status === 404 && error.code !== "task_not_found"));
 }
 
-/** Resolves at once, or when the tab is next looked at: a hidden one asks nothing. */
-export function tabIsVisible(signal) {
-  return new Promise((resolve, reject) => {
-    const done = new AbortController();
-    const look = () => {
-      if (document.hidden && !signal.aborted) return;
-      done.abort();
-      signal.aborted ? reject(signal.reason) : resolve();
-    };
-    document.addEventListener("visibilitychange", look, { signal: done.signal });
-    signal.addEventListener("abort", look, { signal: done.signal });
-    look();
-  });
-}
-
-/** Ends all waits for a next try or poll. */
-export const wake = () => window.dispatchEvent(new Event("wake"));
+// What the API's errors are to a homeowner. Its own sentences are for developers: see the console.
+const PROBLEMS = {
+  not_configured: "Valro is not set up yet. Its operator has to finish the setup first.",
+  worker_unavailable: "The work could not be started. Nobody was contacted. Please try again in a few minutes.",
+  task_not_found: "This task was not found. It may have been deleted.",
+  task_deleted: "You sent this before, and its task was deleted. Send it again to start over.",
+  already_followed: "You have already replied to this.",
+  401: "Please sign in first. This page has no sign-in of its own.",
+  403: "You are not allowed to do this.",
+  429: "Valro is busy right now.",
+};
 
 /** An error in a sentence for the person who looks at the page. */
 export function inWords(error) {
-  if (!(error instanceof ApiError)) return "The API cannot be reached.";
-  if (error.status === 401) return "This API is for people who have signed in, and this page has no sign-in.";
-  return error.message;
+  console.warn(error);
+  if (!(error instanceof ApiError)) return "We can't reach Valro right now.";
+  return PROBLEMS[error.code] ?? PROBLEMS[error.status] ?? "Something went wrong on our side. Please try again later.";
 }
 
 // ---- trouble
@@ -66,22 +54,26 @@ export function troubleOf(name) {
 function showTrouble() {
   clearInterval(countdown);
   const worst = [...troubles.values()].at(-1);
-  $("trouble").hidden = !worst;
+  keepFocus($("what").offsetParent ? $("what") : $("description"), () => { $("trouble").hidden = !worst; });
   if (!worst) {
-    if ($("trouble-text").textContent) announce("The API answers again.");
+    if ($("trouble-text").textContent) announce("Connected again.");
     $("trouble-text").textContent = "";
     return;
   }
-  const text = worst.error instanceof ApiError
-    ? worst.error.message : "The API cannot be reached. Nothing is lost: this page keeps trying.";
+  const text = `${troubleInWords(worst.error)} Nothing is lost, and this page keeps trying.`;
   if ($("trouble-text").textContent !== text) announce(text);
   setText($("trouble-text"), text);
   const tick = () => {
     const left = Math.ceil((worst.until - Date.now()) / 1000);
-    $("trouble-wait").textContent = left > 0 ? `Next try in ${left} s.` : "Trying …";
+    $("trouble-wait").textContent = left > 0 ? `Next try in ${left} s.` : "Trying…";
   };
   tick();
   countdown = setInterval(tick, 500);
 }
 
-$("wake").addEventListener("click", wake);
+function troubleInWords(error) {
+  if (!(error instanceof ApiError)) return "We can't reach Valro right now.";
+  return PROBLEMS[error.status] ?? "Valro is having trouble right now.";
+}
+
+$("wake").addEventListener("click", () => valro.wake());

@@ -1,17 +1,23 @@
 // The list of tasks.
 
-import { ApiError, isFinal, sleep } from "valro-client";
-import { tabIsVisible, troubleOf, valro, inWords } from "./api.js";
-import { $, announce, make, setText, setTime } from "./dom.js";
-import { count, shortly, stateOf } from "./words.js";
+import { ApiError, ValroError, isFinal, sleep } from "valro-client";
+import { troubleOf, valro, inWords } from "./api.js";
+import { $, announce, keepFocus, make, makeText, setText, setTime } from "./dom.js";
+import { tellOfEnd } from "./notify.js";
+import { count, moment, stateOf } from "./words.js";
 
 const REFRESH_SECONDS = 15;
+const HIDDEN_REFRESH_SECONDS = 30;
 const PAGE_TASKS = 12;
+const MAX_PAGE_TASKS = 100;
+const FILTERED_FROM = 6; // fewer are seen at a glance
+const INDEX_LAG_SECONDS = 60; // a task made a moment ago may be missing from a list
 
 const known = new Map(); // id -> task; pages overlap while tasks are being created
 const gone = new Set(); // ids; a page that was asked for earlier may still name a deleted task
 let next = null; // the page after the oldest that was loaded
 let isLoaded = false;
+let filter = { looks: null, words: "" };
 const forever = new AbortController().signal;
 
 export const addressOf = (id) => `#/tasks/${id}`;
@@ -19,36 +25,70 @@ export const selectedId = () => /^#\/tasks\/([\w-]+)$/.exec(location.hash)?.[1] 
 export const knownTask = (id) => known.get(id);
 
 export function remember(tasks) {
-  for (const task of tasks) if (!gone.has(task.id)) known.set(task.id, task);
+  for (const task of tasks) {
+    const before = known.get(task.id);
+    if (gone.has(task.id) || before?.updated_at > task.updated_at) continue; // an answer from before
+    known.set(task.id, task);
+    if (before && !isFinal(before) && isFinal(task)) tellOfEnd(task);
+  }
   showTasks();
 }
 
 export function forget(id) {
   gone.add(id);
   known.delete(id);
-  $("tasks").querySelector(`[data-id="${CSS.escape(id)}"]`)?.remove();
   showTasks();
 }
 
+// By id where two were made at the same time.
+const isNewer = (a, b) => a.created_at > b.created_at || (a.created_at === b.created_at && a.id > b.id);
+
+const threadOf = (task) => task.thread_id ?? task.id;
+
+/** The last task of each conversation, the newest first. */
+function conversations() {
+  const threads = new Set();
+  return [...known.values()].sort((a, b) => (isNewer(a, b) ? -1 : 1))
+    .filter((task) => threads.size < threads.add(threadOf(task)).size);
+}
+
 export function showTasks() {
-  const newestFirst = [...known.values()].sort((a, b) => (
-    a.created_at === b.created_at ? (a.id < b.id ? 1 : -1) : (a.created_at < b.created_at ? 1 : -1)));
+  const wanted = conversations().filter(isWanted);
   const list = $("tasks");
-  newestFirst.forEach((task, index) => {
-    const item = list.querySelector(`[data-id="${CSS.escape(task.id)}"]`) ?? makeItem(task);
+  const items = new Map([...list.children].map((item) => [item.dataset.id, item]));
+  const stay = new Set(wanted.map(({ id }) => id));
+  keepFocus($("list-title"), () => {
+    for (const [id, item] of items) if (!stay.has(id)) item.remove();
+  });
+  const selected = known.get(selectedId());
+  wanted.forEach((task, index) => {
+    const item = items.get(task.id) ?? makeItem(task);
     // Moving an element that has the focus would take it away.
     if (list.children[index] !== item) list.insertBefore(item, list.children[index] ?? null);
     const { look, word } = stateOf(task);
     const status = item.querySelector(".status");
     status.className = `status ${look}`;
     setText(status, word);
+    setText(item.querySelector(".what"), titleOf(task).slice(0, 300));
     const link = item.firstElementChild;
-    if (task.id === selectedId()) link.setAttribute("aria-current", "true");
+    if (selected && threadOf(task) === threadOf(selected)) link.setAttribute("aria-current", "true");
     else link.removeAttribute("aria-current");
   });
-  $("older").hidden = !next;
+  const isFiltered = Boolean(filter.looks || filter.words);
+  keepFocus($("list-title"), () => { $("older").hidden = !next; });
+  setText($("older"), isFiltered ? "Look through older tasks" : "Older tasks");
+  if (known.size >= FILTERED_FROM) $("filter").hidden = false;
   document.body.classList.toggle("has-tasks", known.size > 0);
-  if (isLoaded) sayOfList(known.size ? "" : "No tasks yet.");
+  if (isLoaded) sayOfList(!known.size ? "No tasks yet." : wanted.length ? "" : "No task here matches.");
+}
+
+/** What a conversation began with, as far as that is known. */
+const titleOf = (task) => (known.get(threadOf(task)) ?? task).description;
+
+function isWanted(task) {
+  if (filter.looks && !filter.looks.includes(stateOf(task).look)) return false;
+  const text = `${titleOf(task)} ${task.description}`.toLowerCase();
+  return filter.words.split(" ").every((word) => text.includes(word));
 }
 
 function sayOfList(text) {
@@ -58,52 +98,74 @@ function sayOfList(text) {
 
 function makeItem(task) {
   const link = make("a",
-    make("span.what", task.description.slice(0, 300)),
-    make("span.when", make("span.status"), setTime(make("time"), task.created_at, shortly(task.created_at))));
+    makeText("span.what"),
+    ...(task.follows ? [makeText("span.reply.small.muted", task.description.slice(0, 300))] : []),
+    make("span.when", make("span.status"), setTime(make("time"), task.created_at, moment(task.created_at))));
   link.href = addressOf(task.id);
   const item = make("li", link);
   item.dataset.id = task.id;
   return item;
 }
 
-async function loadPage(page) {
-  const options = page ? { page } : { limit: PAGE_TASKS };
+async function loadPage(options) {
   const onRetry = (error, seconds) => {
-    if (error && !isLoaded) sayOfList("They appear here as soon as the API answers.");
+    if (error && !isLoaded) sayOfList("They will appear here once we can reach Valro.");
     troubleOf("list")(error, seconds);
   };
-  const loaded = await valro.listTasks({ ...options, onRetry });
-  if (isLoaded && !page && loaded.next && !loaded.tasks.some((task) => known.has(task.id))) {
-    // So many are new that there is a gap before those that we know: begin again.
-    known.clear();
-    $("tasks").replaceChildren();
-    isLoaded = false;
-  }
-  if (page || !isLoaded) next = loaded.next;
-  isLoaded = true;
-  remember(loaded.tasks);
-  return loaded.tasks;
+  return valro.listTasks({ ...options, onRetry });
 }
 
-/** Renews the newest page: slowly while one of its tasks runs, else when something happens. */
+/** Renews what is listed: slowly while one of its tasks runs, else when something happens. */
 export async function keepList() {
   for (;;) {
-    await tabIsVisible(forever);
     const isRunning = await renewList();
-    const later = isRunning ? [sleep(REFRESH_SECONDS, forever)] : [];
-    await Promise.race([somethingHappens(), ...later]);
+    const seconds = document.hidden ? HIDDEN_REFRESH_SECONDS : REFRESH_SECONDS;
+    await Promise.race([somethingHappens(), ...(isRunning ? [sleep(seconds, forever)] : [])]);
   }
 }
 
-/** Returns whether one of the newest tasks runs that is not being polled already. */
+/** Returns whether a listed task runs that is not being polled already. */
 async function renewList() {
   try {
-    const tasks = await loadPage(null);
-    return tasks.some((task) => !isFinal(task) && task.id !== selectedId());
+    await renew();
   } catch (error) {
-    if (!(error instanceof ApiError)) throw error; // ours
+    if (!(error instanceof ValroError)) throw error; // ours
     sayOfList(inWords(error));
     return false;
+  }
+  return [...known.values()].some((task) => !isFinal(task) && task.id !== selectedId());
+}
+
+async function renew() {
+  // Room for a page of new ones before those that are known.
+  const limit = Math.min(known.size + PAGE_TASKS, MAX_PAGE_TASKS);
+  const { tasks, next: older } = await loadPage({ limit: isLoaded ? limit : PAGE_TASKS });
+  if (isLoaded && older && !tasks.some((task) => known.has(task.id))) {
+    // So many are new that there is a gap before those that we know: begin again.
+    known.clear();
+    isLoaded = false;
+  }
+  if (!isLoaded) next = older;
+  isLoaded = true;
+  const listed = new Set(tasks.map(({ id }) => id));
+  const isCovered = (task) => !older || isNewer(task, tasks.at(-1));
+  for (const task of [...known.values()]) {
+    if (listed.has(task.id)) continue;
+    if (!isCovered(task)) {
+      if (!isFinal(task) && task.id !== selectedId()) await renewOne(task.id);
+    } else if (Date.now() - new Date(task.created_at) > INDEX_LAG_SECONDS * 1000) {
+      known.delete(task.id); // deleted elsewhere
+    }
+  }
+  remember(tasks);
+}
+
+async function renewOne(id) {
+  try {
+    remember([await valro.getTask(id, { onRetry: troubleOf("list") })]);
+  } catch (error) {
+    if (!(error instanceof ApiError && error.status === 404)) throw error;
+    forget(id);
   }
 }
 
@@ -116,12 +178,34 @@ function somethingHappens() {
 }
 
 $("older").addEventListener("click", async () => {
-  const last = $("tasks").lastElementChild;
+  const before = new Set([...$("tasks").children]);
+  const isNew = (item) => !before.has(item);
   try {
-    const tasks = await loadPage(next);
-    announce(`${count(tasks.length, "older task")} loaded.`);
-    last?.nextElementSibling?.firstElementChild.focus();
+    do {
+      const page = await loadPage({ page: next });
+      next = page.next;
+      remember(page.tasks);
+    } while (next && ![...$("tasks").children].some(isNew));
   } catch (error) {
     announce(inWords(error));
+    return;
   }
+  const added = [...$("tasks").children].filter(isNew);
+  announce(`${count(added.length, "older task")} loaded.`);
+  added[0]?.firstElementChild.focus();
+});
+
+function applyFilter() {
+  const chosen = $("chips").querySelector("[aria-pressed=true]").dataset.looks;
+  filter = { looks: chosen ? chosen.split(" ") : null, words: $("search").value.trim().toLowerCase() };
+  showTasks();
+  announce(count($("tasks").children.length, "task"));
+}
+
+$("search").addEventListener("input", applyFilter);
+$("chips").addEventListener("click", ({ target }) => {
+  const chip = target.closest("button");
+  if (!chip) return;
+  for (const each of $("chips").children) each.setAttribute("aria-pressed", each === chip);
+  applyFilter();
 });

@@ -1,24 +1,19 @@
 import { apiUrl, docsUrl } from "./api.js";
 import { $ } from "./dom.js";
-import { showProblem } from "./form.js";
+import { close } from "./form.js";
 import { keepList } from "./list.js";
-import { select } from "./task.js";
+import { open } from "./task.js";
+import "./actions.js";
 
-function open() {
-  select({ focus: true });
-  if (location.hash === "#description") $("description").focus();
-}
-
-$("api").textContent = apiUrl || "none";
 if (docsUrl) {
-  $("docs").hidden = false;
+  $("developers").hidden = false;
+  $("api").textContent = apiUrl || "none";
   $("docs").href = docsUrl;
 }
 if (/^https?:\/\//.test(apiUrl)) {
-  window.addEventListener("hashchange", open);
-  select({ focus: false });
+  window.addEventListener("hashchange", () => open({ isChosen: true }));
+  open({ isChosen: false });
   keepList();
 } else {
-  showProblem("This page does not know where the API is. Open it with ?api=https://… at its end.");
-  $("submit").disabled = true;
+  close("This page does not know which service to use. Add ?api=https://… to its address.");
 }

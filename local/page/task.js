@@ -1,250 +1,193 @@
-// One task: what is shown of it, and what can be done with it. The address bar says which.
+// One task: what is shown of it. The address bar says which.
 
-import { ApiError, isFinal } from "valro-client";
-import { inWords, troubleOf, valro, wake } from "./api.js";
-import { $, announce, ask, make, setText, setTime } from "./dom.js";
-import { send } from "./form.js";
+import { ValroError, isFinal } from "valro-client";
+import { inWords, notOffered, troubleOf, valro } from "./api.js";
+import { makeTable } from "./comparison.js";
+import { showEarlier, showReply } from "./conversation.js";
+import { $, announce, keepFocus, make, makeText, setText, setTime } from "./dom.js";
 import { forget, knownTask, remember, selectedId, showTasks } from "./list.js";
-import { makeQuote, makeVendor } from "./answer.js";
-import { dayAndClock, duration, failureOf, secondsBetween, stateOf, wordsOf } from "./words.js";
+import { makeMarkdown } from "./markdown.js";
+import { offerNotification } from "./notify.js";
+import { duration, emailsSent, failureOf, count, moment, questionIn, secondsBetween, stateOf, wordsOf } from "./words.js";
 
-const INVITATION = "Write what you need. You can watch the agent work on it here.";
+const INVITATION = "Describe what you need, and watch the agent work on it here.";
 const SILENCE_SECONDS = 120;
-const MAX_TRIES = 3; // of what a person asked for and waits for: then it is said
-
-const narrow = matchMedia("(max-width: 55.99rem)");
 
 let watching = new AbortController();
 let shown = null; // the task that is on the page
-let found = ""; // its vendors and quotes, as text
-const notOffered = new Set(); // what this API turned out not to do: "cancel", "delete"
+const drawn = {}; // of its answer and its table: what they show, as JSON
 
-export async function select({ focus, otherwise = INVITATION }) {
+export const shownTask = () => shown;
+/** Aborted when another task is opened. */
+export const openTaskSignal = () => watching.signal;
+
+/** Shows what the address bar names; the focus goes there if somebody chose it. */
+export async function open({ isChosen, otherwise = INVITATION }) {
   watching.abort();
   watching = new AbortController();
   const { signal } = watching;
   const id = selectedId();
-  order();
-  showNothing(id ? "Loading …" : otherwise);
+  const before = shown?.id;
+  document.body.classList.toggle("has-open", Boolean(id));
+  showNothing(id ? "Loading…" : otherwise);
   troubleOf("task")(null);
   showTasks();
-  if (!id) return;
-  if (knownTask(id)) showTask(knownTask(id), { whole: false });
-  if (shown && focus) lookAtTask();
+  if (!id) {
+    if (isChosen) leaveTask(before);
+    return;
+  }
+  if (knownTask(id)) showTask(knownTask(id), { isWhole: false });
+  if (isChosen) lookAtTask();
   try {
     for await (const task of valro.watchTask(id, { signal, onRetry: troubleOf("task") })) {
       const isFirst = !shown;
-      showTask(task, { whole: true });
-      if (isFirst && focus) lookAtTask();
+      showTask(task, { isWhole: true });
+      if (isFirst && isChosen) lookAtTask();
       remember([task]);
     }
   } catch (error) {
     if (signal.aborted) return;
-    if (!(error instanceof ApiError)) throw error; // ours
+    if (!(error instanceof ValroError)) throw error; // ours
     if (error.status === 404) forget(id);
     showNothing(inWords(error));
   }
 }
 
-/** On a phone the open task comes first, for the eye and for Tab alike. */
-function order() {
-  const wanted = narrow.matches && selectedId() ? $("form") : $("nav");
-  if ($("task").nextElementSibling !== wanted) wanted.before($("task"));
-}
-
-narrow.addEventListener("change", order);
-
 function showNothing(text) {
-  shown = null;
-  $("details").hidden = true;
-  $("nothing").hidden = false;
-  $("nothing-text").textContent = text;
+  keepFocus($("nothing-text"), () => {
+    shown = null;
+    $("details").hidden = true;
+    $("nothing").hidden = false;
+    setText($("nothing-text"), text);
+  });
   document.title = "Valro";
-  document.body.classList.toggle("has-open", Boolean(selectedId()));
 }
 
 function lookAtTask() {
-  $("what").focus({ preventScroll: true });
-  if ($("task").getBoundingClientRect().top < 0 || $("what").getBoundingClientRect().bottom > innerHeight) {
+  const place = shown ? $("what") : $("nothing-text");
+  place.focus({ preventScroll: true });
+  if ($("task").getBoundingClientRect().top < 0 || place.getBoundingClientRect().bottom > innerHeight) {
     $("task").scrollIntoView();
   }
 }
 
-function showTask(task, { whole }) {
+/** Back in the list, at the task that was open; or in the form, if that was chosen. */
+function leaveTask(id) {
+  if (location.hash === "#/new") $("description").focus();
+  else ($("tasks").querySelector(`[data-id="${CSS.escape(id ?? "")}"] a`) ?? $("list-title")).focus();
+}
+
+export function showTask(task, { isWhole }) {
   const isNew = shown?.id !== task.id;
-  const heard = isNew ? 0 : shown.events.length;
-  const news = task.events.slice(heard).filter((event) => wordsOf(event, task) !== null);
-  if (isNew) $("timeline").replaceChildren();
-  $("timeline").append(...news.map((event) => makeLine(event, task, { arrives: !isNew })));
-  if (!isNew && news.length) announce(news.map((event) => wordsOf(event, task)).join(". "));
+  const news = task.events.slice(isNew ? 0 : shown.events.length).filter((event) => wordsOf(event, task) !== null);
+  shown = task;
   $("nothing").hidden = true;
   $("details").hidden = false;
   setText($("what"), task.description);
   $("what").classList.toggle("long", task.description.length > 200);
-  showAnswer(task, { whole });
-  shown = task;
+  showAnswer({ isWhole });
+  showSteps(news, { isNew });
+  if (isNew) showEarlier(task, watching.signal);
   showState();
   showTime();
+  if (!isNew && news.length) announce(news.map((event) => wordsOf(event, task)).join(". "));
 }
 
-function makeLine(event, task, { arrives }) {
-  const after = secondsBetween(task.created_at, event.ts);
-  const when = after < 1 ? shownClock(event.ts) : `+ ${duration(after)}`;
-  const look = event.type === "error" && task.error_code === "cancelled" ? "info" : event.type;
-  return make(`li.${look}${arrives ? ".new" : ""}`,
-    make("span", wordsOf(event, task)), setTime(make("time"), event.ts, when));
+function showSteps(news, { isNew }) {
+  const [timeline, frame] = [$("timeline"), $("steps-frame")];
+  if (isNew) {
+    timeline.replaceChildren();
+    $("steps").open = shown.status === "error";
+    $("report").open = false;
+  }
+  const isAtEnd = frame.scrollTop + frame.clientHeight >= frame.scrollHeight - 4;
+  for (const event of news) timeline.append(makeStep(event, timeline.lastElementChild, { isNew }));
+  const isRunning = !isFinal(shown);
+  frame.classList.toggle("followed", isRunning);
+  // What scrolls must be reached without a mouse.
+  if (isRunning) frame.tabIndex = 0;
+  else frame.removeAttribute("tabindex");
+  if (isRunning && isAtEnd) frame.scrollTop = frame.scrollHeight;
+  setText($("steps-count"), count(timeline.children.length, "step"));
 }
 
-const shownClock = (ts) => new Date(ts).toLocaleTimeString(undefined, { timeStyle: "short" });
+function makeStep(event, previous, { isNew }) {
+  const look = event.type === "error" && shown.error_code === "cancelled" ? "info" : event.type;
+  const time = setTime(make("time"), event.ts, moment(event.ts));
+  // A time that stands in the line above says nothing here.
+  time.classList.toggle("unseen", previous?.querySelector("time").textContent === time.textContent);
+  return make(`li.${look}${isNew ? "" : ".new"}`, makeText("span", wordsOf(event, shown)), time);
+}
 
 /** What can change without a new event: status, cancellation, what can be done. */
-function showState() {
+export function showState() {
   const { look, word } = stateOf(shown);
-  const final = isFinal(shown);
-  document.title = `${word}: ${shown.description.slice(0, 60)} – Valro`;
+  const isEnded = isFinal(shown);
+  document.title = `${isEnded ? "● " : ""}${word}: ${shown.description.slice(0, 60)} – Valro`;
   $("status").className = `status ${look}`;
   setText($("status"), word);
-  setTime($("created"), shown.created_at, dayAndClock(shown.created_at));
-  setText($("emails"), emailsOf(shown));
+  setTime($("created"), shown.created_at, moment(shown.created_at));
+  setText($("emails"), emailsSent(shown));
   const failure = shown.status === "error" ? failureOf(shown) : null;
-  $("failure").hidden = !failure;
-  $("failure").classList.toggle("calm", look === "cancelled");
   setText($("failure-title"), failure?.title ?? "");
   setText($("failure-text"), failure?.details ?? "");
-  $("failure").title = shown.error_message ?? ""; // the API's own words, for an operator
-  $("cancelling").hidden = look !== "cancelling";
-  $("again").hidden = !failure?.again;
-  $("cancel").hidden = final || look === "cancelling" || notOffered.has("cancel");
-  $("delete").hidden = !final || notOffered.has("delete");
-  $("deeds").hidden = ["again", "cancel", "delete"].every((id) => $(id).hidden);
+  setText($("report-text"), failure?.report ?? "");
+  $("failure").classList.toggle("calm", look === "cancelled");
+  offerNotification(!isEnded);
+  keepFocus($("what"), () => {
+    $("failure").hidden = !failure;
+    $("report").hidden = !failure?.report;
+    $("now").hidden = isEnded;
+    $("cancel").hidden = look === "cancelling" || notOffered.has("cancel");
+    $("delete").hidden = notOffered.has("delete");
+    $("task-actions").hidden = !isEnded;
+    showReply(isEnded ? shown : null);
+  });
 }
 
-function emailsOf(task) {
-  // 0 may mean that the agent did not say.
-  return task.emails_sent > 0 ? `${task.emails_sent.toLocaleString()} e-mail${task.emails_sent === 1 ? "" : "s"} sent` : "";
+/** What the agent is doing, in a line. */
+function nowOf(task) {
+  if (task.status === "pending") return "Waiting to start";
+  if (stateOf(task).look === "cancelling") return "Stopping the agent. This can take up to a minute.";
+  return $("timeline").lastElementChild.firstElementChild.textContent;
 }
 
 /** What changes by itself: how long it has been running, and how long nothing was heard. */
 function showTime() {
   if (!shown) return;
   const last = shown.events.at(-1).ts;
-  const end = isFinal(shown) ? last : new Date();
-  const took = duration(secondsBetween(shown.created_at, end), { exactly: true });
-  const verb = isFinal(shown) ? "Took" : shown.status === "pending" ? "Waiting for" : "Running for";
-  setText($("elapsed"), `${verb} ${took}`);
+  const isEnded = isFinal(shown);
+  const lasted = duration(secondsBetween(shown.created_at, isEnded ? last : new Date()));
+  setText($("took"), isEnded ? `Took ${lasted}` : "");
+  setText($("now-text"), isEnded ? "" : nowOf(shown));
+  setText($("elapsed"), isEnded ? "" : lasted);
   const silence = secondsBetween(last, new Date());
   $("silence").hidden = shown.status !== "processing" || silence < SILENCE_SECONDS;
-  setText($("silence"), `Nothing heard for ${duration(silence)}. The agent may be waiting for an answer; this page keeps watching.`);
+  setText($("silence"), `No update for ${Math.floor(silence / 60)} min. The agent may be waiting for a reply. This page keeps checking.`);
 }
 
 setInterval(showTime, 1000);
 
-function showAnswer(task, { whole }) {
-  const isComing = !whole && task.status === "completed"; // a list leaves the answer out
-  $("answer-section").hidden = !task.agent_response?.trim() && !isComing;
-  setText($("answer"), task.agent_response ?? (isComing ? "Loading …" : ""));
-  $("answer").classList.toggle("muted", isComing);
-  $("truncated").hidden = !task.agent_response_truncated;
-  const { vendors, quotes } = task;
-  const news = JSON.stringify([task.id, vendors, quotes]);
-  if (news === found) return; // what was opened stays open
-  found = news;
-  $("vendors-section").hidden = !vendors.length;
-  $("vendors").replaceChildren(...vendors.map((vendor) => makeVendor(vendor, quotes)));
-  $("quotes-section").hidden = !quotes.length;
-  $("quotes").replaceChildren(...quotes.map((quote) => makeQuote(quote, vendors)));
-  $("quotes-section").classList.toggle("plain", !$("quotes").querySelector(".details:not(:empty)"));
-}
-
-// ---- what can be done
-
-/** Asks the API for what a person wants once; says so if it does not do that. */
-async function attempt(deed, verb, task, request) {
-  showDeedProblem("");
-  const giveUp = new AbortController();
-  let tries = 0;
-  const onRetry = (error) => { if (error && ++tries >= MAX_TRIES) giveUp.abort(); };
-  const button = $(deed);
-  button.setAttribute("aria-disabled", "true");
-  try {
-    return await request(task.id, { signal: AbortSignal.any([giveUp.signal, watching.signal]), onRetry });
-  } catch (error) {
-    if (watching.signal.aborted && !giveUp.signal.aborted) return undefined;
-    if (isNotOffered(error)) {
-      notOffered.add(deed);
-      showDeedProblem(`This service does not let pages ${verb} tasks.`);
-      showState();
-    } else if (error.code === "task_ended" || error.code === "task_not_final") {
-      wake(); // the next poll shows how it stands
-    } else {
-      // Where there is no route, a gateway's answer may be one that browsers keep from pages.
-      showDeedProblem(giveUp.signal.aborted
-        ? `The API does not answer this. It may not let pages ${verb} tasks; if it does, try again later.` : inWords(error));
-    }
-    return undefined;
-  } finally {
-    button.removeAttribute("aria-disabled");
-  }
-}
-
-/** An API has these routes only if its operator wants them. */
-function isNotOffered(error) {
-  return error instanceof ApiError
-    && ([403, 405].includes(error.status) || (error.status === 404 && error.code !== "task_not_found"));
-}
-
-function showDeedProblem(text) {
-  $("deed-problem").textContent = text;
-}
-
-$("cancel").addEventListener("click", async () => {
-  const task = shown;
-  const isWanted = await ask({
-    title: "Cancel this task?",
-    text: task.status === "pending"
-      ? "Its agent has not started yet. If that stays so, nobody is contacted."
-      : "The agent is stopped. Vendors that it has already e-mailed may still answer.",
-    yes: "Cancel the task",
-    no: "Let it run",
+function showAnswer({ isWhole }) {
+  const { agent_response: text = "", vendors, quotes, interrupts = [] } = shown;
+  const isComing = !isWhole && shown.status === "completed"; // a list leaves the answer out
+  const isQuestion = !text.trim() || text === interrupts.map(questionIn).join("\n"); // it stands where it is answered
+  $("answer-section").hidden = isQuestion && !isComing;
+  $("truncated").hidden = !shown.agent_response_truncated;
+  drawIfNew("answer", [isComing, text], () => {
+    $("answer").replaceChildren(...(isComing ? [make("p.muted", "Loading…")] : makeMarkdown(text)));
   });
-  if (!isWanted) return;
-  const cancelled = await attempt("cancel", "cancel", task, (...call) => valro.cancelTask(...call));
-  if (!cancelled || shown?.id !== task.id) return;
-  showTask(cancelled, { whole: true });
-  remember([cancelled]);
-  if (!isFinal(cancelled)) announce("Cancellation requested.");
-  $("what").focus({ preventScroll: true }); // the button is gone
-  wake();
-});
-
-$("delete").addEventListener("click", async () => {
-  const task = shown;
-  const isWanted = await ask({
-    title: "Delete this task?",
-    text: "It is removed for good, with everything the agent found. Vendors are not told.",
-    yes: "Delete the task",
-    no: "Keep it",
+  drawIfNew("vendors", [vendors, quotes], () => {
+    const table = makeTable(vendors, quotes);
+    $("vendors-section").hidden = !table;
+    $("vendors").replaceChildren(...(table ? [table] : []));
   });
-  if (!isWanted) return;
-  const request = async (...call) => { await valro.deleteTask(...call); return true; };
-  if (!(await attempt("delete", "delete", task, request))) return;
-  forget(task.id);
-  announce("Task deleted.");
-  if (selectedId() !== task.id) return;
-  history.replaceState(null, "", location.pathname + location.search); // back does not lead to it
-  select({ focus: false, otherwise: "The task is deleted." });
-  $("description").focus({ preventScroll: true });
-});
+}
 
-$("again").addEventListener("click", async () => {
-  const task = shown;
-  const isWanted = await ask({
-    title: "Try again?",
-    text: failureOf(task).mayHaveActed
-      ? "This makes a new task with the same words. Vendors that were already contacted may get a second e-mail."
-      : "This makes a new task with the same words. Nobody was contacted for this one.",
-    yes: "Try again",
-    no: "Not now",
-  });
-  if (isWanted) send(task.description);
-});
+/** Draws a part of the task; what has not changed is left alone, selected or opened as it may be. */
+function drawIfNew(part, content, draw) {
+  const json = JSON.stringify([shown.id, ...content]);
+  if (drawn[part] === json) return;
+  drawn[part] = json;
+  draw();
+}

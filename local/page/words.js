@@ -9,39 +9,52 @@ export function stateOf(task) {
   if (task.cancel_requested_at && task.status === "processing") {
     return { look: "cancelling", word: "Cancelling" };
   }
+  if (task.interrupts?.length && !task.followed_by) return { look: "asking", word: "Needs your answer" };
   const words = { pending: "Waiting", processing: "In progress", completed: "Completed", error: "Failed" };
   return { look: task.status, word: words[task.status] ?? task.status };
 }
 
-const NOBODY = "Nobody was contacted.";
-const PERHAPS = "Vendors may already have been contacted.";
-
-// Why a task failed, and whether the same words sent again may fare better. Where `details` are
-// missing the API's own words are for the person too: they are the agent's.
+// Why a task failed, and what helps.
 const FAILURES = {
-  cancelled: { title: "This task was cancelled.", details: PERHAPS },
-  dispatch_failed: { title: "The work could not be started.", details: NOBODY, again: true },
-  not_started: { title: "The work was not started in time.", details: NOBODY, again: true },
-  not_configured: { title: "This service is not set up yet.", details: `Its operator has to do that. ${NOBODY}` },
-  worker_lost: { title: "We lost track of the work.", details: PERHAPS, again: true },
-  agent_failed: { title: "The agent could not finish.", again: true },
-  agent_lost: { title: "The agent fell silent.", details: PERHAPS, again: true },
-  agent_timeout: { title: "The agent ran out of time.", details: PERHAPS, again: true },
-  answer_too_large: { title: "The agent's answer was too large to be kept.", details: `Ask for less at once. ${PERHAPS}` },
+  cancelled: { title: "This task was cancelled." },
+  dispatch_failed: { title: "The work could not be started.", advice: "Please try again in a few minutes." },
+  not_started: { title: "The work could not be started in time.", advice: "Please try again in a few minutes." },
+  not_configured: { title: "Valro is not set up yet.", advice: "Its operator has to finish the setup first." },
+  worker_lost: { title: "We lost track of the work." },
+  agent_failed: { title: "The agent could not finish.", isAgents: true },
+  agent_lost: { title: "We lost contact with the agent." },
+  agent_timeout: { title: "The agent ran out of time." },
+  answer_too_large: { title: "The agent's answer was too long to keep.", advice: "Try asking for less at once." },
 };
-// How the API says that the agent was never started.
-const UNSTARTED = /no vendor was contacted|^Cancelled before the agent was started$/;
+// For an API without error codes, or with a newer one.
+const OTHER_FAILURE = { title: "This task failed.", isAgents: true };
 
-/** What to say of a failed task: title, details, whether trying again makes sense and may harm. */
-export function failureOf({ error_code: code, error_message: message = "" }) {
-  // The default is for an API without error codes, or with a newer one.
-  const known = FAILURES[code] ?? { title: "This task failed.", again: true };
-  const isUnstarted = UNSTARTED.test(message) || known.details === NOBODY;
-  const details = known.details === PERHAPS && isUnstarted ? NOBODY : known.details ?? message;
-  return { ...known, details, mayHaveActed: !isUnstarted };
+/** What to say of a failed task: a title, what is known, and the agent's own words. */
+export function failureOf(task) {
+  const { title, advice, isAgents } = FAILURES[task.error_code] ?? OTHER_FAILURE;
+  const details = [contactsOf(task), advice].filter(Boolean).join(" ");
+  return { title, details, report: (isAgents && task.error_message) || "" };
 }
 
-// The API's words are an operator's. Null: the next line says it better.
+/** Whether a task may have led to e-mails; an API that does not say leaves it open. */
+export const mayHaveActed = (task) => task.may_have_acted !== false;
+
+function contactsOf(task) {
+  const vendors = task.vendors.filter(({ emails }) => emails.length).length;
+  if (vendors) return `${count(vendors, "vendor")} ${vendors === 1 ? "was" : "were"} e-mailed.`;
+  if (task.emails_sent > 0) return `${emailsSent(task)}.`;
+  return mayHaveActed(task) ? "Vendors may already have been contacted." : "Nobody was contacted.";
+}
+
+/** How many e-mails were sent; "" for 0, which may mean that the agent did not say. */
+export function emailsSent({ emails_sent: sent }) {
+  return sent > 0 ? `${count(sent, "e-mail")} sent` : "";
+}
+
+/** What an agent asks that stopped to ask. */
+export const questionIn = ({ message }) => message || "The agent needs an answer to go on";
+
+// The timeline's fixed lines are an operator's. Null: the next line says it better.
 const EVENTS = {
   "Task created": "Request received",
   "Worker Lambda invoked - processing started": null,
@@ -49,55 +62,42 @@ const EVENTS = {
   "Agent completed task successfully": "Finished",
   "further progress not recorded": "The agent did more than is listed here",
 };
-const PREFIXES = {
-  "Agent error: ": "The agent could not finish: ",
-  "Error invoking worker: ": "The work could not be started: ",
-};
 
 /** An event in a homeowner's words; null if it is not worth a line. */
 export function wordsOf({ message, type }, task) {
   if (Object.hasOwn(EVENTS, message)) return EVENTS[message];
-  // What the failure's notice says in full need not be said twice.
-  if (type === "error" && task.error_message && message.endsWith(task.error_message)) {
-    return failureOf(task).title;
-  }
-  for (const [prefix, words] of Object.entries(PREFIXES)) {
-    if (message.startsWith(prefix)) return words + message.slice(prefix.length);
-  }
-  return message;
+  return type === "error" ? failureOf(task).title : message; // an error is an end
 }
 
 export function count(number, noun) {
   return `${number.toLocaleString()} ${noun}${number === 1 ? "" : "s"}`;
 }
 
-/** A duration as people say it: 8 s, 3 min, 2 h 5 min. */
-export function duration(seconds, { exactly = false } = {}) {
+/** A duration as people say it: 8 s, 3 min 20 s, 2 h 5 min. */
+export function duration(seconds) {
   const whole = Math.max(0, Math.round(seconds));
   if (whole < MINUTE) return `${whole} s`;
-  if (exactly && whole < HOUR) return `${Math.floor(whole / MINUTE)} min ${whole % MINUTE} s`;
-  if (whole < HOUR) return `${Math.floor(whole / MINUTE)} min`;
-  const minutes = Math.floor((whole % HOUR) / MINUTE);
-  return `${Math.floor(whole / HOUR)} h${minutes ? ` ${minutes} min` : ""}`;
+  if (whole < HOUR) return `${Math.floor(whole / MINUTE)} min ${whole % MINUTE} s`;
+  return `${Math.floor(whole / HOUR)} h ${Math.floor((whole % HOUR) / MINUTE)} min`;
 }
 
 export const secondsBetween = (earlier, later) => (new Date(later) - new Date(earlier)) / 1000;
 
-export function dayAndClock(ts) {
-  return new Date(ts).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
-}
-
-/** The time of what happened today, the day of what did not. */
-export function shortly(ts) {
-  const moment = new Date(ts);
-  const isToday = moment.toDateString() === new Date().toDateString();
-  return moment.toLocaleString(undefined, isToday ? { timeStyle: "short" } : { dateStyle: "medium" });
+/** A moment: the time of today, with its day if that is another, with its year if that is another. */
+export function moment(ts) {
+  const then = new Date(ts);
+  const now = new Date();
+  const clock = { hour: "numeric", minute: "2-digit" };
+  if (then.toDateString() === now.toDateString()) return then.toLocaleString(undefined, clock);
+  const year = then.getFullYear() === now.getFullYear() ? {} : { year: "numeric" };
+  return then.toLocaleString(undefined, { month: "short", day: "numeric", ...year, ...clock });
 }
 
 /** An agent's value as text; it may be anything that JSON can hold. */
 export function asText(value) {
   if (typeof value === "string") return value;
-  if (typeof value === "number") return value.toLocaleString();
+  if (typeof value === "number") return String(value); // it may be a postcode or a year
+  if (typeof value === "boolean") return value ? "Yes" : "No";
   if (Array.isArray(value) && value.every((one) => typeof one !== "object")) return value.map(asText).join(", ");
   return JSON.stringify(value).slice(0, 500);
 }

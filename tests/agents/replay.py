@@ -1,4 +1,4 @@
-"""The recordings, and what agent_answers makes of them: the timeline and answer a person sees."""
+"""The recordings, and what the reader makes of them: the timeline and answer a person sees."""
 
 import functools
 import re
@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from valro.agent.answers import AgentError, Answer, EventStream, WholeAnswer
+from valro.agent.answers import AgentError, Answer
+from valro.agent.reader import AgentReader
 
 FOLDER = Path(__file__).parent / "recorded"
 TABLE = Path(__file__).parent / "what_people_see.md"
@@ -59,7 +60,9 @@ class Seen:
         lines = [f"- {line}" for line in self.timeline]
         lines += [f"error: {self.error}"] if self.error else []
         if answer := self.answer:
-            lines += [answer.agent_response] if answer.agent_response else []
+            kept = answer.task_fields()
+            lines += [kept["agent_response"]] if kept["agent_response"] else []
+            lines += [f"asks: {asked}" for asked in answer.interrupts]
             lines += [f"vendor: {vendor}" for vendor in answer.vendors]
             lines += [f"quote: {quote}" for quote in answer.quotes]
             lines += [f"e-mails: {answer.emails_sent}"] if answer.emails_sent else []
@@ -68,12 +71,11 @@ class Seen:
 
 
 def replay(recording: Recording, cuts: Iterable[int] = ()) -> Seen:
-    """Reads a recording as agent_runtime does, in pieces that are cut at these places."""
-    if recording.status != 200:  # AgentCore makes a 424 of it, which agent_runtime says this of
+    """Reads a recording as the runtime does, in pieces that are cut at these places."""
+    if recording.status != 200:  # AgentCore makes a 424 of it, which the runtime says this of
         return Seen([], None, "The agent failed. The agent may already have contacted vendors.")
     timeline: list[str] = []
-    stream = recording.content_type.startswith("text/event-stream")
-    reader: EventStream | WholeAnswer = EventStream(timeline.append) if stream else WholeAnswer()
+    reader = AgentReader(recording.content_type, timeline.append)
     try:
         places = sorted({0, *cuts, len(recording.body)})
         for start, end in pairwise(places):

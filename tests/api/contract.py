@@ -1,8 +1,9 @@
 """openapi.yaml as a judge of answers: `validate_response` fails for whatever it does not describe.
 
 It is stricter than a client should be: a task, an event or an error with a field that openapi.yaml
-does not name is refused, so that nothing internal leaves unnoticed; so is a task of this release that
-ended as error without a code.
+does not name is refused, so that nothing internal leaves unnoticed; so is an unknown code, and a
+task of this release that has not all that its status asks for. What openapi.yaml says once of all
+answers, their headers and the codes of their errors, is required of each here.
 """
 
 import functools
@@ -18,9 +19,22 @@ import jsonschema_rs
 import yaml  # type: ignore[import-untyped]  # it ships no types
 
 from local.aws import Answer, Api
+from valro import http_events
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "openapi.yaml"
 URI = "urn:valro:openapi"
+SCHEMAS = "/components/schemas"
+# Of a path or a method that is no operation, if the function is asked: its code, and its schema.
+ELSEWHERE = {404: ("`not_found`", "AnyError"), 405: ("`method_not_allowed`", "Error")}
+# What a task of this release has since it is in a status, and only an error has.
+ERROR_FIELDS = {"error_message", "error_code", "may_have_acted"}
+STATUS_FIELDS: dict[str, set[str]] = {
+    "pending": set(),
+    "processing": set(),
+    "completed": {"agent_response"},
+    "error": {"error_message", "error_code"},
+}
+ALLOWED = {"GET, POST, OPTIONS", "GET, DELETE, OPTIONS", "POST, OPTIONS"}
 
 
 class ContractBroken(AssertionError):
@@ -49,21 +63,25 @@ def validate_response(
     ``path`` is as on AWS (``/tasks?limit=2``), without a stage before it.
     """
     what = f"{method} {path} -> {status}"
-    pointer = _response_pointer(method, urlsplit(path).path, status)
-    if pointer is None:
-        _refuse(what, "no such status is described", body)
-    response = resolve(pointer)[1]
     given = {name.lower(): value for name, value in headers.items()}
     text = body.decode() if isinstance(body, bytes) else body or ""
     if method == "HEAD":
         return
-    if "content" not in response:
-        if text:
-            _refuse(what, "it must have no body", text)
-    else:
-        _judge_body(what, pointer, given.get("content-type", ""), text)
+    if method == "OPTIONS":
+        _judge_preflight(what, status, given, text)
+        return
+    described = _describe(method, urlsplit(path).path, status)
+    if described is None:
+        _refuse(what, "no such status is described", body)
+    response, schema = described
+    if "content" in response:
+        _judge_body(what, response["description"], schema, given.get("content-type", ""), text)
+    elif text:
+        _refuse(what, "it must have no body", text)
     if not _is_gateways(text):
         _judge_headers(what, response.get("headers", {}), given)
+        if status == 405 and given.get("allow") not in ALLOWED:
+            _refuse(what, f"Allow is {given.get('allow')}", None)
 
 
 def response_of_handler(
@@ -121,6 +139,11 @@ def properties(name: str) -> set[str]:
     return names
 
 
+def known_codes(name: str) -> set[str]:
+    """The values of an enumeration."""
+    return set(document()["components"]["schemas"][name]["enum"])
+
+
 @functools.cache
 def _validator(pointer: str) -> jsonschema_rs.Draft202012Validator:
     registry = jsonschema_rs.Registry([(URI, document())])
@@ -128,16 +151,21 @@ def _validator(pointer: str) -> jsonschema_rs.Draft202012Validator:
     return jsonschema_rs.Draft202012Validator(schema, registry=registry, validate_formats=True)
 
 
-def _response_pointer(method: str, path: str, status: int) -> str | None:
+def _describe(method: str, path: str, status: int) -> tuple[dict[str, Any], str] | None:
+    """The response that openapi.yaml has for a status, and the pointer of its body's schema."""
     template = _template(path)
     operation = document()["paths"].get(template, {}).get(method.lower())
     if operation is None:
-        # Not an operation: the gateway has no route for it, or the function says so itself.
-        name = {404: "NotFound", 405: "MethodNotAllowed"}.get(status)
-        return f"/components/responses/{name}" if name else None
+        # The gateway has no route for it, or the function says so itself.
+        if status not in ELSEWHERE:
+            return None
+        description, schema = ELSEWHERE[status]
+        return {"description": description, "content": {}}, f"{SCHEMAS}/{schema}"
     if str(status) not in operation["responses"]:
         return None
-    return resolve(f"/paths/{escaped(template)}/{method.lower()}/responses/{status}")[0]
+    pointer = f"/paths/{escaped(template)}/{method.lower()}/responses/{status}"
+    pointer, response = resolve(pointer)
+    return response, f"{pointer}/content/application~1json/schema"
 
 
 def _template(path: str) -> str:
@@ -149,20 +177,39 @@ def _template(path: str) -> str:
     return ""
 
 
-def _judge_body(what: str, pointer: str, content_type: str, text: str) -> None:
+def _judge_preflight(what: str, status: int, given: Mapping[str, str], text: str) -> None:
+    if status == 429 and _is_gateways(text):
+        return
+    if status != 204 or text:
+        _refuse(what, "a preflight is a 204 without a body", text)
+    for name in http_events.PREFLIGHT_HEADERS:
+        if name.lower() not in given:
+            _refuse(what, f"it lacks {name}", None)
+
+
+def _judge_body(what: str, description: str, schema: str, content_type: str, text: str) -> None:
     if content_type.partition(";")[0].strip() != "application/json":
         _refuse(what, f"its Content-Type is {content_type!r}", text)
     try:
         value = json.loads(text, parse_constant=_refuse_constant)
     except ValueError as error:
         _refuse(what, f"its body is not JSON ({error})", text)
-    schema = f"{pointer}/content/application~1json/schema"
     for flaw in _validator(schema).iter_errors(value):
         _refuse(what, f"at {flaw.instance_path}: {flaw.message[:500]}", text)
-    _judge_names(what, value)
+    if isinstance(value, dict) and "code" in value and f"`{value['code']}`" not in description:
+        _refuse(what, f"its code is {value['code']}", text)
+    _judge_fields(what, value)
 
 
 def _judge_headers(what: str, described: Mapping[str, Any], given: Mapping[str, str]) -> None:
+    caching = "private, no-cache" if "ETag" in described else "no-store"
+    if given.get("cache-control") != caching:
+        _refuse(what, f"Cache-Control is {given.get('cache-control')}, not {caching}", None)
+    exposed = http_events.CORS_HEADERS["Access-Control-Expose-Headers"].lower()
+    if "access-control-allow-origin" in given and (
+        given.get("access-control-expose-headers", "").lower() != exposed
+    ):
+        _refuse(what, "Access-Control-Expose-Headers is not what it should be", None)
     for name, reference in described.items():
         pointer, header = resolve(reference["$ref"].removeprefix("#"))
         value: Any = given.get(name.lower())
@@ -176,24 +223,36 @@ def _judge_headers(what: str, described: Mapping[str, Any], given: Mapping[str, 
             _refuse(what, f"{name}: {error.message}", None)
 
 
-def _judge_names(what: str, value: Any, schema: str = "Task") -> None:
+def _judge_fields(what: str, value: Any, schema: str = "Task") -> None:
     """Refuses fields that are described nowhere, in the objects that are ours alone."""
     if isinstance(value, list):
         for element in value:
-            _judge_names(what, element, "ListedTask")
+            _judge_fields(what, element, "ListedTask")
         return
-    if value.get("status") == "error" and "error_message" in value and "error_code" not in value:
-        _refuse(what, "a task that ended as error has no error_code", None)
     if "code" in value:
         schema = "Error"
     elif "message" in value:
         schema = "Accepted"
     elif "continue" in value:
         schema = "Received"
+    else:
+        _judge_status(what, value, schema)
     objects = [(schema, value), *(("Event", event) for event in value.get("events", []))]
     for name, fields in objects:
         if undescribed := fields.keys() - properties(name):
             _refuse(what, f"{name} has fields that are not described: {sorted(undescribed)}", None)
+
+
+def _judge_status(what: str, task: Mapping[str, Any], schema: str) -> None:
+    """Refuses a task that lacks what its status asks for, or has what only errors have."""
+    status = task["status"]
+    required = STATUS_FIELDS[status] & properties(schema)
+    if missing := required - task.keys():
+        _refuse(what, f"a task that is {status} has no {' and no '.join(sorted(missing))}", None)
+    if status != "error" and (foreign := ERROR_FIELDS & task.keys()):
+        _refuse(what, f"a task that is {status} has {' and '.join(sorted(foreign))}", None)
+    if status == "error" and task["error_code"] not in known_codes("KnownTaskErrorCode"):
+        _refuse(what, f"its error_code is {task['error_code']}", None)
 
 
 def _is_gateways(text: str) -> bool:

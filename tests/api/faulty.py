@@ -9,17 +9,14 @@ import os
 import signal
 import socket
 import sys
-import threading
 import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Self
-from urllib.parse import urlsplit
+from typing import Any
 
 import botocore.session
 from botocore.config import Config
@@ -82,19 +79,6 @@ def report_of(task_id: str) -> Rule:
     """The writes of reports, with an outcome or without; no large ones."""
     reports = """ExpressionAttributeValues.":last_as_read" """
     return {"operation": "UpdateItem", "body": f"Key.id.S == '{task_id}' && {reports}"}
-
-
-def large_end_of(task_id: str) -> Rule:
-    """The transaction that writes a large answer in chunks."""
-    return {
-        "operation": "TransactWriteItems",
-        "body": f"TransactItems[0].Update.Key.id.S == '{task_id}'",
-    }
-
-
-def read_of(task_id: str) -> Rule:
-    """The API's reads of one task."""
-    return {"operation": "GetItem", "body": f"Key.id.S == '{task_id}'"}
 
 
 def agent_call_of(task_id: str) -> Rule:
@@ -192,75 +176,6 @@ class Fault:
     def wait_for(self, strikes: int, seconds: float = 20) -> None:
         """Waits until it has broken so many calls."""
         eventually(self.strikes, lambda struck: struck >= strikes, seconds)
-
-
-class Wire(ThreadingHTTPServer):
-    """A way to an endpoint, or an HTTP proxy to any, that breaks below what the other proxy can.
-
-    ``faults`` are for the next calls, one each: whether the call is passed on, and the bytes that
-    are answered, after which the connection ends. As a proxy it cuts what is silent for ``idle`` s.
-    """
-
-    daemon_threads = True
-
-    def __init__(self, upstream: str = "", idle: float = 60) -> None:
-        super().__init__(("127.0.0.1", 0), _Exchange)
-        self.upstream = upstream
-        self.idle = idle
-        self.faults: list[tuple[bool, bytes]] = []
-        self.paths: list[str] = []
-
-    @property
-    def url(self) -> str:
-        """The address to use in the place of the endpoint's, or as the proxy's."""
-        return f"http://127.0.0.1:{self.server_port}"
-
-    def __enter__(self) -> Self:
-        """Serves until the block ends."""
-        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-        self.server_close()
-
-
-class _Exchange(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Wire
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.paths.append(self.path)
-        is_passed_on, answer = self.server.faults.pop(0) if self.server.faults else (True, b"")
-        passed = self._pass_on(body) if is_passed_on else None
-        if answer or passed is None:
-            self.close_connection = True
-            self.wfile.write(answer)
-            return
-        status, headers, data = passed
-        self.send_response(status)
-        for name, value in headers:
-            if name.lower() not in {"transfer-encoding", "connection", "content-length"}:
-                self.send_header(name, value)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def _pass_on(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes] | None:
-        """Returns the answer, None if there was none in time."""
-        asked = urlsplit(self.path)
-        where = asked.netloc or urlsplit(self.server.upstream).netloc
-        connection = HTTPConnection(where, timeout=self.server.idle)
-        path = asked._replace(scheme="", netloc="").geturl()
-        with contextlib.closing(connection), contextlib.suppress(TimeoutError):
-            connection.request(self.command, path, body, dict(self.headers.items()))
-            response = connection.getresponse()
-            return response.status, response.getheaders(), response.read()
-        return None
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the base's name
-        pass
 
 
 class FaultyDeployment(Deployment):

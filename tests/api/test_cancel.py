@@ -5,25 +5,20 @@ worker looks by itself are waited for, side by side.
 """
 
 import time
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from dynamodb_helpers import TaskStore
 from local import faults
 from local.vendors import build_answer
 from tests.api.faulty import (
-    BROKEN,
     CUT,
     QUIET,
     WORKER_START,
     FaultyDeployment,
     agent_call_of,
-    claim_of,
-    end_of,
     faulty_deployment,
     new_task,
 )
@@ -32,13 +27,11 @@ from tests.api.test_end_to_end import (
     CREATED,
     PROMPT,
     STARTED,
-    backdate,
     deliver,
     invoke,
     messages,
-    with_no_worker,
 )
-from tests.conftest import TABLE_NAME, eventually
+from tests.conftest import eventually
 from valro.tasks import CANCELLED_UNSTARTED, EXPIRED
 
 pytestmark = pytest.mark.e2e
@@ -183,22 +176,6 @@ def test_a_task_whose_worker_has_no_concurrency_is_cancelled_and_never_starts(
     assert stack.agent_runs(task_id) == 0
 
 
-def test_a_task_that_is_cancelled_while_its_worker_cannot_claim_it_never_starts(
-    stack: FaultyDeployment,
-):
-    key, task_id = new_task()
-
-    with stack.aws.fault(claim_of(task_id), BROKEN) as fault:
-        stack.post(QUIET, key)
-        fault.wait_for(2)
-        assert cancel(stack, task_id).status == 200
-
-    assert stack.wait_for_outcomes(task_id, 1) == ["not_claimed"]
-    assert_cancelled(stack, task_id, runs=0, last=CANCELLED_UNSTARTED)
-    replayed = stack.post(QUIET, key)
-    assert (replayed.status, replayed.json()["status"]) == (202, "error")
-
-
 # In mid-stream
 
 
@@ -229,39 +206,6 @@ def test_an_agent_in_mid_stream_is_stopped_within_2_s_and_whom_it_wrote_to_is_ke
     eventually(lambda: stack.stack.agent_report()["running"], lambda ids: task_id not in ids)
 
 
-def test_an_agent_that_ends_in_good_order_when_it_is_stopped_has_not_completed_the_task(
-    stack: FaultyDeployment,
-):
-    task_id = stalled(stack, "graceful")
-
-    cancel(stack, task_id)
-
-    task = assert_cancelled(stack, task_id)
-    assert task["agent_response"].startswith("Still at it.")
-
-
-def test_an_agent_that_goes_on_though_it_was_stopped_has_not_completed_the_task(
-    stack: FaultyDeployment,
-):
-    task_id = stalled(stack, "unstoppable 2")
-
-    cancel(stack, task_id)
-
-    assert_cancelled(stack, task_id)
-    assert stack.stops(task_id) == 1
-
-
-def test_a_silent_agent_is_stopped_before_it_has_said_anything(stack: FaultyDeployment):
-    task_id = started(stack, "silent")
-
-    before = time.monotonic()
-    assert cancel(stack, task_id).status == 202
-    task = assert_cancelled(stack, task_id)
-
-    assert time.monotonic() - before < 5  # sooner than any worker looks by itself
-    assert messages(task) == [CREATED, *STARTED, CANCELLED]
-
-
 def test_a_refused_write_of_progress_stops_the_session_though_the_stop_event_is_lost(
     stack: FaultyDeployment,
 ):
@@ -278,87 +222,6 @@ def test_a_refused_write_of_progress_stops_the_session_though_the_stop_event_is_
     assert 0 < len(task["vendors"]) < 3  # it was not heard out
     assert stack.logged("valro-backend", task_id, "stop not sent")
     assert stack.wait_for_outcomes(task_id, 1) == ["cancelled"]
-
-
-def test_what_an_agent_answered_in_full_before_its_end_was_written_is_kept(
-    stack: FaultyDeployment,
-):
-    """It is cancelled all the same: who was told that it would be must be able to count on it."""
-    key, task_id = new_task()
-
-    with stack.aws.fault(end_of(task_id, "completed"), BROKEN) as fault:
-        stack.post(QUIET, key)
-        fault.wait_for(2)
-        assert cancel(stack, task_id).status == 202
-
-    task = assert_cancelled(stack, task_id)
-    assert task["agent_response"] == build_answer(PROMPT)["response"]
-    assert len(task["vendors"]) == 3
-
-
-# Who asks, and how often
-
-
-def test_whoever_asks_twice_is_told_the_same_and_the_stop_is_sent_again(stack: FaultyDeployment):
-    task_id = stalled(stack)
-
-    with stack.aws.fault(WORKER_START, CUT):
-        first = cancel(stack, task_id)
-    second = cancel(stack, task_id)
-
-    assert (first.status, second.status) == (202, 202)
-    assert second.json()["cancel_requested_at"] == first.json()["cancel_requested_at"]
-    task = assert_cancelled(stack, task_id)
-    third = cancel(stack, task_id)
-    assert (third.status, third.json()) == (200, task)
-    assert stack.task(task_id) == task
-
-
-@pytest.mark.parametrize("behaviour, status", [("quiet", "completed"), ("error", "error")])
-def test_a_task_that_has_ended_otherwise_cannot_be_cancelled_any_more(
-    stack: FaultyDeployment, behaviour: str, status: str
-):
-    task = stack.run(f"{PROMPT} [agent: {behaviour}]")
-
-    answer = cancel(stack, task["id"])
-
-    assert (answer.status, answer.json()["code"]) == (409, "task_ended")
-    assert status in answer.json()["error"]
-    assert stack.task(task["id"]) == task
-    assert stack.stops(task["id"]) == 0
-
-
-def test_a_task_of_somebody_else_is_not_there_for_cancelling_and_deleting(
-    stack: FaultyDeployment,
-):
-    task_id = str(uuid.uuid4())
-    store = TaskStore(stack.client("dynamodb"), TABLE_NAME)
-    store.create_task(task_id, PROMPT, "jwt#alice")
-
-    def ask(method: str, path: str, who: str) -> Any:
-        event = {"version": "2.0", "routeKey": "$default", "rawPath": path, "headers": {}}
-        http = {"method": method, "path": path}
-        event["requestContext"] = {
-            "http": http,
-            "authorizer": {"jwt": {"claims": {"sub": who}, "scopes": None}},
-        }
-        return invoke(stack, "valro-backend", event)["statusCode"]
-
-    assert cancel(stack, task_id).status == 404
-    assert delete(stack, task_id).status == 404
-    assert ask("POST", f"/tasks/{task_id}/cancel", "bob") == 404
-    assert (stack.item(task_id) or {})["status"] == {"S": "pending"}
-    assert ask("POST", f"/tasks/{task_id}/cancel", "alice") == 200
-    assert ask("DELETE", f"/tasks/{task_id}", "bob") == 404
-    assert ask("DELETE", f"/tasks/{task_id}", "alice") == 204
-
-
-def test_nobody_can_cancel_or_delete_what_never_was(stack: FaultyDeployment):
-    answers = [act(stack, str(uuid.uuid4())) for act in (cancel, delete)]
-    assert [(answer.status, answer.json()["code"]) for answer in answers] == [
-        (404, "task_not_found"),
-        (404, "task_not_found"),
-    ]
 
 
 # Deleting
@@ -395,58 +258,6 @@ def test_a_deleted_task_is_gone_with_its_chunks_and_its_key_never_runs_the_agent
     assert stack.agent_runs(task_id) == 1
 
 
-def test_a_worker_that_comes_back_to_a_deleted_task_writes_nothing(stack: FaultyDeployment):
-    task_id = stalled(stack, "stall 2")
-    backdate(stack, task_id)
-    assert stack.task(task_id)["status"] == "error"
-
-    assert delete(stack, task_id).status == 204
-
-    assert stack.wait_for_outcomes(task_id, 1) == ["lost"]
-    assert stack.item(task_id) == {"id": {"S": task_id}, "status": {"S": "deleted"}}
-    assert stack.logged("valro-worker", task_id, "answer came too late")
-
-
-def test_a_tombstone_lives_as_long_as_its_task_would_have(stack: FaultyDeployment):
-    task_id = str(uuid.uuid4())
-    store = TaskStore(stack.client("dynamodb"), TABLE_NAME, ttl_days=1)
-    task, _ = store.create_task(task_id, PROMPT)
-    store.fail_pending_task(task_id, "", "For a test", "not_started")
-
-    assert delete(stack, task_id).status == 204
-
-    kept = {"N": str(task["expires_at"])}
-    assert (stack.item(task_id) or {})["expires_at"] == kept
-
-
-def test_a_task_that_has_not_ended_cannot_be_deleted(stack: FaultyDeployment):
-    pending, running = str(uuid.uuid4()), stalled(stack)
-    with_no_worker(stack, pending)
-
-    for task_id in (pending, running):
-        answer = delete(stack, task_id)
-        assert (answer.status, answer.json()["code"]) == (409, "task_not_final")
-
-    assert stack.task(pending)["status"] == "pending"
-    cancel(stack, running)
-    assert_cancelled(stack, running)
-    assert delete(stack, running).status == 204
-
-
-def test_an_unreachable_table_deletes_nothing_and_the_next_try_all(stack: FaultyDeployment):
-    task = stack.run("[agent: huge 400000]")
-
-    chunks = chunks_of(stack, task["id"])
-    with stack.aws.fault({"operation": "TransactWriteItems"}, BROKEN):
-        answer = delete(stack, task["id"])
-
-    assert (answer.status, answer.json()["code"]) == (500, "internal_error")
-    assert stack.task(task["id"]) == task
-    assert chunks_of(stack, task["id"]) == chunks != []
-    assert delete(stack, task["id"]).status == 204
-    assert chunks_of(stack, task["id"]) == []
-
-
 # Now what was asked for at first
 
 
@@ -475,20 +286,3 @@ def test_a_worker_that_nobody_told_looks_within_20_s_and_stops_the_session(
     assert stack.stops(waiting.silent) == 1
     running = stack.stack.agent_report
     eventually(lambda: running()["running"], lambda ids: waiting.silent not in ids)
-
-
-# Without permission: that there are no routes then either is the deployment's to show
-
-
-def test_where_nobody_signs_in_and_no_operator_allows_it_nobody_can_cancel_or_delete(
-    stack: FaultyDeployment,
-):
-    task = stack.run(QUIET)
-    with stack.function("valro-backend", PUBLIC_CANCEL_AND_DELETE="false"):
-        refused = [act(stack, task["id"]) for act in (cancel, delete)]
-
-    assert [(answer.status, answer.json()["code"]) for answer in refused] == [
-        (403, "not_allowed"),
-        (403, "not_allowed"),
-    ]
-    assert stack.task(task["id"]) == task

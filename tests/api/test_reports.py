@@ -7,8 +7,6 @@ is waited for is put into the past in the table.
 
 import hashlib
 import json
-import subprocess
-import sys
 import urllib.request
 import uuid
 from collections.abc import Iterator
@@ -18,14 +16,11 @@ from typing import Any
 
 import pytest
 
-from local.aws import ROOT
 from local.vendors import build_answer, progress_lines
 from tests.api.faulty import (
     ANSWER_LOST,
     BROKEN,
-    CUT,
     HELD,
-    WORKER_START,
     FaultyDeployment,
     Rule,
     accept_of,
@@ -49,24 +44,6 @@ pytestmark = pytest.mark.e2e
 
 LINES = progress_lines(PROMPT, build_answer(PROMPT))
 GOING_ON = {"status": "processing", "continue": True}
-
-# Two processes of an agent have one payload: one of them ends the task, the other goes on until it
-# is told to stop.
-PROCESS = """
-import json, sys, time
-from examples.reporting_agent.reporter import Reporter
-payload, name, is_last = json.loads(sys.stdin.read())
-became = "stopped"
-with Reporter(payload) as report:
-    for number in range(3):
-        report.say(f"{name} {number}")
-    while is_last:
-        time.sleep(0.2)
-        report.say(f"{name} again")
-    report.finish({"response": f"{name} has done it."})
-    became = "finished"
-print(became)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -177,20 +154,6 @@ def test_an_agent_reports_for_longer_than_any_worker_may_run_while_no_worker_run
     assert stack.logged("valro-backend", task_id, '"outcome": "completed"')
 
 
-def test_an_agent_that_reports_a_failure_ends_the_task_with_it(stack: FaultyDeployment):
-    task_id = stack.create(f"{PROMPT} [agent: report-fail 0.1]")
-
-    task = stack.finish(task_id)
-
-    words = "The agent failed (SampleAgentError). The agent may already have contacted vendors."
-    assert (task["status"], task["error_code"], task["error_message"]) == (
-        "error",
-        "agent_failed",
-        words,
-    )
-    assert messages(task) == [CREATED, *STARTED, *LINES, f"Agent error: {words}"]
-
-
 def test_an_agent_that_dies_silently_is_given_up_its_session_stopped_and_never_run_again(
     stack: FaultyDeployment,
 ):
@@ -211,33 +174,7 @@ def test_an_agent_that_dies_silently_is_given_up_its_session_stopped_and_never_r
     assert stack.task(task_id) == task
 
 
-def test_an_agent_that_was_silent_for_too_long_goes_on_if_nobody_has_looked(
-    stack: FaultyDeployment,
-):
-    agent = accepted(stack)
-    backdate(stack, agent.task_id)
-
-    assert agent.report("Still here") == GOING_ON
-    assert agent.said() == ["Still here"]
-
-
 # Reports that get lost, or come twice, or late
-
-
-@pytest.mark.parametrize("what", [BROKEN, ANSWER_LOST], ids=["not written", "answer lost"])
-def test_a_report_that_was_not_confirmed_is_sent_again_and_is_there_once(
-    stack: FaultyDeployment, what: Rule
-):
-    agent = accepted(stack)
-    report = {"report_id": "r-1", "messages": ["one", "two"]}
-
-    with stack.aws.fault(report_of(agent.task_id), what):
-        refused = agent.send(report)
-
-    assert (refused.status, refused.json()["code"]) == (500, "internal_error")
-    assert agent.send(report).json() == GOING_ON
-    assert agent.report("three") == GOING_ON
-    assert agent.said() == ["one", "two", "three"]
 
 
 @pytest.mark.parametrize("what", [BROKEN, ANSWER_LOST], ids=["not written", "answer lost"])
@@ -263,150 +200,6 @@ def test_a_report_that_comes_ten_times_at_once_is_there_once(stack: FaultyDeploy
 
     assert answers == [GOING_ON] * 10
     assert agent.said() == ["once"]
-
-
-def test_a_report_that_comes_after_the_final_one_changes_nothing(stack: FaultyDeployment):
-    agent = accepted(stack)
-    ended = {"status": "completed", "continue": False}
-
-    assert agent.report("two", answer={"response": "Done."}) == ended
-    task = stack.task(agent.task_id)
-    assert agent.report("one") == ended
-    assert agent.report(answer={"response": "Done otherwise."}) == ended
-    assert agent.report(error="It failed after all.") == ended
-
-    assert (task["status"], task["agent_response"]) == ("completed", "Done.")
-    assert agent.said() == ["two", COMPLETED]
-    assert stack.task(agent.task_id) == task
-    assert stack.logged("valro-backend", agent.task_id, "answer came too late", "otherwise")
-
-
-def test_two_processes_of_an_agent_with_one_token_tell_one_story_and_one_end(
-    stack: FaultyDeployment,
-):
-    agent = accepted(stack)
-    payload = {"prompt": PROMPT, "report": given_to(stack, agent.task_id)}
-
-    def run(name: str, *, is_last: bool) -> str:
-        done = subprocess.run(
-            [sys.executable, "-c", PROCESS],
-            input=json.dumps([payload, name, is_last]),
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
-
-    with ThreadPoolExecutor(2) as pool:
-        lasting = pool.submit(run, "B", is_last=True)
-        eventually(agent.said, bool)
-        assert run("A", is_last=False) == "finished"
-        assert lasting.result() == "stopped"
-
-    task = stack.task(agent.task_id)
-    assert (task["status"], task["agent_response"]) == ("completed", "A has done it.")
-    *said, last = agent.said()
-    assert last == COMPLETED
-    assert [line for line in said if line.startswith("A")] == ["A 0", "A 1", "A 2"]
-    others = [line for line in said if line.startswith("B") and "again" not in line]
-    assert others == ["B 0", "B 1", "B 2"][: len(others)] != []
-
-
-# Who may report, and what
-
-
-def test_a_wrong_token_changes_nothing_and_is_told_nothing(stack: FaultyDeployment):
-    agent, other = accepted(stack), accepted(stack)
-    report = {"report_id": "r-1", "messages": ["Trust me"], "answer": "Done"}
-    wrong = [
-        "",
-        "Bearer",
-        "Bearer ",
-        agent.token,
-        f"Basic {agent.token}",
-        f"Bearer {other.token}",
-        f"Bearer {hashlib.sha256(agent.token.encode()).hexdigest()}",
-    ]
-
-    answers = [agent.send(report, authorization) for authorization in wrong]
-    answers.append(agent.send(b"no report", f"Bearer {other.token}"))
-
-    assert [(answer.status, answer.json()["code"]) for answer in answers] == [
-        (401, "invalid_token")
-    ] * 8
-    assert agent.said() == other.said() == []
-    assert agent.report("Mine") == GOING_ON
-
-
-def test_only_a_task_that_is_there_and_was_given_to_a_reporting_agent_can_be_reported_on(
-    stack: FaultyDeployment,
-):
-    agent = accepted(stack)
-    nowhere = Agent(stack, str(uuid.uuid4()), agent.token)
-    task_id = stack.create(f"{PROMPT} [agent: stall]")
-    plain = Agent(stack, task_id, given_to(stack, task_id)["token"])
-    report = {"report_id": "r-1", "messages": ["Hello"]}
-
-    assert nowhere.send(report).status == 404
-    early = plain.send(report)
-    assert (early.status, early.json()["code"]) == (409, "not_accepted")
-    stack.api.request("POST", f"/tasks/{task_id}/cancel")
-    assert "Hello" not in messages(stack.finish(task_id))
-    agent.report(answer="Done")
-    assert stack.api.request("DELETE", f"/tasks/{agent.task_id}").status == 204
-    assert agent.send(report).status == 404
-    assert stack.item(agent.task_id) == {"id": {"S": agent.task_id}, "status": {"S": "deleted"}}
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"not json",
-        b'"text"',
-        b'{"messages": ["no id"]}',
-        b'{"report_id": "r", "messages": "no list"}',
-        b'{"report_id": "r", "answer": 7}',
-        b'{"report_id": "r", "error": {}}',
-    ],
-)
-def test_an_unusable_report_is_a_400_with_a_sentence_and_the_task_lives_on(
-    stack: FaultyDeployment, body: bytes
-):
-    agent = accepted(stack)
-
-    refused = agent.send(body)
-
-    assert (refused.status, refused.json()["code"]) == (400, "invalid_report")
-    assert refused.json()["error"].endswith("The task lives on.")
-    assert agent.report("So it does") == GOING_ON
-    assert agent.said() == ["So it does"]
-
-
-def test_a_report_over_4_mb_is_a_413_and_one_of_4_mb_is_taken(stack: FaultyDeployment):
-    agent = accepted(stack)
-    whole = {"report_id": "r-1", "answer": {"response": ""}}
-    room = 4 * 1024 * 1024 - len(json.dumps(whole))
-
-    def with_text(length: int) -> dict[str, Any]:
-        return {**whole, "answer": {"response": "x" * length}}
-
-    refused = agent.send(with_text(room + 1))
-    assert (refused.status, refused.json()["code"]) == (413, "body_too_large")
-    assert stack.task(agent.task_id)["status"] == "processing"
-
-    # What is kept of it is a body larger than the proxy takes.
-    with stack.function("valro-backend", AWS_ENDPOINT_URL_DYNAMODB=stack.stack.endpoint):
-        taken = agent.send(with_text(room))
-        task = stack.task(agent.task_id)
-
-    assert (taken.status, taken.json()["status"]) == (200, "completed")
-    assert task["agent_response_truncated"] is True
-    kept = len(task["agent_response"])
-    assert 3_400_000 < kept < 3_500_000
-    cut = f"The agent's answer was too long: {room - kept:,} bytes of it were cut"
-    assert messages(task)[-2:] == [cut, COMPLETED]
 
 
 # The acceptance
@@ -451,38 +244,6 @@ def test_a_worker_killed_between_the_agents_yes_and_its_own_write_is_not_replace
     assert stack.agent_runs(task_id) == 1
 
 
-def test_an_acceptance_that_cannot_be_written_stops_the_agent_and_ends_the_task(
-    stack: FaultyDeployment,
-):
-    key, task_id = new_task()
-
-    with stack.worker(timeout=11), stack.aws.fault(accept_of(task_id), BROKEN):
-        stack.post(f"{PROMPT} [agent: report 60]", key)
-        task = stack.finish(task_id)
-        eventually(lambda: stack.stops(task_id), lambda stops: stops == 1)
-
-    words = "The hand-over to the reporting agent could not be saved."
-    assert (task["status"], task["error_code"]) == ("error", "agent_lost")
-    assert task["error_message"].startswith(words)
-    wait_until_gone(stack)
-    assert stack.task(task_id) == task
-    assert (stack.agent_runs(task_id), stack.outcomes(task_id)) == (1, ["error"])
-
-
-@pytest.mark.parametrize("times", [1, 4], ids=["once", "four times"])
-def test_an_acceptance_whose_answer_is_lost_is_one_all_the_same(
-    stack: FaultyDeployment, times: int
-):
-    key, task_id = new_task()
-
-    with stack.aws.fault(accept_of(task_id), ANSWER_LOST, times):
-        stack.post(f"{PROMPT} [agent: report 0.1]", key)
-        task = stack.finish(task_id)
-
-    assert messages(task) == [CREATED, *STARTED, *LINES, COMPLETED]
-    assert stack.wait_for_outcomes(task_id, 1) == ["accepted"]
-
-
 # Cancelling
 
 
@@ -502,42 +263,6 @@ def test_the_stop_event_ends_a_cancelled_task_whose_agent_reports_and_its_sessio
     wait_until_gone(stack)
     assert (stack.agent_runs(task_id), stack.stops(task_id)) == (1, 1)
     assert stack.task(task_id) == task
-
-
-def test_an_agent_that_no_stop_event_reached_is_told_at_its_next_report_and_stops(
-    stack: FaultyDeployment,
-):
-    task_id = reporting(stack, "report 12")
-
-    with stack.aws.fault(WORKER_START, CUT):
-        assert stack.api.request("POST", f"/tasks/{task_id}/cancel").status == 202
-    wait_until_gone(stack)
-
-    assert stack.stops(task_id) == 0
-    assert stack.task(task_id)["status"] == "processing"
-    stack.put_back(task_id, "cancel_requested_at", 61)
-    task = stack.task(task_id)
-    assert (task["status"], task["error_code"]) == ("error", "cancelled")
-    assert len(messages(task)) < len([CREATED, *STARTED, *LINES, COMPLETED])
-    eventually(lambda: stack.stops(task_id), lambda stops: stops == 1)  # the reader's doing
-
-
-def test_what_a_cancelled_agent_reports_at_its_end_is_kept_and_is_no_completed_task(
-    stack: FaultyDeployment,
-):
-    agent = accepted(stack)
-    with stack.aws.fault(WORKER_START, CUT):
-        stack.api.request("POST", f"/tasks/{agent.task_id}/cancel")
-
-    assert agent.report("Wrote to Green Fern") == {"status": "processing", "continue": False}
-    vendors = [{"name": "Green Fern"}]
-    ended = agent.report(answer={"response": "I was stopped.", "vendors": vendors})
-
-    assert ended == {"status": "error", "continue": False}
-    task = stack.task(agent.task_id)
-    assert (task["error_code"], task["agent_response"]) == ("cancelled", "I was stopped.")
-    assert task["vendors"] == [{"name": "Green Fern", "emails": []}]
-    assert agent.said() == ["Wrote to Green Fern", EXPIRED["cancelled"]]
 
 
 # The token

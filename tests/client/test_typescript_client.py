@@ -1,162 +1,34 @@
-"""clients/typescript: what is committed is what its source says, and it does what it promises."""
+"""clients/typescript: what it sends, what it tries again, and when it waits no more."""
 
-import http.server
 import json
 import shutil
-import subprocess
-import threading
-import time
-from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-from playwright.sync_api import sync_playwright
 
-from tests.conftest import Deployment
+from tests.client.conftest import Answer, Run, Script, page_with_client
+from tests.conftest import Deployment, eventually
 
-pytestmark = pytest.mark.e2e  # each test starts Node, and several wait for seconds
+pytestmark = pytest.mark.e2e  # each test starts Node or Chromium, and several wait for seconds
 
-ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
-BUILT = (
-    "clients/typescript/src/openapi.ts",
-    "clients/typescript/dist",
-    "local/page.html",
-    "local/docs/openapi-explorer.min.js",
-    "local/docs/openapi-explorer.LICENSE",
-)
-TYPES_CONFIG = {
-    "extends": "./tsconfig.json",
-    "compilerOptions": {"noEmit": True, "rootDir": "."},
-    "include": ["types.ts"],
-}
 TASK = {"id": "a", "description": "x", "status": "completed", "events": []}
-
-
-class Answer(NamedTuple):
-    """What the API is to say; status 0 is a connection closed without a word."""
-
-    status: int
-    body: Any = None
-    headers: dict[str, str] = {}  # noqa: RUF012  never changed
-
-
-class Script:
-    """An HTTP server that gives the answers it was told to, and keeps what it was asked."""
-
-    def __init__(self) -> None:
-        self.answers: list[Answer] = []
-        self.asked: list[tuple[float, str, str, dict[str, str]]] = []
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self.url = f"http://127.0.0.1:{self.server.server_port}/base"
-
-    def _handler(script) -> type[http.server.BaseHTTPRequestHandler]:  # noqa: N805
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                headers = {name.lower(): value for name, value in self.headers.items()}
-                script.asked.append((time.monotonic(), self.command, self.path, headers))
-                answer = script.answers.pop(0)
-                if not answer.status:
-                    self.close_connection = True
-                    return
-                body = b"" if answer.body is None else json.dumps(answer.body).encode()
-                self.send_response(answer.status)
-                for name, value in ({"Content-Type": "application/json"} | answer.headers).items():
-                    self.send_header(name, value)
-                if answer.status not in {204, 304}:
-                    self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            do_POST = do_DELETE = do_GET  # noqa: N815
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        return Handler
-
-
-@pytest.fixture
-def api() -> Iterator[Script]:
-    script = Script()
-    thread = threading.Thread(target=script.server.serve_forever)
-    thread.start()
-    yield script
-    script.server.shutdown()
-    script.server.server_close()
-    thread.join()
-    assert script.answers == [], "everything was asked for"
-
-
-Run = Callable[..., Any]
-
-
-@pytest.fixture
-def run() -> Run:
-    """Runs JavaScript with a client in Node and returns what it returns."""
-    if shutil.which("node") is None:
-        pytest.skip("There is no node. On Debian and Ubuntu: apt-get install nodejs npm")
-    return _run_in_node
-
-
-def _run_in_node(url: str, script: str) -> Any:
-    client = (ROOT / "clients/typescript/dist/index.js").as_uri()
-    program = (
-        f"import * as client from {json.dumps(client)};"
-        f"const url = {json.dumps(url)};"
-        "const valro = new client.ValroClient(url);"
-        "const { ApiError } = client;"
-        f"const result = await (async () => {{ {script} }})();"
-        "console.log(JSON.stringify(result ?? null));"
-    )
-    result = subprocess.run(
-        ("node", "--input-type=module", "--eval", program),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert result.returncode == 0, result.stderr
-    return json.loads(result.stdout)
-
-
-def test_what_is_committed_is_what_the_source_builds(tmp_path: Path):
-    if shutil.which("npm") is None:
-        pytest.skip("There is no npm. On Debian and Ubuntu: apt-get install nodejs npm")
-    shutil.copytree(
-        ROOT / "clients/typescript",
-        tmp_path / "clients/typescript",
-        ignore=shutil.ignore_patterns("node_modules", "dist", "openapi.ts"),
-    )
-    shutil.copytree(ROOT / "local/page", tmp_path / "local/page")
-    (tmp_path / "local/docs").mkdir()
-    shutil.copy(ROOT / "openapi.yaml", tmp_path)
-    folder = tmp_path / "clients/typescript"
-
-    def npm(*command: str) -> None:
-        result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=180)
-        assert result.returncode == 0, result.stdout + result.stderr
-
-    npm("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts")
-    npm("npm", "run", "build")
-
-    for name in BUILT:
-        built = _files(tmp_path / name)
-        assert built, name
-        assert built == _files(ROOT / name), f"{name} is not what `npm run build` makes"
-    # A frontend's own code, against the types that it would install.
-    shutil.copy(HERE / "types.ts", folder)
-    (folder / "types.json").write_text(json.dumps(TYPES_CONFIG))
-    npm("node_modules/.bin/tsc", "--project", "types.json")
-
-
-def _files(path: Path) -> dict[str, bytes]:
-    files = [path] if path.is_file() else sorted(path.rglob("*"))
-    return {file.name: file.read_bytes() for file in files}
+RUNNING = TASK | {"status": "processing"}
+# What Safari 15.4 and Chrome 94 lack of what is common today.
+FORGET_WHAT_IS_NEW = """
+    delete AbortSignal.any;
+    delete AbortSignal.timeout;
+    delete AbortSignal.prototype.throwIfAborted;
+    Object.defineProperty(AbortSignal.prototype, "reason", { get: () => undefined });
+    delete URLSearchParams.prototype.size;
+    delete Promise.withResolvers;
+    delete Array.fromAsync;
+    delete Array.prototype.toSorted;
+    delete Array.prototype.findLast;
+    delete globalThis.structuredClone;
+    if (globalThis.crypto) delete Crypto.prototype.randomUUID;
+"""
 
 
 def test_it_runs_a_task_in_node(stack: Deployment, run: Run):
@@ -167,56 +39,30 @@ def test_it_runs_a_task_in_node(stack: Deployment, run: Run):
     _check(stack, run(stack.api.url, f"{scenario} return scenario(client, url);"))
 
 
-def test_it_runs_a_task_in_chromium(stack: Deployment, tmp_path: Path):
-    executable = shutil.which("chromium") or shutil.which("chromium-browser")
-    if executable is None:
-        pytest.skip("There is no Chromium. On Debian and Ubuntu: apt-get install chromium")
-    shutil.copy(ROOT / "clients/typescript/dist/index.js", tmp_path / "client.js")
+def test_it_runs_a_task_in_browsers_of_some_years_ago(stack: Deployment, tmp_path: Path):
     shutil.copy(HERE / "scenario.js", tmp_path)
-    (tmp_path / "index.html").write_text("<!doctype html><title>A frontend</title>")
-    handler = partial(QuietFiles, directory=str(tmp_path))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(
-                executable_path=executable, args=["--no-sandbox", "--no-proxy-server"]
-            )
-            page = browser.new_page()
-            page.goto(f"http://127.0.0.1:{server.server_port}/")
-            said = page.evaluate(
-                "async (url) => (await import('/scenario.js'))"
-                ".scenario(await import('/client.js'), url)",
-                stack.api.url,
-            )
-            browser.close()
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
-    _check(stack, said)
+    with page_with_client(tmp_path, FORGET_WHAT_IS_NEW) as page:
+        result = page.evaluate(
+            "async (url) => (await import('/scenario.js')).scenario(client, url)", stack.api.url
+        )
+
+    _check(stack, result, "The operation was aborted.")
 
 
-class QuietFiles(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-def _check(stack: Deployment, said: Any) -> None:
-    task = said["task"]
+def _check(stack: Deployment, result: Any, reason: str = "enough") -> None:
+    task = result["task"]
     assert task == stack.task(task["id"])
-    assert task["status"] == said["statuses"][-1] == "completed"
-    assert said["isSame"]
-    assert len(said["listed"]) == len(set(said["listed"])) >= 2, "each page once"
-    assert task["id"] in said["listed"]
-    refused, unknown = said["errors"]
+    assert task["status"] == result["statuses"][-1] == "completed"
+    assert result["isSame"]
+    assert len(result["listed"]) == len(set(result["listed"])) >= 2, "each page once"
+    assert task["id"] in result["listed"]
+    refused, unknown = result["errors"]
     assert refused[:3] == [True, 400, "invalid_description"]
     assert unknown[:3] == [True, 404, "task_not_found"]
     assert refused[3].endswith("."), "a sentence for a person"
-    assert said["unasked"] == "enough"
-    ended = said["ended"]
+    assert result["unasked"] == reason
+    ended = result["ended"]
     assert ended["cancelled"]["status"] == "processing"
     assert ended["cancelled"]["cancel_requested_at"] == ended["last"]["cancel_requested_at"]
     assert (ended["last"]["status"], ended["last"]["error_code"]) == ("error", "cancelled")
@@ -246,7 +92,7 @@ def test_a_lost_answer_is_asked_for_again_with_the_same_key(api: Script, run: Ru
     )
 
     assert [words for words, _ in heard] == [
-        "fetch failed",
+        "The API cannot be reached.",
         "The API answered 503 Service Unavailable.",
         None,
     ]
@@ -267,14 +113,11 @@ def test_two_tasks_have_two_keys(api: Script, run: Run):
     assert len({headers["idempotency-key"] for _, _, _, headers in api.asked}) == 2
 
 
-def test_polling_obeys_retry_after_and_a_304_that_claims_to_be_json_is_no_news(
-    api: Script, run: Run
-):
-    running = TASK | {"status": "processing"}
+def test_polling_obeys_retry_after_and_gives_what_is_new(api: Script, run: Run):
     api.answers = [
-        Answer(200, running, {"ETag": '"1"', "Retry-After": "1"}),
-        Answer(304, None, {"ETag": '"1"', "Retry-After": "1"}),
-        Answer(200, TASK, {"ETag": '"2"'}),
+        Answer(200, RUNNING, {"Retry-After": "1"}),
+        Answer(200, RUNNING, {"Retry-After": "1"}),
+        Answer(200, TASK),
     ]
 
     seen = run(
@@ -284,15 +127,85 @@ def test_polling_obeys_retry_after_and_a_304_that_claims_to_be_json_is_no_news(
     )
 
     assert seen == ["processing", "completed"]
-    assert [headers.get("if-none-match") for _, _, _, headers in api.asked] == [None, '"1"', '"1"']
     assert [path for _, _, path, _ in api.asked] == ["/base/tasks/a"] * 3
     for earlier, later in zip(api.asked, api.asked[1:], strict=False):
         assert 0.9 < later[0] - earlier[0] < 4
 
 
+@pytest.mark.parametrize(
+    "headers, preflights", [("{}", 0), ("{ Authorization: 'Bearer x' }", 1)], ids=["open", "token"]
+)
+def test_a_browser_revalidates_by_itself_and_a_poll_is_one_request(
+    api: Script, tmp_path: Path, headers: str, preflights: int
+):
+    """A header set by hand would have it ask for leave before every poll."""
+    running = {"ETag": '"1"', "Retry-After": "1"}
+    api.answers = [
+        Answer(200, RUNNING, running),
+        *[Answer(304, None, running)] * 3,
+        Answer(200, TASK, {"ETag": '"2"'}),
+    ]
+
+    with page_with_client(tmp_path) as page:
+        statuses = page.evaluate(
+            f"""async (url) => {{
+                const valro = new client.ValroClient(url, {{ headers: () => ({headers}) }});
+                const seen = [];
+                for await (const task of valro.watchTask("a")) seen.push(task.status);
+                return seen;
+            }}""",
+            api.url,
+        )
+
+    assert statuses == ["processing", "completed"]
+    assert [headers.get("if-none-match") for *_, headers in api.asked] == [None, *['"1"'] * 4]
+    assert len(api.preflights) == preflights
+
+
+def test_a_hidden_tab_polls_twice_a_minute_and_whoever_returns_waits_no_more(
+    api: Script, tmp_path: Path
+):
+    api.always["/base/tasks/a"] = Answer(200, RUNNING, {"Retry-After": "10"})
+
+    def asks(count: int) -> None:
+        eventually(lambda: len(api.asked), lambda asked: asked == count)
+
+    with page_with_client(tmp_path) as page:
+        page.clock.install()
+        page.evaluate(
+            """(url) => {
+                let state = "visible";
+                Object.defineProperty(document, "visibilityState", { get: () => state });
+                window.look = (now) => {
+                    state = now;
+                    document.dispatchEvent(new Event("visibilitychange"));
+                };
+                window.valro = new client.ValroClient(url);
+                const watch = async () => { for await (const _ of valro.watchTask("a")); };
+                watch();
+            }""",
+            api.url,
+        )
+        asks(1)
+        page.evaluate("look('hidden')")
+        page.clock.run_for(29_000)
+        asks(1)
+        page.clock.run_for(2_000)
+        asks(2)
+        events = ("dispatchEvent(new Event('focus'))", "dispatchEvent(new Event('online'))")
+        ways = ("look('visible')", *events, "valro.wake()")
+        for count, way in enumerate(ways, 3):
+            page.clock.run_for(1_000)  # the answer is read, and the next wait has begun
+            page.evaluate(way)
+            asks(count)
+        page.clock.run_for(9_000)
+        asks(6)
+        page.clock.run_for(2_000)
+        asks(7)
+
+
 def test_watching_ends_when_the_signal_says_so(api: Script, run: Run):
-    running = TASK | {"status": "processing"}
-    api.answers = [Answer(200, running, {"Retry-After": "3600"})]
+    api.answers = [Answer(200, RUNNING, {"Retry-After": "3600"})]
 
     words = run(
         api.url,
@@ -340,17 +253,168 @@ def test_pages_are_followed_under_any_base(api: Script, run: Run, link: str):
 def test_an_answer_that_will_not_change_is_an_error_at_once(
     api: Script, run: Run, status: int, body: Any, words: str
 ):
-    api.answers = [Answer(status, body)]
+    api.answers = [Answer(status, body, {"apigw-requestid": "JKJaXmPL"})]
 
-    said = run(
+    error = run(
         api.url,
-        "try { await valro.createTask('x'); } catch (error) {"
-        "return [error instanceof ApiError, error.status, error.code ?? null, error.message,"
-        " error.taskId ?? null, error.passes]; }",
+        "try { await valro.createTask('x', { idempotencyKey: 'k' }); } catch (error) {"
+        "return [error instanceof ApiError, error.name, error.status, error.code ?? null,"
+        " error.message, error.taskId ?? null, error.requestId, error.idempotencyKey]; }",
     )
 
     body = body or {}
-    assert said == [True, status, body.get("code"), words, body.get("id"), False]
+    expected = [status, body.get("code"), words, body.get("id"), "JKJaXmPL", "k"]
+    assert error == [True, "ApiError", *expected]
+
+
+HTML = {"Content-Type": "text/html"}
+
+
+@pytest.mark.parametrize(
+    "answers, client, name",
+    [
+        ([], "new client.ValroClient('htp://example.com')", "TypeError"),
+        ([], "new client.ValroClient('example.com')", "TypeError"),
+        ([], "new client.ValroClient(url, { headers: () => ({ 'a b': 'c' }) })", "TypeError"),
+        (
+            [],
+            "new client.ValroClient(url, { headers: () => { throw RangeError() } })",
+            "RangeError",
+        ),
+        ([Answer(302, None, {"Location": "/base/tasks/a"})], "valro", "AnswerError"),
+        ([Answer(200, b"<p>Sign in", HTML)], "valro", "AnswerError"),
+        ([Answer(200, b"{")], "valro", "AnswerError"),
+        ([Answer(404, b"<p>Not here", HTML)], "valro", "ApiError"),
+    ],
+)
+def test_what_asking_again_cannot_change_is_thrown_at_once(
+    api: Script, run: Run, answers: list[Answer], client: str, name: str
+):
+    api.answers = answers[:]
+
+    script = f"return ({client}).getTask('a').catch((error) => error.name);"
+
+    assert run(api.url, script) == name
+    assert len(api.asked) == len(answers)
+
+
+@pytest.mark.parametrize("status", [0, 408, 425, 429, 500, 503])
+def test_what_may_pass_is_tried_again_as_often_as_it_may_be(api: Script, run: Run, status: int):
+    api.answers = [Answer(status)] * 2
+
+    error = run(
+        api.url,
+        "try { await valro.createTask('x', { maxRetries: 1 }); }"
+        "catch ({ name, idempotencyKey }) { return [name, idempotencyKey]; }",
+    )
+
+    keys = [headers["idempotency-key"] for *_, headers in api.asked]
+    assert error == ["ApiError" if status else "NetworkError", keys[0]]
+    assert len(keys) == 2
+
+
+def test_a_call_ends_with_its_timeout(api: Script, run: Run):
+    api.always["/base/tasks/a"] = Answer(200, RUNNING, {"Retry-After": "60"})
+    api.answers = [Answer(202, {"id": "a"})]
+
+    error = run(
+        api.url,
+        "try { await valro.runTask('x', { timeout: 0.3 }); }"
+        "catch ({ name, message }) { return [name, message]; }",
+    )
+
+    assert error == ["TimeoutError", "The call has not ended within 0.3 seconds."]
+
+
+@pytest.mark.parametrize("value", ["-1", "0", "soon", "Infinity", "1e9", "99999999999"])
+def test_a_retry_after_of_any_kind_is_no_hot_loop(api: Script, run: Run, value: str):
+    api.always["/base/tasks/a"] = Answer(429, None, {"Retry-After": value})
+
+    seconds = run(
+        api.url,
+        "const enough = new AbortController(); const { signal } = enough; let heard;"
+        "const onRetry = (_, s) => { heard = s; setTimeout(() => enough.abort(), 300); };"
+        "await valro.getTask('a', { signal, onRetry }).catch(() => null); return heard;",
+    )
+
+    assert 0.5 <= seconds <= 300
+    assert len(api.asked) == 1
+
+
+def test_a_401_is_tried_once_more_with_new_headers(api: Script, run: Run):
+    api.answers = [Answer(401), Answer(200, TASK), Answer(401), Answer(401)]
+
+    script = """
+        const headers = (isRefused) => ({ Authorization: isRefused ? "new" : "old" });
+        const signedIn = new client.ValroClient(url, { headers });
+        const { id } = await signedIn.getTask("a");
+        return [id, await signedIn.getTask("a").catch((error) => error.status)];
+    """
+
+    assert run(api.url, script) == ["a", 401]
+    sent = [headers["authorization"] for *_, headers in api.asked]
+    assert sent == ["old", "new", "old", "new"]
+
+
+def test_return_ends_a_waiting_iterator_at_once(api: Script, run: Run):
+    api.answers = [Answer(200, RUNNING, {"Retry-After": "60"}), Answer(503)]
+
+    script = """
+        const ends = [];
+        for (const tasks of [valro.watchTask("a"), valro.listAllTasks()]) {
+            if (!ends.length) await tasks.next();
+            const pending = tasks.next();
+            await new Promise((resolve) => setTimeout(resolve, 100));
+            ends.push(await tasks.return(), await pending);
+        }
+        return ends;
+    """
+
+    assert run(api.url, script) == [{"done": True}] * 4
+
+
+def test_a_task_is_created_and_watched_in_one_call(api: Script, run: Run):
+    api.answers = [
+        Answer(202, {"id": "a"}),
+        Answer(200, RUNNING, {"Retry-After": "1"}),
+        Answer(200, TASK),
+    ]
+
+    script = """
+        const seen = [];
+        const onUpdate = ({ status }) => seen.push(status);
+        const own = { fetch: (...request) => { seen.push("asked"); return fetch(...request); } };
+        const task = await new client.ValroClient(url, own).runTask("x", { onUpdate });
+        return [task, seen];
+    """
+
+    seen = ["asked", "asked", "processing", "asked", "completed"]
+    assert run(api.url, script) == [TASK, seen]
+
+
+def test_all_pages_of_a_list_are_iterated(api: Script, run: Run):
+    api.answers = [
+        Answer(200, [TASK | {"id": "a"}], {"Link": '<?limit=1&cursor=b>; rel="next"'}),
+        Answer(200, [TASK | {"id": "b"}]),
+    ]
+
+    script = (
+        "const ids = []; for await (const { id } of valro.listAllTasks({ limit: 1 })) ids.push(id);"
+    )
+
+    assert run(api.url, f"{script} return ids;") == ["a", "b"]
+    assert [path for _, _, path, _ in api.asked] == [
+        "/base/tasks?limit=1",
+        "/base/tasks?limit=1&cursor=b",
+    ]
+
+
+def test_a_reply_follows_the_task_that_asked(api: Script, run: Run):
+    api.answers = [Answer(202, {"id": "b"})]
+
+    run(api.url, "return valro.reply('a', 'Yes', { answers: { q1: true } });")
+
+    assert api.bodies == [{"description": "Yes", "follows": "a", "answers": {"q1": True}}]
 
 
 def test_a_throttled_request_waits_as_long_as_it_is_told(api: Script, run: Run):

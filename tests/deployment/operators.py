@@ -18,6 +18,7 @@ from local.aws import LocalStack
 
 ROOT = Path(__file__).resolve().parents[2]
 FAST_AWS = ROOT / "tests" / "deployment" / "fast_aws"
+STUB_AWS = ROOT / "tests" / "deployment" / "stub_aws"
 ARN = "arn:aws:bedrock-agentcore:us-east-1:123456789012:runtime/my_agent-AbCdEf1234"
 
 
@@ -73,13 +74,14 @@ class Stack:
         self.ministack = ministack
         self.prefix = prefix
         self.folder = folder
+        self.region = REGION
         self._fast_port = fast_port
 
     def client(self, service: str, account: str = "test") -> Any:
         """Returns a client of this AWS; an access key of twelve digits is another account."""
         return boto3.client(
             service,
-            region_name=REGION,
+            region_name=self.region,
             endpoint_url=self.ministack.endpoint,
             aws_access_key_id=account,
             aws_secret_access_key="test",
@@ -93,6 +95,7 @@ class Stack:
         return {
             **environment,
             "PATH": f"{cli}{os.pathsep}{environment['PATH']}",
+            "AWS_REGION": self.region,
             "AGENT_RUNTIME_ARN": ARN,
             "FAST_AWS_PORT": str(self._fast_port),
             **variables,
@@ -171,3 +174,10 @@ class Stack:
         """Returns each route's key, and who may call it."""
         routes = self.client("apigatewayv2").get_routes(ApiId=self.api()["ApiId"])["Items"]
         return {each["RouteKey"]: each["AuthorizationType"] for each in routes}
+
+
+def edit_template(stack: Stack, old: str, new: str) -> None:
+    path = stack.folder / "template.yaml"
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))

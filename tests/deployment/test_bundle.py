@@ -6,22 +6,22 @@ import ssl
 import subprocess
 import sys
 import threading
+from collections import Counter
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import botocore
 import botocore.session
 import pytest
+import trustme
 
-from benchmarks.servers import make_certificates
 from bundle import BundleError, certificates, models, modules
 from bundle.__main__ import build_all
 
 PACKAGES = Path(botocore.__file__).parents[1]
 DATA = PACKAGES / "botocore/data"
 SERVICES = ("bedrock-agentcore", "dynamodb", "lambda")
-ROOTS = (PACKAGES / certificates.BUNDLE).read_text()
-PEMS = re.findall("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", ROOTS, re.DOTALL)
 
 
 @pytest.fixture
@@ -115,16 +115,17 @@ def test_data_that_botocore_no_longer_has_where_it_was_fails_the_build_by_name(t
 # Certificates
 
 
-def test_every_root_stands_under_the_name_that_openssl_gives_it(tmp_path: Path):
-    for number, pem in enumerate(PEMS):
-        (tmp_path / f"{number}.pem").write_text(f"{pem}\n")
-    # It makes a link for each file, whose name is the hash.
-    subprocess.run(["openssl", "rehash", str(tmp_path)], check=True)
-    links = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_symlink()}
-    assert len(links) == len(PEMS) > 100
-    assert certificates.roots_by_hash(ROOTS) == links
-    again = certificates.roots_by_hash(ROOTS + PEMS[0]).keys() - links.keys()
-    assert [name.partition(".")[2] for name in again] == ["1"]
+def test_the_roots_that_aws_uses_are_kept_and_no_others(installed: Path, tmp_path: Path):
+    modules.copy_trimmed(installed, tmp_path / "sdk")
+    certificates.keep_those_of_aws(tmp_path / "sdk")
+    context = ssl.create_default_context(cafile=str(tmp_path / "sdk" / certificates.BUNDLE))
+    roots: Any = context.get_ca_certs()
+    names = [dict(part for (part,) in root["subject"]) for root in roots]
+    organizations = Counter(name["organizationName"].split()[0].strip(",") for name in names)
+    assert organizations.keys() == {"Amazon", "DigiCert", "Starfield"}
+    common = {name.get("commonName", "") for name in names}
+    assert {f"Amazon Root CA {number}" for number in (1, 2, 3, 4)} < common
+    assert "Starfield Services Root Certificate Authority - G2" in common
 
 
 # In the trimmed botocore: a GET of an HTTPS URL.
@@ -138,18 +139,17 @@ print(httpsession.URLLib3Session().send(request).status_code)
 
 @pytest.mark.e2e
 @pytest.mark.parametrize("is_known, outcome", [(True, "501"), (False, "SSLError")])
-def test_a_site_is_trusted_if_its_root_is_in_the_folder_and_refused_if_not(
+def test_a_site_is_trusted_if_its_root_is_in_the_bundle_and_refused_if_not(
     installed: Path, tmp_path: Path, is_known: bool, outcome: str
 ):
-    sdk, site = tmp_path / "sdk", tmp_path / "site"
+    sdk = tmp_path / "sdk"
     modules.copy_trimmed(installed, sdk)
-    certificates.use_folder(sdk)
-    make_certificates(site)
+    certificates.keep_those_of_aws(sdk)
+    authority = trustme.CA()
     if is_known:
-        for name, pem in certificates.roots_by_hash((site / "root.pem").read_text()).items():
-            (sdk / certificates.FOLDER / name).write_bytes(pem)
+        authority.cert_pem.write_to_path(sdk / certificates.BUNDLE, append=True)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(site / "chain.pem", site / "key.pem")
+    authority.issue_cert("127.0.0.1").configure_cert(context)
     # A handler without do_GET answers 501.
     with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
         server.socket = context.wrap_socket(server.socket, server_side=True)
@@ -160,14 +160,9 @@ def test_a_site_is_trusted_if_its_root_is_in_the_folder_and_refused_if_not(
     assert outcome in result.stdout + result.stderr
 
 
-def test_a_botocore_that_reads_its_roots_otherwise_fails_the_build_by_name(tmp_path: Path):
-    (tmp_path / "botocore").mkdir()
-    with pytest.raises(BundleError, match=r"has no botocore/cacert\.pem"):
-        certificates.use_folder(tmp_path)
-    shutil.copy(PACKAGES / certificates.BUNDLE, tmp_path / "botocore")
-    (tmp_path / certificates.PATCHED).write_text("conn.ca_certs = None\n")
-    with pytest.raises(BundleError, match=r"httpsession\.py no longer has the line"):
-        certificates.use_folder(tmp_path)
+def test_a_botocore_without_aws_s_roots_fails_the_build_by_name(tmp_path: Path):
+    with pytest.raises(BundleError, match=r"cacert\.pem has no root labelled Amazon, DigiCert"):
+        certificates.keep_those_of_aws(tmp_path)
 
 
 # The check of a finished zip

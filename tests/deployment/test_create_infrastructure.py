@@ -5,22 +5,15 @@ import os
 import re
 import signal
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
-from local.aws import Api, LocalStack
-from tests.deployment.operators import (
-    ARN,
-    FAST_AWS,
-    Stack,
-    copy_project,
-    fast_aws_server,
-    write_zip,
-)
+from local.aws import Api
+from tests.deployment.conftest import MakeStack
+from tests.deployment.operators import ARN, FAST_AWS, Stack, edit_template, write_zip
 
 OTHER_ARN = ARN.replace("my_agent", "your_agent")
 ON_DEMAND = {"BillingMode": "PAY_PER_REQUEST"}
@@ -37,20 +30,7 @@ WAIT_IN_VAIN = """
   Wait: {Type: AWS::CloudFormation::WaitCondition, Properties: {Handle: !Ref Handle, Timeout: "5"}}
 """
 
-MakeStack = Callable[[str], Stack]
-
 pytestmark = pytest.mark.e2e
-
-
-@pytest.fixture(scope="module")
-def make_stack(
-    ministack: LocalStack, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[MakeStack]:
-    """Gives a stack of this prefix, not deployed yet, with a copy of the project of its own."""
-    with fast_aws_server() as port:
-        yield lambda prefix: Stack(
-            ministack, port, copy_project(tmp_path_factory.mktemp(prefix) / "it's a copy"), prefix
-        )
 
 
 @pytest.fixture(scope="module")
@@ -59,13 +39,6 @@ def deployed(make_stack: MakeStack) -> Stack:
     stack = make_stack("deployed")
     stack.deploy()
     return stack
-
-
-def edit_template(stack: Stack, old: str, new: str) -> None:
-    path = stack.folder / "template.yaml"
-    text = path.read_text()
-    assert text.count(old) == 1
-    path.write_text(text.replace(old, new))
 
 
 def answers_at(stack: Stack, url: str) -> bool:
@@ -148,7 +121,8 @@ def test_deploys_changes_and_finds_nothing_to_change_with_both_clis(
     again = stack.run(cli=path.parent)
     assert (again.code, again.url) == (0, first.url)
     assert again.said.startswith("Nothing had to be changed.\nThe API answers.\n")
-    change = stack.run("--worker-memory-size=256", "--tracing", cli=path.parent)
+    more = ("--tracing", "--access-logs", "--alarm-after-throttles=9")
+    change = stack.run("--worker-memory-size=256", *more, cli=path.parent)
     assert (change.code, change.url) == (0, first.url)
     assert "  WorkerMemorySize 512 -> 256\n" in change.said
     assert re.search(r"  Modify WorkerFunction, .*MemorySize", change.said)
@@ -156,6 +130,12 @@ def test_deploys_changes_and_finds_nothing_to_change_with_both_clis(
     assert (worker["MemorySize"], worker["TracingConfig"]["Mode"]) == (256, "Active")
     assert worker["Environment"]["Variables"]["TASK_TTL_DAYS"] == "90"
     assert stack.tags() == {"team": "homes and gardens", "stage": "test"}
+    cloudwatch, gateway = stack.client("cloudwatch"), stack.client("apigatewayv2")
+    shown = cloudwatch.get_dashboard(DashboardName=f"{stack.prefix}-us-east-1")["DashboardBody"]
+    assert f'"ApiId", "{stack.api()["ApiId"]}"' in shown
+    assert f"SOURCE '/aws/lambda/{stack.prefix}-worker'" in shown
+    (stage,) = gateway.get_stages(ApiId=stack.api()["ApiId"])["Items"]
+    assert f"/aws/vendedlogs/{stack.prefix}-api" in stage["AccessLogSettings"]["DestinationArn"]
 
 
 def test_new_code_is_deployed_from_a_private_encrypted_bucket_that_keeps_the_old(deployed: Stack):
@@ -189,10 +169,11 @@ def test_a_zip_that_is_missing_or_older_than_its_sources_is_built_first(make_sta
 
     assert "api-lambda.zip is missing or older than its sources" in stack.deploy("--dry-run").said
     assert "running deploy.sh" not in stack.deploy("--dry-run").said
-    (stack.folder / "worker_lambda.py").write_text("")
-    later = time.time() + 5
-    os.utime(stack.folder / "worker_lambda.py", (later, later))
-    assert "running deploy.sh" in stack.deploy("--dry-run").said
+    (stack.folder / "valro").mkdir()
+    for seconds, name in ((5, "worker_lambda.py"), (10, "valro/tasks.py")):
+        (stack.folder / name).write_text("")
+        os.utime(stack.folder / name, (time.time() + seconds, time.time() + seconds))
+        assert "running deploy.sh" in stack.deploy("--dry-run").said
     script.write_text("#!/bin/sh\nexit 1\n")
     failed = stack.run()
     assert (failed.code, "deploy.sh failed" in failed.said) == (1, True)
@@ -294,7 +275,7 @@ def test_a_change_that_aws_refuses_is_taken_back_and_explained(
 
     assert run.code == 1
     assert run.url == ""
-    assert re.search(f"what was there before serves on. Why:\n{why}", run.said)
+    assert re.search(f"what was there before is still running. Why:\n{why}", run.said)
     assert deployed.status() == "UPDATE_ROLLBACK_COMPLETE"
     after = deployed.function("worker")
     assert [after[key] == before[key] for key in ("MemorySize", "CodeSha256")] == [True, True]
@@ -310,7 +291,10 @@ def test_an_interrupted_run_goes_on_and_the_next_waits_for_it_and_removes_what_f
         assert first.stderr is not None
         next(line for line in first.stderr if "… " in line)
         first.send_signal(signal.SIGTERM)
-        assert "interrupted. AWS ends what it has begun. Run this again" in first.stderr.read()
+        assert (
+            "interrupted. AWS finishes what it has begun. Run this again to go on"
+            in first.stderr.read()
+        )
     assert first.returncode == 130
     edit_template(stack, WAIT_IN_VAIN, "")
 

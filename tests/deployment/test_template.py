@@ -85,7 +85,11 @@ def test_the_gateway_allows_and_exposes_the_headers_that_the_function_does():
     def listed(header: str) -> set[str]:
         return set(re.split(r", ?", headers[f"access-control-{header}"]))
 
-    assert set(cors["AllowHeaders"]) == listed("allow-headers")
+    # To a browser, * is every header but authorization, which only an authorizer reads.
+    condition, with_tokens, without = cors["AllowHeaders"]["Fn::If"]
+    assert (condition, without) == ("HasJwt", ["*"])
+    comma, (names, _) = with_tokens["Fn::Split"][0], with_tokens["Fn::Split"][1]["Fn::Sub"]
+    assert listed("allow-headers") == {*names.removesuffix("${More}").split(comma), *without}
     assert set(cors["ExposeHeaders"]) == listed("expose-headers")
     assert {method.lower() for method in cors["AllowMethods"]} >= listed("allow-methods")
 
@@ -119,6 +123,57 @@ def test_the_metric_filters_count_outcomes_that_the_functions_log():
     outcomes = set(re.findall(r'"(\w+)"', patterns))
     assert outcomes == {"error", "lost", "expired", "dispatch_failed"}
     assert {each for each in outcomes if f'"{each}"' not in code} == set()
+
+
+def alarms() -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Returns the properties of each loop's alarm, and the mapping that it loops over."""
+    found = []
+    for name in ("Alarms", "TaskAlarms"):
+        _, metrics, body = TEMPLATE["Resources"][f"Fn::ForEach::{name}"]
+        assert metrics == list(TEMPLATE["Mappings"][name])
+        found.append((body["Alarm${Metric}"]["Properties"], TEMPLATE["Mappings"][name]))
+    return found
+
+
+def test_every_alarm_tells_when_it_is_over_and_those_that_a_busy_stack_has_can_be_set():
+    for properties, mapping in alarms():
+        assert properties["OKActions"] == properties["AlarmActions"] == [{"Ref": "AlarmTopicArn"}]
+        default = properties["Threshold"]["Fn::FindInMap"][3]["DefaultValue"]
+        (metric,) = [name for name, each in mapping.items() if "Threshold" not in each]
+        expected = {"Throttles": "AlarmAfterThrottles", "TasksFailed": "AlarmAfterFailedTasks"}
+        assert default == {"Ref": expected[metric]}
+        assert PARAMETERS[default["Ref"]]["Default"] == 1
+
+
+def dashboard() -> list[dict[str, Any]]:
+    """Returns the dashboard's widgets, with names in the place of what they refer to."""
+    body = RESOURCES["TaskDashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    widgets: list[dict[str, Any]] = json.loads(re.sub(r"\$\{([\w:]+)\}", r"<\1>", body))["widgets"]
+    return [each["properties"] for each in widgets]
+
+
+def test_the_dashboard_is_of_this_stack_in_this_region_whatever_their_names():
+    names = [set(re.findall(r"<([\w:]+)>", json.dumps(each))) for each in dashboard()]
+
+    assert all("AWS::Region" in each for each in names)
+    assert set.union(*names) <= {"AWS::Region"} | RESOURCES.keys()
+    assert "valro" not in json.dumps(dashboard())
+    # An account has one list of dashboards for all of its regions.
+    name = RESOURCES["TaskDashboard"]["Properties"]["DashboardName"]
+    assert name == {"Fn::Sub": "${NamePrefix}-${AWS::Region}"}
+
+
+def test_every_log_and_every_role_can_be_given_what_an_operator_must_have():
+    groups = [each for each in RESOURCES.values() if each["Type"] == "AWS::Logs::LogGroup"]
+    roles = [each for each in RESOURCES.values() if each["Type"] == "AWS::IAM::Role"]
+    assert (len(groups), len(roles)) == (3, 2)
+    for resource, name, parameter in (
+        *[(group, "KmsKeyId", "LogKmsKeyArn") for group in groups],
+        *[(role, "PermissionsBoundary", "PermissionsBoundary") for role in roles],
+    ):
+        assert resource["Properties"][name]["Fn::If"][1] == {"Ref": parameter}
+    access = RESOURCES["Stage"]["Properties"]["AccessLogSettings"]["Fn::If"][1]["Format"]
+    assert {"requestId", "status", "ip"} <= json.loads(access).keys()
 
 
 def test_every_parameter_is_explained_and_bounded_from_its_first_character_to_the_last():

@@ -10,7 +10,8 @@ import pytest
 from tests.conftest import eventually
 from tests.examples.conftest import EXAMPLES, ROOT, Agent
 from tests.examples.report_api import TOKEN, report_api
-from valro.agent.answers import Answer, EventStream, WholeAnswer
+from valro.agent.answers import Answer
+from valro.agent.reader import AgentReader
 
 Serve = Callable[..., Agent]
 AGENTS = ("agent", "streaming_agent", "reporting_agent")
@@ -28,8 +29,7 @@ def read(agent: Agent, payload: dict[str, Any]) -> tuple[Answer, list[str]]:
     """The answer and the timeline that the backend makes of an agent's answer."""
     said: list[str] = []
     with agent.invoke(payload) as response:
-        is_stream = response.headers["Content-Type"].startswith("text/event-stream")
-        reader: EventStream | WholeAnswer = EventStream(said.append) if is_stream else WholeAnswer()
+        reader = AgentReader(response.headers["Content-Type"], said.append)
         reader.feed(response.read())
     return reader.finish(), said
 

@@ -5,6 +5,7 @@ import contextlib
 import http.client
 import http.server
 import json
+import signal
 import threading
 import urllib.parse
 import urllib.request
@@ -258,3 +259,6 @@ def test_six_runs_at_once_answer_for_themselves(start: Callable[..., Run]):
             assert [each["description"] for each in json.load(answer)] == [task]
         with urllib.request.urlopen(run.found(r"  page  (\S+) .*"), timeout=20) as page:
             assert json.dumps(api) in page.read().decode()
+    for run in runs:
+        run.interrupt(signal.SIGINT)
+    assert [run.finish() for run in runs] == [(0, "")] * 6

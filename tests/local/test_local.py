@@ -16,12 +16,13 @@ from typing import Any
 
 import pytest
 
+from clients.python.valro_client.console import Console, Timeline, clean, show_answer
 from local import __main__ as command
 from local import faults
 from local.addresses import API_ID, free_port, port_of
 from local.aws import ROOT, LocalStack
 from local.behaviours import BEHAVIOURS, REFUSALS, REPORTING
-from local.console import LOG_TEXT_CHARACTERS, Console, Timeline, clean, show_answer, show_log_line
+from local.console import LOG_TEXT_CHARACTERS, show_log_line
 from tests.conftest import eventually
 from tests.local.conftest import SECONDS, Run
 
@@ -121,7 +122,7 @@ def test_a_failed_deployment_shows_what_the_script_said(
     start: Callable[..., Run], tmp_path: Path, script: str
 ):
     copy = tmp_path / "copy"
-    for folder in ("local", "examples"):
+    for folder in ("local", "examples", "clients/python"):
         shutil.copytree(ROOT / folder, copy / folder)
     (copy / "deploy.sh").touch()
     (copy / script).write_text("echo 'The disk is full.' >&2\nexit 3\n")
@@ -166,7 +167,7 @@ def test_an_empty_account_is_one_that_a_shell_can_use_without_python(
     start: Callable[..., Run], tmp_path: Path
 ):
     copy = tmp_path / "it's a copy"
-    for folder in ("local", "examples"):
+    for folder in ("local", "examples", "clients/python"):
         shutil.copytree(ROOT / folder, copy / folder)
     run = start("--empty", "--port", "0", cwd=copy)
     run.read_until("Serving until Ctrl-C.")
@@ -313,7 +314,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def task_with(*events: tuple[str, str], **fields: Any) -> dict[str, Any]:
+def task_with(*events: tuple[str, str], **fields: Any) -> Any:
     """A task as a poller sees it; events are pairs of message and type, a second apart."""
     return {
         "id": "t1",

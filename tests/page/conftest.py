@@ -114,6 +114,11 @@ class Backend:
         self.store.create_task(task_id, description)
         return task_id
 
+    def follow(self, earlier: str, description: str = "More") -> str:
+        task_id = f"task-{time.monotonic_ns()}"
+        self.store.follow_task(task_id, description, "public", "", follows=earlier)
+        return task_id
+
     def claim(self, task_id: str) -> Any:
         return self.store.claim_task(task_id, "token", NO_END)
 
@@ -286,6 +291,12 @@ def tab_to(page: Page, selector: str) -> None:
             assert outline == "3px"
             return
     pytest.fail(f"Tab does not reach {selector}")
+
+
+def submit(page: Page) -> None:
+    """Sends the usual request."""
+    page.get_by_label("What do you need done?").fill(PROMPT)
+    page.get_by_role("button", name="Find vendors").click()
 
 
 def no_violation(page: Page) -> None:

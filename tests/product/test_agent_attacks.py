@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.product.agent_server import line
-from valro.agent.answers import AgentFailed, Answer, EventStream, WholeAnswer
+from tests.product.agent_server import STREAM, line
+from valro.agent.answers import AgentFailed, Answer
+from valro.agent.reader import AgentReader
 
 MEGABYTE = 1024 * 1024
 MEMORY = 700 * MEGABYTE  # a worker has 1024 MB, with Python and the SDK in it
@@ -56,12 +57,14 @@ BIG: dict[str, Callable[[], bytes]] = {
 READS_WITHIN_LIMITS = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_AS, ({memory}, {memory}))
-from valro.agent.answers import AgentError, EventStream, WholeAnswer
+from valro.agent.answers import AgentError
+from valro.agent.reader import AgentReader
 from tests.product.test_agent_attacks import BIG
 body = BIG[sys.argv[1]]()
-for reader in (WholeAnswer(), EventStream(print)):
+for kind in ("application/json", "text/event-stream"):
+    reader = AgentReader(kind, lambda _: None)
     try:
-        reader.feed(b"data: " * isinstance(reader, EventStream) + body)
+        reader.feed(b"data: " * ("stream" in kind) + body)
         reader.finish()
     except AgentError as error:
         assert error.unparsed
@@ -85,7 +88,7 @@ def test_no_answer_takes_more_memory_or_time_than_a_worker_has(name: str):
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 20
 
 
-def seconds_to_read(body: bytes, reader: EventStream | WholeAnswer) -> float:
+def seconds_to_read(body: bytes, reader: AgentReader) -> float:
     started = time.process_time()
     with suppress(AgentFailed):
         for start in range(0, len(body), 65_536):
@@ -148,8 +151,8 @@ def test_twice_as_much_takes_about_twice_as_long(
         body = make(size)
         return (seconds_to_read(body, reader()) for _ in range(3))
 
-    def reader() -> EventStream | WholeAnswer:
-        return EventStream(lambda _: None) if stream else WholeAnswer()
+    def reader() -> AgentReader:
+        return AgentReader(STREAM if stream else "application/json", lambda _: None)
 
     once = min(tries(count))
     assert once < 2
@@ -173,7 +176,7 @@ def test_twice_as_much_takes_about_twice_as_long(
 )
 def test_every_shape_of_an_event_stream_is_read(wire: bytes):
     for size in (1, 2, 3, len(wire)):
-        stream = EventStream(lambda _: None)
+        stream = AgentReader(STREAM, lambda _: None)
         for start in range(0, len(wire), size):
             stream.feed(wire[start : start + size])
         assert stream.finish() == Answer("Hello")
@@ -181,7 +184,7 @@ def test_every_shape_of_an_event_stream_is_read(wire: bytes):
 
 @pytest.mark.parametrize("escaped", ["\\x", "\\N{no}", "\\d", "\\u12", "\n", "\\ud800", "\\"])
 def test_what_looks_like_a_text_event_of_strands_breaks_nothing(escaped: str):
-    stream = EventStream(lambda _: None)
+    stream = AgentReader(STREAM, lambda _: None)
     stream.feed(line(f"{{'data': 'a{escaped}b', 'delta': {{}}}}") + line("x"))
     answer = stream.finish()
     assert answer.agent_response.endswith("x")
@@ -191,7 +194,7 @@ def test_what_looks_like_a_text_event_of_strands_breaks_nothing(escaped: str):
 def test_one_price_that_is_no_number_costs_nothing_else():
     body = b'{"response": "x", "quotes": [{"price": NaN}, {"price": -Infinity}, {"price": 5}]}'
     for stream in (False, True):
-        reader: Any = EventStream(lambda _: None) if stream else WholeAnswer()
+        reader = AgentReader(STREAM if stream else "application/json", lambda _: None)
         reader.feed(b"data: " * stream + body)
         assert reader.finish().quotes == [{"price": None}, {"price": None}, {"price": 5}]
 
@@ -201,7 +204,7 @@ def test_an_exception_without_text_is_a_failure_with_what_came_before(error: str
     """TimeoutError(), AssertionError(), anyio.ClosedResourceError: half an answer is no success."""
     said = "An error occurred during streaming"
     frame = {"error": error, "error_type": "TimeoutError", "message": said}
-    stream = EventStream(lambda _: None)
+    stream = AgentReader(STREAM, lambda _: None)
     with pytest.raises(AgentFailed) as caught:
         stream.feed(line("I wrote to ") + line(frame))
     assert str(caught.value).startswith(said)
@@ -211,7 +214,7 @@ def test_an_exception_without_text_is_a_failure_with_what_came_before(error: str
 @pytest.mark.parametrize(
     "sent",
     [
-        {"chunk": "Hello", "type": "content"},
+        {"seven": "Hello", "of": "nine"},
         [1, 2],
         5,
         "{'agent': <x.Agent object at 0x7f>, 'tokens': 5}",
@@ -221,9 +224,10 @@ def test_an_exception_without_text_is_a_failure_with_what_came_before(error: str
     ids=lambda sent: str(sent)[:30],
 )
 def test_what_nobody_understands_is_kept_for_the_log(sent: Any):
-    stream = EventStream(lambda _: None)
+    stream = AgentReader(STREAM, lambda _: None)
     stream.feed(line(sent))
     with pytest.raises(AgentFailed) as caught:
         stream.finish()
     assert json.loads(caught.value.unparsed) == sent
-    assert "ended without an answer" in str(caught.value)
+    said = "a Python object" if isinstance(sent, str) else "ended without an answer"
+    assert said in str(caught.value)

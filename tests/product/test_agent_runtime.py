@@ -41,12 +41,22 @@ from valro.agent.answers import (
     AgentNotStarted,
     AgentTimeout,
     Answer,
+    UnreadableAnswer,
 )
-from valro.agent.runtime import AgentRuntime, Background, InvalidArn, session_id
+from valro.agent.runtime import (
+    AGUI,
+    HTTP,
+    AgentRequest,
+    AgentRuntime,
+    Background,
+    InvalidArn,
+    session_id,
+)
 
 TASK_ID = "0e1fa3b6-9a3e-4c43-8d0a-0c2f4f1f5a77"
 NO_VENDOR = "The agent was not started, so no vendor was contacted."
 MAYBE = "The agent may already have contacted vendors."
+REQUEST = AgentRequest(TASK_ID, "Find me a painter")
 ENOUGH = 10.0
 SHORT = 0.2  # seconds for an agent that will not answer in time
 
@@ -116,7 +126,7 @@ def patient(session: botocore.session.Session, fake_time: FakeTime) -> AgentRunt
 def run(agent: AgentRuntime, seconds: float = ENOUGH) -> tuple[Answer, list[str]]:
     """What the agent answered, and what it said before."""
     said: list[str] = []
-    return agent.run(TASK_ID, "Find me a painter", seconds, said.append), said
+    return agent.run(REQUEST, seconds, said.append), said
 
 
 def failure(agent: AgentRuntime, seconds: float = ENOUGH) -> AgentError:
@@ -128,22 +138,122 @@ def failure(agent: AgentRuntime, seconds: float = ENOUGH) -> AgentError:
 # --- the call -------------------------------------------------------------------------------------
 
 
-def test_the_agent_gets_prompt_and_task_id_in_a_session_of_the_task(
-    agent: AgentRuntime, server: AgentServer
-):
-    server.play(sends_json("done"))
-    run(agent)
-    (call,) = server.runs
-    assert call.arn == ARN
-    assert call.payload == {"prompt": "Find me a painter", "task_id": TASK_ID}
-    assert call.session == TASK_ID
-    assert call.query == {}
-
-
 def test_a_prompt_in_any_script_arrives_as_written(agent: AgentRuntime, server: AgentServer):
     server.play(sends_json("done"))
-    agent.run(TASK_ID, "Maler für “Zürich” 🏠\u2028 und\nmehr", ENOUGH, print)
+    agent.run(AgentRequest(TASK_ID, "Maler für “Zürich” 🏠\u2028 und\nmehr"), ENOUGH, print)
     assert server.runs[0].payload["prompt"] == "Maler für “Zürich” 🏠\u2028 und\nmehr"
+
+
+HISTORY = [
+    {"id": "t-0", "role": "user", "content": "Find me a painter"},
+    {"id": "m-9", "role": "assistant", "content": "May I book Lone Brush for $390?"},
+]
+RESUME = [{"interruptId": "i-1", "status": "resolved", "payload": "Yes"}]
+FOLLOW_UP = AgentRequest(
+    TASK_ID, "Yes", "ann", {"url": "u", "token": "t"}, "t-0", HISTORY, RESUME, "t-0"
+)
+
+
+@pytest.mark.parametrize(
+    "protocol, request_, payload",
+    [
+        (HTTP, REQUEST, {"prompt": "Find me a painter", "task_id": TASK_ID}),
+        (
+            HTTP,
+            FOLLOW_UP,
+            {
+                "prompt": "Yes",
+                "task_id": TASK_ID,
+                "user_id": "ann",
+                "report": {"url": "u", "token": "t"},
+                "thread_id": "t-0",
+                "history": HISTORY,
+                "resume": RESUME,
+            },
+        ),
+        (
+            AGUI,
+            REQUEST,
+            {
+                "threadId": TASK_ID,
+                "runId": TASK_ID,
+                "protocolVersion": "1.0",
+                "messages": [{"id": TASK_ID, "role": "user", "content": "Find me a painter"}],
+                "tools": [],
+                "context": [],
+                "state": {},
+                "forwardedProps": {"task_id": TASK_ID},
+            },
+        ),
+        (
+            AGUI,
+            FOLLOW_UP,
+            {
+                "threadId": "t-0",
+                "runId": TASK_ID,
+                "protocolVersion": "1.0",
+                "messages": [*HISTORY, {"id": TASK_ID, "role": "user", "content": "Yes"}],
+                "tools": [],
+                "context": [],
+                "state": {},
+                "forwardedProps": {"task_id": TASK_ID, "user_id": "ann"},
+                "report": {"url": "u", "token": "t"},
+                "resume": RESUME,
+            },
+        ),
+    ],
+)
+def test_the_agent_gets_what_its_protocol_has_for_a_run(
+    session: botocore.session.Session,
+    server: AgentServer,
+    protocol: str,
+    request_: AgentRequest,
+    payload: dict[str, Any],
+):
+    server.play(sends_json("done"))
+    AgentRuntime(session, ARN, protocol=protocol).run(request_, ENOUGH, print)
+    (call,) = server.runs
+    assert call.payload == payload
+    assert call.session == session_id(request_.session or TASK_ID)
+    assert call.headers["Content-Type"] == "application/json"
+    assert call.headers["Accept"] == "text/event-stream, application/json"
+    assert call.headers["baggage"] == f"session.id={call.session}"
+
+
+ROOT = "Root=1-5759e988-bd862e3fe1be46a994272793"
+PARENT = "Parent=53995c3f42cd8ad8"
+
+
+@pytest.mark.parametrize(
+    "given, sent",
+    [
+        (
+            f"{ROOT};{PARENT};Sampled=1",
+            (
+                f"{ROOT};{PARENT};Sampled=1",
+                "00-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8-01",
+            ),
+        ),
+        (f"{ROOT};{PARENT};Sampled=0;Lineage=1:a:0", (f"{ROOT};Lineage=1:a:0", None)),
+        (f"{ROOT};{PARENT}", (ROOT, None)),
+        ("Root=1;Sampled=1", ("Root=1;Sampled=1", None)),
+        ("", (None, None)),
+    ],
+)
+def test_the_agent_goes_on_with_the_trace_and_never_hears_that_it_should_not_sample(
+    agent: AgentRuntime,
+    server: AgentServer,
+    monkeypatch: pytest.MonkeyPatch,
+    given: str,
+    sent: tuple[str | None, str | None],
+):
+    """With tracing off Lambda says Sampled=0, which botocore would hand on."""
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "valro-worker")
+    monkeypatch.setenv("_X_AMZN_TRACE_ID", given)
+    server.play(sends_json("done"))
+    run(agent)
+    headers = server.runs[0].headers
+    assert (headers.get("X-Amzn-Trace-Id"), headers.get("traceparent")) == sent
 
 
 def test_a_qualifier_is_passed_on(session: botocore.session.Session, server: AgentServer):
@@ -185,7 +295,7 @@ def test_stop_names_the_session_that_run_used_and_is_sent_once(
     agent: AgentRuntime, server: AgentServer
 ):
     server.play(sends_json("done"))
-    agent.run("test-123", "x", ENOUGH, print)
+    agent.run(AgentRequest("test-123", "x"), ENOUGH, print)
     agent.stop("test-123")
     assert [call.operation for call in server.calls] == ["invocations", "stopruntimesession"]
     assert server.calls[0].session == server.calls[1].session
@@ -275,7 +385,7 @@ MAY_HAVE_ACTED: dict[str, tuple[Script, type[AgentError]]] = {
     "a stream without an answer": (streams(), AgentFailed),
     "an answer of nothing": (sends(b""), AgentFailed),
     "an answer that says error": (sends_json({"error": "no"}), AgentFailed),
-    "an answer that is not JSON": (sends(b"<html>"), AgentFailed),
+    "an answer that is not JSON": (sends(b"<html>"), UnreadableAnswer),
 }
 
 
@@ -413,53 +523,24 @@ def test_a_throttle_under_another_4xx_contacted_nobody_and_is_not_repeated(
     assert len(server.runs) == 1
 
 
-@pytest.fixture
-def through_proxy(
-    fresh: Callable[[], botocore.session.Session], monkeypatch: pytest.MonkeyPatch
-) -> Callable[[str, str], AgentRuntime]:
-    """An agent that only a proxy can reach, whose retries do not wait."""
-
-    def through_proxy(scheme: str, proxy: str, **timing: Any) -> AgentRuntime:
-        monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK_AGENTCORE", f"{scheme}://agent.invalid")
-        for name in ("HTTP_PROXY", "HTTPS_PROXY"):
-            monkeypatch.setenv(name, proxy)
-        for name in ("http_proxy", "https_proxy", "NO_PROXY", "no_proxy"):
-            monkeypatch.delenv(name, raising=False)
-        return AgentRuntime(fresh(), ARN, **({"jitter": lambda: 0.0} | timing))
-
-    return through_proxy
-
-
-def slow_then_cut(exchange: Exchange) -> None:
-    time.sleep(SHORT)
-
-
-@pytest.mark.parametrize("script", [hangs_up, Exchange.reset, slow_then_cut, cut_headers])
+@pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_proxy_that_breaks_a_call_proves_nothing(
-    through_proxy: Callable[..., AgentRuntime], server: AgentServer, script: Script
+    fresh: Callable[[], botocore.session.Session],
+    monkeypatch: pytest.MonkeyPatch,
+    server: AgentServer,
+    scheme: str,
 ):
     """What botocore says is ProxyConnectionError, as if the proxy had never been reached."""
-    server.play(script)
-    error = failure(through_proxy("http", server.url))
-    assert str(error).endswith(MAYBE)
-    assert len(server.runs) == 1
-
-
-def test_a_proxy_that_cuts_its_tunnel_proves_nothing(
-    through_proxy: Callable[..., AgentRuntime], server: AgentServer
-):
-    error = failure(through_proxy("https", server.url))
+    monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK_AGENTCORE", f"{scheme}://agent.invalid")
+    for name in ("HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, server.url)
+    for name in ("http_proxy", "https_proxy", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    server.play(hangs_up, sends_json("twice!"))
+    error = failure(AgentRuntime(fresh(), ARN, jitter=lambda: 0.0))
     assert type(error) is AgentLost
-
-
-@pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_proxy_that_cannot_be_reached_is_tried_again(
-    through_proxy: Callable[..., AgentRuntime], fake_time: FakeTime, scheme: str
-):
-    timing = {"monotonic": fake_time.monotonic, "sleep": fake_time.sleep, "jitter": lambda: 1.0}
-    agent = through_proxy(scheme, f"http://127.0.0.1:{free_port()}", **timing)
-    assert type(failure(agent, 60)) is AgentNotStarted
-    assert fake_time.slept == [1, 2, 4, 8]
+    assert str(error).endswith(MAYBE)
+    assert len(server.runs) == (scheme == "http")
 
 
 def test_a_throttled_start_followed_by_a_lost_one_ends_there(
@@ -598,7 +679,7 @@ def test_a_stall_after_a_long_stream_is_given_up_in_what_time_is_left(
     server.play(streams(line({"message": "one"}), then=Exchange.stall))
     start = time.monotonic()
     with pytest.raises(AgentLost):
-        agent.run(TASK_ID, "x", 60, lambda _: fake_time.sleep(59.9))
+        agent.run(REQUEST, 60, lambda _: fake_time.sleep(59.9))
     assert time.monotonic() - start < 5
 
 
@@ -614,7 +695,7 @@ def test_progress_is_heard_while_the_agent_is_still_at_work(
         exchange.end()
 
     server.play(streams(line({"message": "one"}), then=waits_until_heard))
-    answer = agent.run(TASK_ID, "x", ENOUGH, lambda _: heard.set())
+    answer = agent.run(REQUEST, ENOUGH, lambda _: heard.set())
     assert answer.agent_response == "done"
 
 
@@ -631,7 +712,7 @@ def test_every_20_seconds_somebody_may_give_up(
     server.play(script)
     asked = iter([False, False, True])
     with pytest.raises(AgentLost) as caught:
-        agent.run(TASK_ID, "x", ENOUGH, print, should_stop=lambda: next(asked))
+        agent.run(REQUEST, ENOUGH, print, should_stop=lambda: next(asked))
     assert str(caught.value) == f"The agent was told to stop. {MAYBE}"
     if script is not drips_pieces:
         assert caught.value.partial == (None if script is Exchange.stall else Answer("Hello"))
@@ -644,7 +725,7 @@ def test_nobody_is_asked_right_before_the_end(
     monkeypatch.setattr(runtime, "STOP_CHECK_SECONDS", 0.6 * SHORT)
     server.play(Exchange.stall)
     with pytest.raises(AgentLost, match="in time"):
-        agent.run(TASK_ID, "x", SHORT, print, should_stop=lambda: pytest.fail("too late"))
+        agent.run(REQUEST, SHORT, print, should_stop=lambda: pytest.fail("too late"))
 
 
 def test_a_call_that_was_given_up_ends_its_thread_and_its_connection():
@@ -684,7 +765,7 @@ def test_a_call_that_was_given_up_while_it_looked_for_the_agent_never_starts_it(
     monkeypatch.setattr(socket, "getaddrinfo", slowly)
     server.play(sends_json("done"))
     with pytest.raises(AgentTimeout):
-        agent.run(TASK_ID, "x", SHORT, print)
+        agent.run(REQUEST, SHORT, print)
     found.set()
     assert sent.wait(ENOUGH)
     assert server.runs == []
@@ -697,9 +778,7 @@ def test_somebody_is_asked_before_every_call(agent: AgentRuntime, server: AgentS
     no = sends_error(429, "ThrottlingException")
     server.play(no, no, sends_json("done"))
     calls_before: list[int] = []
-    agent.run(
-        TASK_ID, "x", ENOUGH, print, before_start=lambda: calls_before.append(len(server.runs))
-    )
+    agent.run(REQUEST, ENOUGH, print, before_start=lambda: calls_before.append(len(server.runs)))
     assert calls_before == [0, 1, 2]
 
 
@@ -712,7 +791,7 @@ def test_who_forbids_a_start_ends_the_run_in_their_own_words(
 
     server.play(sends_error(429, "ThrottlingException"), sends_json("done"))
     with pytest.raises(LookupError, match="cancelled"):
-        agent.run(TASK_ID, "x", ENOUGH, print, before_start=forbid)
+        agent.run(REQUEST, ENOUGH, print, before_start=forbid)
     assert len(server.runs) == 1
 
 
@@ -721,13 +800,14 @@ def test_time_spent_on_the_right_to_start_counts(
 ):
     server.play(sends_json("done"))
     with pytest.raises(AgentNotStarted, match="no time left"):
-        patient.run(TASK_ID, "x", 60, print, before_start=lambda: fake_time.sleep(31))
+        patient.run(REQUEST, 60, print, before_start=lambda: fake_time.sleep(31))
     assert server.runs == []
 
 
 # --- agents that report ---------------------------------------------------------------------------
 
 REPORT = {"url": "https://api.example/tasks/t/reports", "token": "secret"}
+REPORTING = AgentRequest(TASK_ID, "Find me a painter", report=REPORT)
 ACCEPTED = {"accepted": True}
 
 
@@ -735,9 +815,9 @@ def test_where_to_report_is_in_the_payload_only_if_it_was_given(
     agent: AgentRuntime, server: AgentServer
 ):
     server.play(sends_json("done"))
-    agent.run(TASK_ID, "x", ENOUGH, print, report=REPORT)
-    agent.run(TASK_ID, "x", ENOUGH, print)
-    assert server.runs[0].payload == {"prompt": "x", "task_id": TASK_ID, "report": REPORT}
+    agent.run(REPORTING, ENOUGH, print)
+    agent.run(REQUEST, ENOUGH, print)
+    assert server.runs[0].payload == server.runs[1].payload | {"report": REPORT}
     assert "report" not in server.runs[1].payload
 
 
@@ -762,7 +842,7 @@ def test_an_agent_accepts_if_that_is_all_it_says(
     agent: AgentRuntime, server: AgentServer, script: Script, accepts: bool
 ):
     server.play(script)
-    answer = agent.run(TASK_ID, "x", ENOUGH, print, report=REPORT)
+    answer = agent.run(REPORTING, ENOUGH, print)
     assert isinstance(answer, Accepted) == accepts
     assert accepts or answer
 
@@ -781,7 +861,7 @@ def test_a_stream_that_breaks_after_accepting_has_not_accepted(
 ):
     server.play(streams(line(ACCEPTED), then=worse))
     with pytest.raises(AgentLost):
-        agent.run(TASK_ID, "x", SHORT, print, report=REPORT)
+        agent.run(REPORTING, SHORT, print)
 
 
 # --- what had arrived is kept ---------------------------------------------------------------------
@@ -801,7 +881,7 @@ def test_a_stream_that_breaks_keeps_all_that_had_arrived(
     )
     said: list[str] = []
     with pytest.raises(AgentLost) as caught:
-        agent.run(TASK_ID, "x", 3 * SHORT, said.append)
+        agent.run(REQUEST, 3 * SHORT, said.append)
     # A reset may overtake what was sent just before it: TCP throws away what nobody has read.
     if worse is Exchange.reset and not said:
         return

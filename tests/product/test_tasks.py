@@ -1,10 +1,13 @@
 """What a task is, without its store: when it is over, its timeline's limits, its ends, what fits."""
 
 import json
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from valro import tasks
 from valro.tasks import (
@@ -14,12 +17,16 @@ from valro.tasks import (
     EXPIRED,
     MAX_AGENT_EVENT_BYTES,
     MAX_ANSWER_BYTES,
+    MAX_ANSWER_RESPONSE_BYTES,
     MIN_ANSWER_BYTES,
     Outcome,
     Timeline,
     dumps,
+    epoch,
     expiry_code,
     fit_answer,
+    is_task_id,
+    make_event,
     redact,
     timestamp,
 )
@@ -122,7 +129,11 @@ class TestTimeline:
 class TestOutcome:
     def test_a_completed_one_says_so_once(self):
         outcome = Outcome.of(PARTS | {"emails_sent": 2})
-        assert outcome.attributes() == {"status": "completed", "emails_sent": 2}
+        assert outcome.attributes() == {
+            "status": "completed",
+            "emails_sent": 2,
+            "session_open": True,
+        }
         assert outcome.lines() == [("Agent completed task successfully", "success")]
         assert outcome.parts == PARTS
 
@@ -199,6 +210,77 @@ class TestRedact:
         assert redact("", value) is value
 
 
+class TestFitAnswer:
+    def fits(self, answer: dict[str, Any]) -> bool:
+        text = json.dumps(answer, ensure_ascii=False, separators=(",", ":"))
+        stored_bytes, response_bytes = len(text.encode()), len(json.dumps(text))
+        return stored_bytes <= MAX_ANSWER_BYTES and response_bytes <= MAX_ANSWER_RESPONSE_BYTES
+
+    def test_up_to_3_500_000_bytes_nothing_is_cut(self):
+        answer = {"agent_response": "x" * (MAX_ANSWER_BYTES - len('{"agent_response":""}'))}
+        assert fit_answer(answer) == (answer, 0)
+
+    def test_one_byte_more_is_cut_and_counted(self):
+        answer = {"agent_response": "x" * (MAX_ANSWER_BYTES + 1 - len('{"agent_response":""}'))}
+        fitted, cut = fit_answer(answer)
+        assert cut == 1
+        assert fitted == {"agent_response": answer["agent_response"][:-1]}
+
+    @pytest.mark.parametrize("character", ["é", "\U0001f3e1", '"', "\\", "\x01", "\u2028"])
+    def test_what_grows_in_a_response_is_cut_to_what_a_response_holds(self, character: str):
+        """Lambda's response is JSON in JSON: an é of 2 bytes takes 6 there."""
+        fitted, cut = fit_answer({"agent_response": character * 3_000_000})
+        assert self.fits(fitted)
+        longer = {"agent_response": fitted["agent_response"] + character}
+        assert not self.fits(longer)
+        assert cut > 0
+
+    def test_the_text_goes_first_then_quotes_then_vendors(self):
+        items = ["x" * 1000] * 2000
+        fitted, _ = fit_answer({"agent_response": "x" * 10**6, "quotes": items, "vendors": items})
+        # What is left of the room is less than one more quote would take.
+        assert len(fitted["agent_response"]) < len(items[0]) + 3
+        assert 0 < len(fitted["quotes"]) < len(items)
+        assert fitted["vendors"] == items
+        fitted, _ = fit_answer({"agent_response": "", "quotes": items, "vendors": items * 2})
+        assert fitted["quotes"] == []
+        assert 0 < len(fitted["vendors"]) < 2 * len(items)
+
+    def test_one_vendor_that_is_too_large_alone_is_left_out(self):
+        fitted, cut = fit_answer({"agent_response": "", "quotes": [], "vendors": ["x" * 4_000_000]})
+        assert fitted == {"agent_response": "", "quotes": [], "vendors": []}
+        assert cut == 4_000_002
+
+    def test_an_answer_without_parts_is_left_as_it_is(self):
+        assert fit_answer({}) == ({}, 0)
+
+    @given(
+        response=st.text(max_size=60),
+        vendors=st.lists(st.text(max_size=20) | st.integers(), max_size=5),
+        limit=st.integers(min_value=60, max_value=300),
+    )
+    @settings(
+        max_examples=40,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
+    )
+    def test_whatever_the_answer_what_is_left_fits_and_the_rest_is_counted(
+        self, monkeypatch: pytest.MonkeyPatch, response: str, vendors: list[Any], limit: int
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(tasks, "MAX_ANSWER_BYTES", limit)
+            answer = {"agent_response": response, "quotes": [], "vendors": vendors}
+            fitted, cut = fit_answer(answer)
+        size = {
+            name: len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+            for name, value in (("whole", answer), ("fitted", fitted))
+        }
+        assert size["fitted"] <= limit
+        assert cut == size["whole"] - size["fitted"]
+        for name, kept in fitted.items():
+            assert answer[name][: len(kept)] == kept
+
+
 class TestFitting:
     """Whatever an agent answers, cutting it costs about one look at it."""
 
@@ -247,3 +329,36 @@ class TestFitting:
             assert len(dumps({name: kept}).encode()) <= room
             more = part[: len(kept) + 1]
             assert len(dumps({name: more}).encode()) > room
+
+
+class TestTimes:
+    @given(st.floats(min_value=0, max_value=4e9), st.floats(min_value=0, max_value=4e9))
+    @example(NOW, NOW + 0.000_001)
+    @example(999_999_999.999_999_9, 1_000_000_000.0)
+    def test_the_order_of_the_text_is_the_order_of_time(self, one: float, other: float):
+        first, second = sorted((one, other))
+        assert timestamp(first) <= timestamp(second)
+        assert len(timestamp(one)) == 27
+
+    @given(st.floats(min_value=0, max_value=4e9))
+    def test_a_text_is_read_back_to_the_microsecond(self, moment: float):
+        assert abs(epoch(timestamp(moment)) - moment) < 2e-6
+
+    def test_it_is_rfc_3339_in_utc(self):
+        assert timestamp(NOW) == "2025-10-31T12:00:00.000000Z"
+
+    @pytest.mark.parametrize(
+        "text", ["2025-10-31T12:00:00", "2025-10-31T12:00:00+00:00", "2025-10-31T14:00:00+02:00"]
+    )
+    def test_other_forms_are_read_too(self, text: str):
+        assert epoch(text) == datetime(2025, 10, 31, 12, tzinfo=UTC).timestamp()
+
+    def test_an_events_message_is_cut_at_1000_characters(self):
+        event = make_event("t", "x" * 1001, "error")
+        assert event == {"ts": "t", "message": "x" * 1000, "type": "error"}
+
+
+class TestIds:
+    @pytest.mark.parametrize("value", [None, 7, b"a", ["a"], "", "a#b", "a.b", "ä", "٣", "a\n"])
+    def test_what_cannot_be_an_id(self, value: Any):
+        assert not is_task_id(value)

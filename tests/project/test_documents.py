@@ -9,21 +9,27 @@ import yaml  # type: ignore[import-untyped]  # it ships no types
 
 import lambda_function
 from local.aws import ROOT
-from tests.deployment.test_template import read_template
+from tests.deployment.test_template import dashboard, read_template
 from tests.project.test_readme import PAGES
 from valro import tasks
 
-README, CONTRIBUTING, FRONTEND, OPERATORS, LIFE = (
+README, CONTRIBUTING, FRONTEND, OPERATORS, BY_HAND, LIFE = (
     PAGES[name]
     for name in (
         "README.md",
         "CONTRIBUTING.md",
         "docs/frontend.md",
         "docs/operators.md",
+        "docs/by-hand.md",
         "docs/how-a-task-lives.md",
     )
 )
-QUERY_WORDS = "filter fields stats sort by desc as in count avg pct bin ispresent limit number h"
+QUERY_WORDS = (
+    "filter fields stats sort by desc as in and or count count_distinct sum pct earliest latest"
+)
+QUERY_WORDS += " bin h d ispresent limit number example p since last tasks dollars"
+# Lambda's own line about each run.
+QUERY_WORDS += " type record metrics billed memory"
 
 
 def test_the_readme_is_short():
@@ -90,8 +96,7 @@ def test_what_is_asked_of_the_log_is_what_is_written_there():
                 logged |= {str(key.value) for key in node.keys if isinstance(key, ast.Constant)}
     assert len(outcomes) > 4
     assert [outcome for outcome in outcomes if f"`{outcome}`" not in OPERATORS] == []
-    dashboard = json.loads((ROOT / "docs" / "dashboard.json").read_text())["widgets"]
-    queries = [each["properties"].get("query", "") for each in dashboard]
+    queries = [each.get("query", "") for each in dashboard()]
     queries += re.findall(r"[`'](filter .+?)[`']", OPERATORS)
     assert len(queries) > 6
     for query in queries:
@@ -101,7 +106,7 @@ def test_what_is_asked_of_the_log_is_what_is_written_there():
 
 def test_codes_and_versions_are_the_same_everywhere():
     contract = yaml.safe_load((ROOT / "openapi.yaml").read_text())
-    codes = contract["components"]["schemas"]["Error"]["properties"]["code"]["enum"]
+    codes = contract["components"]["schemas"]["KnownErrorCode"]["enum"]
     assert [code for code in codes if f"`{code}`" not in FRONTEND] == []
     reasons = re.findall(
         r"^  (\w+): \{ title", (ROOT / "local/page/words.js").read_text(), re.MULTILINE
@@ -117,8 +122,8 @@ def test_codes_and_versions_are_the_same_everywhere():
 
 def test_numbers_of_the_documents_are_those_of_the_code():
     age, margin, kilobyte = tasks.MAXIMUM_EVENT_AGE_SECONDS, tasks.DEADLINE_MARGIN_SECONDS, 1_000
-    assert f"--maximum-event-age-in-seconds {age} " in OPERATORS
-    assert f"--maximum-retry-attempts {tasks.MAXIMUM_RETRY_ATTEMPTS}\n" in OPERATORS
+    assert f"--maximum-event-age-in-seconds {age} " in BY_HAND
+    assert f"--maximum-retry-attempts {tasks.MAXIMUM_RETRY_ATTEMPTS}\n" in BY_HAND
     assert (
         f"{tasks.PENDING_SECONDS} s after it was made: Lambda keeps its event for {age} s" in LIFE
     )

@@ -3,14 +3,11 @@
 import copy
 import os
 import random
-import re
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
-from graphlib import TopologicalSorter
 from itertools import count
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
@@ -63,7 +60,6 @@ def every_fault() -> set[str]:
             *("reports without having accepted", *(f"session stopped, {how}" for how in STOPS)),
         ),
         "reporter": (*reporters.MANNERS, *reporters.ENDS[1:], "two processes", "works for hours"),
-        "reader": ("of the release before",),
         "gateway": ("reply lost",),
         "client": ("two connections", "cancels", "task deleted"),
         "worker": ("misconfigured", "raised", "fitting takes long"),
@@ -138,18 +134,6 @@ def test_a_story_does_not_depend_on_the_process():
 def test_a_schedule_runs_again_from_its_choices():
     first = run(12, tracing=True)
     assert run(script=first.choices, tracing=True).trace == first.trace
-
-
-def test_no_file_of_the_simulation_imports_in_a_circle():
-    folder = Path(backend.__file__).parent
-    imports = {
-        path.stem: set(re.findall(r"from simulation\.(\w+) import", path.read_text()))
-        | set(re.findall(r"from simulation import (\w+)", path.read_text()))
-        for path in folder.glob("*.py")
-    }
-    graph = TopologicalSorter(imports)
-    graph.prepare()  # raises CycleError
-    assert graph.is_active()
 
 
 def test_the_real_modules_are_back_after_a_schedule():

@@ -7,16 +7,16 @@ whether the agent may have acted:
     what came back                                   again?   may have acted
     ThrottlingException, RetryableConflictException,
     ServiceQuotaExceededException, as 402, 409, 429  yes      no
-    no connection was made, to a proxy neither       yes      no
+    no connection was made                           yes      no
     3xx, 400, 401, 403, 404, 413: refused            no       no
     424 RuntimeClientError: the agent failed         no       yes
     any other status                                 no       yes
-    a connection or proxy lost, a stall, a cut       no       yes, and may still be running
+    a proxy that fails, a lost connection, a stall   no       yes, and may still be running
     an answer that says ``error``, or is unreadable  no       yes
 
     https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/runtime-invoke-agent.html
 
-Not here: how what it says is read (answers.py), and where that is kept.
+Not here: how what it says is read (reader.py), and where that is kept.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import queue
 import random
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -42,12 +43,9 @@ from botocore.exceptions import (
     ConnectTimeoutError,
     EndpointConnectionError,
     HTTPClientError,
-    ProxyConnectionError,
     ReadTimeoutError,
 )
 from botocore.exceptions import ConnectionError as BotoConnectionError
-from urllib3.exceptions import ConnectTimeoutError as NoConnectionInTime
-from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import ReadTimeoutError as StreamReadTimeout
 
 from valro.agent.answers import (
@@ -58,9 +56,8 @@ from valro.agent.answers import (
     AgentNotStarted,
     AgentTimeout,
     Answer,
-    EventStream,
-    WholeAnswer,
 )
+from valro.agent.reader import AgentReader
 
 # The only errors after which the agent is surely not running, and may run a moment later. A code is
 # believed with a status of the service's own only: anybody's 502 can have it in its body.
@@ -86,6 +83,16 @@ STOP_CHECK_SECONDS = 20.0
 READ_BYTES = 65_536
 SESSION_ID_CHARACTERS = 33  # AgentCore takes 33 to 256
 
+# Without the first AWS's own TypeScript SDK refuses every call (415), and FastAPI many (422);
+# without the second that SDK refuses every stream (406).
+MEDIA_TYPES = {
+    "contentType": "application/json",
+    "accept": "text/event-stream, application/json",
+}
+HTTP = "HTTP"  # AgentCore's names for what a runtime speaks
+AGUI = "AGUI"
+PROTOCOLS = (HTTP, AGUI)
+
 RUNTIME_ARN = re.compile(
     r"arn:aws[a-z-]*:bedrock-agentcore:(?P<region>[a-z0-9-]+):\d{12}:runtime/[A-Za-z0-9_-]+"
 )
@@ -93,6 +100,50 @@ RUNTIME_ARN = re.compile(
 
 class InvalidArn(ValueError):
     """AGENT_RUNTIME_ARN is not the ARN of an AgentCore Runtime."""
+
+
+@dataclass(frozen=True)
+class AgentRequest:
+    """What a run is about; what is empty is not sent.
+
+    ``report`` says where to report; only then may the agent accept instead of answering.
+    ``history`` is the conversation before this prompt, as messages of AG-UI ({"id", "role",
+    "content"}), and ``resume`` answers what the agent asked in it ({"interruptId", "status",
+    "payload"}). ``session`` is the task in whose session the agent goes on, if not in its own.
+    """
+
+    task_id: str
+    prompt: str
+    user_id: str = ""
+    report: dict[str, Any] | None = None
+    thread_id: str = ""
+    history: Sequence[dict[str, Any]] = ()
+    resume: Sequence[dict[str, Any]] = ()
+    session: str = ""
+
+    def payload(self, protocol: str) -> dict[str, Any]:
+        """The request's body: our own object, or AG-UI's RunAgentInput.
+
+        https://docs.ag-ui.com/sdk/python/core/types#runagentinput
+        """
+        user = {"user_id": self.user_id} if self.user_id else {}
+        optional: dict[str, Any] = {"report": self.report, "resume": [*self.resume]}
+        if protocol == AGUI:
+            prompt = {"id": self.task_id, "role": "user", "content": self.prompt}
+            asked: dict[str, Any] = {
+                "threadId": self.thread_id or self.task_id,
+                "runId": self.task_id,
+                "protocolVersion": "1.0",
+                "messages": [*self.history, prompt],
+                "tools": [],
+                "context": [],
+                "state": {},
+                "forwardedProps": {"task_id": self.task_id} | user,
+            }
+        else:
+            asked = {"prompt": self.prompt, "task_id": self.task_id} | user
+            optional |= {"thread_id": self.thread_id, "history": [*self.history]}
+        return asked | {name: value for name, value in optional.items() if value}
 
 
 @dataclass
@@ -105,13 +156,17 @@ class CallDeadline:
 
 
 class AgentRuntime:
-    """One agent, by its ARN; ``qualifier`` names an endpoint of it, DEFAULT when None."""
+    """One agent, by its ARN; ``qualifier`` names an endpoint of it, DEFAULT when None.
+
+    ``protocol`` is what it speaks: HTTP or AGUI.
+    """
 
     def __init__(
         self,
         session: botocore.session.Session,
         arn: str,
         qualifier: str | None = None,
+        protocol: str = HTTP,
         *,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -124,6 +179,7 @@ class AgentRuntime:
         self.session = session
         self.region = match["region"]  # the agent's, which need not be the function's
         self.target = {"agentRuntimeArn": arn} | ({"qualifier": qualifier} if qualifier else {})
+        self.protocol = protocol
         self.monotonic = monotonic
         self.sleep = sleep
         self.jitter = jitter
@@ -131,58 +187,52 @@ class AgentRuntime:
 
     def run(
         self,
-        task_id: str,
-        prompt: str,
+        request: AgentRequest,
         seconds: float,
         on_progress: Callable[[str], None],
         *,
-        report: dict[str, Any] | None = None,
         before_start: Callable[[], None] = lambda: None,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> Answer:
         """Runs the agent once, for ``seconds`` at most; raises AgentError.
 
-        ``on_progress`` gets each thing that the agent says it is doing, as it arrives. ``report``
-        goes into the payload: where to report; only then may the agent accept instead of answering.
+        ``on_progress`` gets each thing that the agent says it is doing, as it arrives.
         ``before_start`` is called before every call of the agent, and what it raises ends the run.
         ``should_stop`` is called every 20 s, whatever the agent says, and says whether to give up; it
         does not raise.
         """
         now = self.monotonic()
         deadline = CallDeadline(now + seconds, should_stop, now + STOP_CHECK_SECONDS)
-        payload = {"prompt": prompt, "task_id": task_id} | ({"report": report} if report else {})
-        request = {
-            "runtimeSessionId": session_id(task_id),
-            "payload": json.dumps(payload).encode(),
+        session = session_id(request.session or request.task_id)
+        call_arguments = {
+            "runtimeSessionId": session,
+            "payload": json.dumps(request.payload(self.protocol)).encode(),
+            "baggage": f"session.id={session}",
+            **_trace(os.environ.get("_X_AMZN_TRACE_ID", "")),
+            **MEDIA_TYPES,
             **self.target,
         }
-        response, call = self._start(request, seconds, deadline, before_start)
-        content_type = (response.get("contentType") or "").lower()
-        reader: EventStream | WholeAnswer
-        if content_type.startswith("text/event-stream"):
-            reader = EventStream(on_progress)
-        else:
-            # A page is somebody's between us and the agent.
-            is_text = content_type.startswith("text/") and "html" not in content_type
-            reader = WholeAnswer(is_text=is_text)
+        response, call = self._start(call_arguments, seconds, deadline, before_start)
+        reader = AgentReader(response.get("contentType") or "", on_progress)
         try:
             while data := self._next(call, deadline):
                 reader.feed(data)
-        except (HTTPError, OSError) as error:
-            # OSError: our own TimeoutError, and what a socket raises under urllib3.
-            raise _lost(error, reader.partial(), reader.unparsed()) from error
+        except AgentError:
+            raise
+        except Exception as error:  # whatever it is: what had been read is not lost with it
+            raise _lost(error, *reader.rescued()) from error
         finally:
             call.abandon()
-        return Accepted("") if report and reader.accepted() else reader.finish()
+        return Accepted("") if request.report and reader.accepted() else reader.finish()
 
     def stop(self, task_id: str) -> None:
-        """Asks AgentCore to end the task's session, once; botocore's errors pass through."""
+        """Asks AgentCore to end the session named after a task; botocore's errors pass through."""
         client = self._client(STOP_SECONDS, STOP_SECONDS)
         client.stop_runtime_session(runtimeSessionId=session_id(task_id), **self.target)
 
     def _start(
         self,
-        request: dict[str, Any],
+        arguments: dict[str, Any],
         seconds: float,
         deadline: CallDeadline,
         before_start: Callable[[], None],
@@ -196,8 +246,8 @@ class AgentRuntime:
             before_start()  # last, since the right that it gives does not last
             if self.monotonic() >= last_start:
                 raise AgentNotStarted("There was no time left to start the agent.")
-            payload = io.BytesIO(request["payload"])
-            call = self.background(_call(client, request | {"payload": payload}))
+            payload = io.BytesIO(arguments["payload"])
+            call = self.background(_call(client, arguments | {"payload": payload}))
             try:
                 return self._next(call, deadline), call
             except Exception as error:  # not botocore's alone: see _agent_error
@@ -272,8 +322,11 @@ class Background:
                 if self.is_abandoned:
                     return
             self.handed.put((None, None))
-        except Exception as error:  # noqa: BLE001 - raised again where it is waited for
-            self.handed.put((None, error))
+        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+            # What would end a process has ended this thread only.
+            self.handed.put(
+                (None, error if isinstance(error, Exception) else RuntimeError(repr(error)))
+            )
 
 
 def session_id(task_id: str) -> str:
@@ -281,6 +334,24 @@ def session_id(task_id: str) -> str:
     if len(task_id) >= SESSION_ID_CHARACTERS:
         return task_id
     return f"{task_id}-{hashlib.sha256(task_id.encode()).hexdigest()}"
+
+
+def _trace(header: str) -> dict[str, str]:
+    """Lets the agent go on with the trace that Lambda is in, in W3C's form beside X-Ray's.
+
+    A trace that is not sampled, as where tracing is off, must not keep the agent from sampling its
+    own: of that only its root goes on, which decides nothing.
+    https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html#xray-concepts-tracingheader
+    """
+    fields = dict(part.strip().partition("=")[::2] for part in header.split(";"))
+    root, parent = fields.get("Root", ""), fields.get("Parent", "")
+    if fields.get("Sampled") != "1":
+        kept = [f"{name}={fields[name]}" for name in ("Root", "Lineage") if name in fields]
+        return {"traceId": ";".join(kept)} if kept else {}
+    trace = root.removeprefix("1-").replace("-", "")
+    if not re.fullmatch("[0-9a-f]{32}", trace) or not re.fullmatch("[0-9a-f]{16}", parent):
+        return {}
+    return {"traceId": header, "traceParent": f"00-{trace}-{parent}-01"}
 
 
 def _call(client: Any, request: dict[str, Any]) -> Iterator[Any]:
@@ -308,10 +379,7 @@ def _proves_not_started(error: Exception) -> bool:
     if isinstance(error, ClientError):
         is_own = _status(error) in NOT_STARTED_STATUSES
         return is_own and error.response["Error"]["Code"] in NOT_STARTED_CODES
-    if isinstance(error, ProxyConnectionError):
-        # Also what a proxy gives that breaks a call in the middle.
-        cause = getattr(error.kwargs.get("error"), "original_error", None)
-        return isinstance(cause, (NewConnectionError, NoConnectionInTime))
+    # Not ProxyConnectionError: a proxy that breaks a call in the middle gives it too.
     return isinstance(error, NOT_CONNECTED)
 
 

@@ -1,14 +1,16 @@
-"""What the values that agents send are: JSON, texts of it or of Python's, messages, results, noise.
+"""What the values that agents send are: JSON that a browser can read, texts of it or of Python's.
 
-Pure, and knows no stream: answers.py puts together what comes in pieces.
+Pure, and knows no stream and no framework.
 """
 
 from __future__ import annotations
 
 import ast
+import datetime as dt
 import json
 import math
 import re
+from collections import Counter, defaultdict
 from contextlib import suppress
 from typing import Any
 
@@ -16,31 +18,32 @@ Json = Any
 
 MAX_VALUES = 600_000  # of one JSON text: some take 300 bytes of memory, and two of text
 MAX_REPR_CHARACTERS = 200_000  # longer ones are not parsed to see what they are
+MAX_VENDORS_OF_ONE_ADDRESS = 10  # each of which gets all e-mails to it
 MAX_DEPTH = 500  # of nesting; Python's own JSON stops at about 1,000
 
+BOM = b"\xef\xbb\xbf"
 TEXT_KEYS = ("response", "result", "output", "message", "structured_output")
 ANSWER_KEYS = frozenset(
     "structured_output response result output vendors quotes emails emails_sent".split()
 )
 
-# Keys of Strands' events that say nothing to a person, or that say again what another one has said:
-# those that are true, and those with what it is about.
-STRANDS_FLAGS = ("init_event_loop", "start", "start_event_loop", "force_stop", "reasoning")
-STRANDS_KEYS = frozenset(
-    "current_tool_use tool_cancel_event event_loop_throttled_delay citation".split()
-)
-# The model's own events, which Strands wraps in {"event": …}.
-CONVERSE_KEYS = frozenset(
-    "messageStart messageStop contentBlockStart contentBlockDelta contentBlockStop metadata".split()
-)
-ACCEPTED_TEXT = re.compile(r'\s*\{\s*"accepted"\s*:\s*true\s*\}\s*')
+DECODER = json.JSONDecoder(parse_constant=lambda _: None)  # NaN and the infinities
+# What may have become half of a surrogate pair, or an infinity.
+TO_CLEAN = re.compile(rb"\\u[dD]|\d[eE]\+?\d\d\d")
 STARTS_AS_JSON = re.compile(r"\s*[\[{]")
 OBJECT_START = re.compile(r"(?:```\w*+\s*+)?(?=\{\s*\")")
 # Up to what begins a value, or to the end: all linear, also where a string never ends.
 TO_VALUE = re.compile(rb'(?:[^",\[{]|"(?:[^"\\]|\\.)*+"?)*+(?:[,\[{]|\Z)', re.DOTALL)
 # Inside the repr of a dict: <strands.agent.agent.Agent object at 0x7f…>, UUID('…'), AgentResult(…
 PYTHON_OBJECT = re.compile(r"[:\[(=,] ?(?:<[^<>]+ at 0x[0-9a-f]+>|[A-Za-z_][\w.]*\()")
-LONE_OBJECT = re.compile(r"<[\w.]+ object at 0x[0-9a-f]+>")
+# A repr from its start: <x.Agent object at 0x7f…>, [TextPart(content='…, and what Pydantic's
+# models are as text: messages=[…] stop_reason=None
+OBJECT_REPR = re.compile(
+    r"<[\w.]+ object at 0x[0-9a-f]+>\Z|\[?[A-Z]\w*\([a-z_]\w*=.*\)\]?\Z|[a-z_]\w*=[\['\"A-Z{].* \w+=",
+    re.DOTALL,
+)
+# The objects in a repr that are values.
+PYTHON_VALUES = frozenset("Decimal UUID datetime date time".split())
 QUOTED = r"""('(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+")"""
 # Linear too: a string that never ends goes to the end of the text.
 QUOTED_OR_OBJECT = re.compile(
@@ -52,6 +55,54 @@ class InvalidAnswer(Exception):
     """Text that is not an answer; the message says why, in a few words."""
 
 
+def parse(text: bytes | bytearray) -> Json:
+    """Reads JSON that a browser can read too; raises InvalidAnswer.
+
+    Halves of surrogate pairs become U+FFFD, NaN and infinities null. Nesting over 500 is refused,
+    and more values than there is memory for.
+    """
+    begun = text.count(b",") + (nests := text.count(b"[") + text.count(b"{"))
+    if begun > MAX_VALUES and _has_too_many_values(text):
+        raise InvalidAnswer(f"more than {MAX_VALUES:,} values")
+    try:
+        value = DECODER.decode(text.decode("utf-8-sig" if text.startswith(BOM) else "utf-8"))
+        return _clean(value, MAX_DEPTH) if nests > MAX_DEPTH or TO_CLEAN.search(text) else value
+    except (ValueError, RecursionError) as error:
+        raise InvalidAnswer(f"not JSON: {error}") from error
+
+
+def from_text(text: str, *, with_objects: bool = False) -> Json:
+    """The object or list that a text is, as JSON or as Python writes it; None if it is neither.
+
+    Of Python's objects only decimals, dates and UUIDs are values, but ``with_objects`` every one is:
+    a dict of what it was made with, or None.
+    """
+    if STARTS_AS_JSON.match(text):
+        with suppress(InvalidAnswer):
+            return parse(text.encode(errors="replace"))
+    if text.startswith(("{'", "[{'")) and len(text) <= MAX_REPR_CHARACTERS:
+        # TypeError: of what Python can write and JSON cannot. Warning: of no repr at all.
+        with suppress(ValueError, TypeError, SyntaxError, MemoryError, RecursionError, Warning):
+            if with_objects:
+                text = QUOTED_OR_OBJECT.sub(lambda one: one[1] or "None", text)
+            values = _ObjectsAsValues(with_objects=with_objects)
+            value = ast.literal_eval(values.visit(ast.parse(text, mode="eval")))
+            return _clean(json.loads(json.dumps(value)), MAX_DEPTH)
+    return None
+
+
+def is_python_repr(text: str) -> bool:
+    """Whether a text is what Python writes of objects, which is never for a person to see."""
+    if text.startswith("{'") and text.endswith("}"):
+        return bool(PYTHON_OBJECT.search(text))
+    return bool(OBJECT_REPR.match(text))
+
+
+def is_answer(value: Json) -> bool:
+    """Whether a value is an object with any of the fields of an answer."""
+    return isinstance(value, dict) and any(value.get(key) is not None for key in ANSWER_KEYS)
+
+
 def answer_in(value: Json) -> dict[str, Json] | None:
     """The answer object that a value is, holds or is the text of; None if there is none."""
     if not is_answer(value) and (text := message_text(value)) is not None:
@@ -60,11 +111,6 @@ def answer_in(value: Json) -> dict[str, Json] | None:
         return None
     inner = answer_in(named_response(value))
     return {key: value[key] for key in value if key not in TEXT_KEYS} | inner if inner else value
-
-
-def is_answer(value: Json) -> bool:
-    """Whether a value is an object with any of the fields of an answer."""
-    return isinstance(value, dict) and bool(ANSWER_KEYS & value.keys())
 
 
 def object_at_end(text: str) -> Json:
@@ -83,45 +129,19 @@ def object_at_end(text: str) -> Json:
     return value | {"response": "\n\n".join(filter(None, said))}
 
 
-def from_text(text: str) -> Json:
-    """The object or list that a text is, as JSON or as Python writes it; None if it is neither.
-
-    Objects in what Python writes are dicts of what they are made of, or None.
-    """
-    if STARTS_AS_JSON.match(text):
-        with suppress(InvalidAnswer):
-            return parse(text.encode())
-    if text.startswith(("{'", "[{'", "Interrupt(")) and len(text) <= MAX_REPR_CHARACTERS:
-        # TypeError: of what Python can write and JSON cannot. Warning: of no repr at all.
-        with suppress(ValueError, TypeError, SyntaxError, MemoryError, RecursionError, Warning):
-            tree = ast.parse(QUOTED_OR_OBJECT.sub(lambda one: one[1] or "None", text), mode="eval")
-            value = ast.literal_eval(_ObjectsAsDicts().visit(tree))
-            return _clean(json.loads(json.dumps(value)), MAX_DEPTH)
-    return None
-
-
-def parse(text: bytes | bytearray) -> Json:
-    """Reads JSON that a browser can read too; raises InvalidAnswer.
-
-    Halves of surrogate pairs become U+FFFD, NaN and infinities null. Nesting over 500 is refused,
-    and more values than there is memory for.
-    """
-    if _begin_values(text) > MAX_VALUES and _has_too_many_values(text):
-        raise InvalidAnswer(f"more than {MAX_VALUES:,} values")
-    try:
-        return _clean(json.loads(text.decode("utf-8-sig")), MAX_DEPTH)
-    except (ValueError, RecursionError) as error:
-        raise InvalidAnswer(f"not JSON: {error}") from error
+def named_response(answer: dict[str, Json]) -> Json:
+    """What an answer object gives as its response."""
+    return next((answer[key] for key in TEXT_KEYS if answer.get(key) is not None), None)
 
 
 def text_of(value: Json) -> str:
-    """The text in a response: itself, a Strands message's or its content blocks', else as JSON."""
+    """The text in a response: itself, a message's or its content blocks', else as JSON."""
     text = message_text(value)
     return json.dumps(value, ensure_ascii=False) if text is None else text
 
 
 def message_text(value: Json) -> str | None:
-    """A text, or that of a Strands message or of its content blocks; None if it is none of them."""
+    """A text, or that of a message or of its content blocks; None if it is none of them."""
     blocks = value.get("content") if isinstance(value, dict) else value
     if isinstance(blocks, str):
         return blocks
@@ -132,63 +152,28 @@ def message_text(value: Json) -> str | None:
     return None
 
 
-def is_result(value: dict[str, Json]) -> bool:
-    """Whether an object is what Strands gives as the result of an agent, a swarm or a graph."""
-    match value:
-        case {"stop_reason": _, "role": _}:
-            return False  # a message as the model's own API has it
-        case {"stop_reason": _}:
-            return not {"response", "result", "output"} & value.keys()
-        case {"status": _, "results": dict(nodes)}:
-            is_nodes = all(isinstance(node, dict) for node in nodes.values())
-            return is_nodes and not {"response", "result", "output"} & value.keys()
-    return False
+def answer_fields(value: dict[str, Json], text: str) -> dict[str, Json]:
+    """An answer object in a task's shape; ``text`` is the response if it names none.
 
-
-def is_acceptance(value: Json) -> bool:
-    """Whether an agent says that it works on by itself: ``{"accepted": true}``, or the text of it."""
-    if isinstance(value, str):
-        return bool(ACCEPTED_TEXT.fullmatch(value))
-    return isinstance(value, dict) and len(value) == 1 and value.get("accepted") is True
-
-
-def is_noise(frame: Json) -> bool:
-    """Whether a frame says nothing to a person, or what another one of Strands' has said."""
-    match frame:
-        case {"event": dict(event)}:
-            return bool(CONVERSE_KEYS & event.keys())
-        case {"message": {"role": "user"}} | {"role": "user", "content": _}:
-            return True
-        case {"type": str(kind)} if kind.startswith("multiagent_"):
-            return True
-        case dict() if STRANDS_KEYS & frame.keys():
-            return True
-        case dict() if any(frame.get(flag) is True for flag in STRANDS_FLAGS):
-            return True
-    return not frame
-
-
-def result_text(result: Json) -> str:
-    """The text in an agent's result, or those in a swarm's or graph's, one after the other."""
-    match result:
-        case {"results": dict(nodes)}:
-            return "\n\n".join(filter(None, map(result_text, nodes.values())))
-        case {"result": inner}:
-            return result_text(inner)
-        case {"message": message}:
-            return message_text(message) or ""
-    return ""
-
-
-def is_python_repr(text: str) -> bool:
-    """Whether a text is the SDK's repr of a dict that holds objects: never for a person to see."""
-    is_dict = text.startswith("{'") and text.endswith("}")
-    return bool(PYTHON_OBJECT.search(text) if is_dict else LONE_OBJECT.fullmatch(text))
-
-
-def named_response(answer: dict[str, Json]) -> Json:
-    """What an answer object gives as its response."""
-    return next((answer[key] for key in TEXT_KEYS if answer.get(key) is not None), None)
+    Each vendor gets the e-mails whose recipient it is; the others are ``unmatched_emails``.
+    """
+    value = answer_in(value) or value
+    named = named_response(value)
+    if named is not None:
+        said = text_of(named)
+        text = said if said.strip() or not text else text
+    elif value and not text and not ANSWER_KEYS & value.keys():
+        text = json.dumps(value, ensure_ascii=False)
+    vendors = [_as_object(vendor, "name") for vendor in _as_list(value.get("vendors"))]
+    emails = _as_list(value.get("emails"))
+    unmatched = _give_emails(vendors, emails)
+    return {
+        "agent_response": text,
+        "vendors": vendors,
+        "quotes": [_as_object(quote, "text") for quote in _as_list(value.get("quotes"))],
+        "emails_sent": _count(value.get("emails_sent"), len(emails)),
+        "unmatched_emails": unmatched,
+    }
 
 
 def replace_surrogates(text: str) -> str:
@@ -198,8 +183,45 @@ def replace_surrogates(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _begin_values(text: bytes | bytearray) -> int:
-    return text.count(b",") + text.count(b"[") + text.count(b"{")
+def _as_list(value: Json) -> list[Json]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def _as_object(value: Json, key: str) -> dict[str, Json]:
+    return value if isinstance(value, dict) else {key: value}
+
+
+def _give_emails(vendors: list[dict[str, Json]], emails: list[Json]) -> list[Json]:
+    """Adds to each vendor the e-mails sent to it; returns those that were sent to none."""
+    sent: defaultdict[str, list[Json]] = defaultdict(list)
+    for email in emails:
+        sent[_recipient(email)].append(email)
+    sharing: Counter[str] = Counter({"": MAX_VENDORS_OF_ONE_ADDRESS})
+    for index, vendor in enumerate(vendors):
+        address = _address(vendor.get("email"))
+        sharing[address] += 1
+        vendor["emails"] = _as_list(vendor.get("emails"))
+        if address in sent and sharing[address] <= MAX_VENDORS_OF_ONE_ADDRESS:
+            # A copy, since an answer may be put into shape twice.
+            vendors[index] = vendor | {"emails": [*vendor["emails"], *sent[address]]}
+    del sharing[""]
+    return [email for email in emails if _recipient(email) not in sharing]
+
+
+def _recipient(email: Json) -> str:
+    return _address(email.get("recipient")) if isinstance(email, dict) else ""
+
+
+def _address(value: Json) -> str:
+    return value.strip().casefold() if isinstance(value, str) else ""
+
+
+def _count(value: Json, otherwise: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return otherwise
+    return int(value) if 0 <= value < 1_000_000_000 else otherwise
 
 
 def _has_too_many_values(text: bytes | bytearray) -> bool:
@@ -224,16 +246,31 @@ def _clean(value: Json, depth: int) -> Json:
     return value
 
 
-class _ObjectsAsDicts(ast.NodeTransformer):
-    """Makes a repr a literal: each object becomes a dict of what it was made with."""
+class _ObjectsAsValues(ast.NodeTransformer):
+    """Makes a repr a literal; raises ValueError where it holds other objects than it may."""
 
-    def visit_Call(self, call: ast.Call) -> ast.Dict:
-        """Interrupt(id='…', reason='…') as {'id': '…', 'reason': '…'}."""
-        self.generic_visit(call)
-        names: list[ast.expr | None] = [ast.Constant(keyword.arg) for keyword in call.keywords]
-        return ast.Dict(names, [keyword.value for keyword in call.keywords])
+    def __init__(self, *, with_objects: bool) -> None:
+        self.with_objects = with_objects
+
+    def visit_Call(self, call: ast.Call) -> ast.expr:
+        """Decimal('390') as 390, a UUID and a date as their text, A(x=1) as {'x': 1}."""
+        name = ast.unparse(call.func).rpartition(".")[2]
+        if self.with_objects and name not in PYTHON_VALUES:
+            self.generic_visit(call)
+            names: list[ast.expr | None] = [ast.Constant(one.arg) for one in call.keywords]
+            return ast.Dict(names, [one.value for one in call.keywords])
+        given = [ast.literal_eval(one) for one in call.args]
+        match name, given:
+            case "Decimal", [str(number)]:
+                return ast.Constant(int(number) if number.isdecimal() else float(number))
+            case "UUID", [str(text)]:
+                return ast.Constant(text)
+            case (("datetime" | "date" | "time"), _):
+                moment = getattr(dt, name)(*given).isoformat()
+                return ast.Constant(moment + ("+00:00" if call.keywords else ""))
+        raise ValueError("it holds an object")
 
     def visit_Set(self, objects: ast.Set) -> ast.List:
-        """A set as a list, since dicts cannot be in a set."""
+        """A set as a list, as JSON has none."""
         self.generic_visit(objects)
         return ast.List(objects.elts)

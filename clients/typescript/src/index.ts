@@ -1,75 +1,114 @@
 /**
- * A client of the Valro API, for browsers and Node. It needs fetch and nothing else.
+ * A client of the Valro API, for browsers and servers. It needs fetch and nothing else.
  *
  *     const valro = new ValroClient("https://….amazonaws.com");
- *     const { id } = await valro.createTask("Find me a landscaper in Charlotte under $300");
- *     for await (const task of valro.watchTask(id)) console.log(task.status, task.events.at(-1));
+ *     const task = await valro.runTask("Find me a landscaper in Charlotte under $300", {
+ *       onUpdate: (task) => console.log(task.status, task.events.at(-1)?.message),
+ *     });
+ *     if (task.status === "completed") console.log(task.agent_response);
  *
- * Every call is sent again until it is answered, waiting longer after each failure: all of them may
- * be repeated without harm. Give a `signal` to end that.
+ * What may pass (no answer, 408, 425, 429, 5xx) is tried again, waiting longer after each failure;
+ * everything else is thrown at once. All calls may be repeated without harm.
+ *
+ * This file is all of it at run time: what newer browsers have and older ones lack is not used.
  */
 
-import type { components } from "./openapi.js";
+import type {
+  Accepted,
+  ErrorCode,
+  FinalTask,
+  ListedCompletedTask,
+  ListedFailedTask,
+  ListedTask,
+  Status,
+  Task,
+  TaskPage,
+} from "./types.js";
 
-type Schemas = components["schemas"];
-
-/** A task with everything that is known of it. */
-export type Task = Schemas["Task"];
-/** A task as the list shows it: without `agent_response`. */
-export type ListedTask = Schemas["ListedTask"];
-export type TaskEvent = Schemas["Event"];
-export type Vendor = Schemas["Vendor"];
-export type Quote = Schemas["Quote"];
-export type Email = Schemas["Email"];
-export type Status = Schemas["Status"];
-/** What the API says of a task that it has accepted. */
-export type Accepted = Schemas["Accepted"];
-/** Why a task ended as `error`; there may be new ones. */
-export type TaskErrorCode = Schemas["ErrorCode"];
-/** The API's words for its errors; there may be new ones. The gateway's own errors have none. */
-export type ErrorCode = Schemas["Error"]["code"];
-
-/** One page of tasks, newest first. */
-export interface TaskPage {
-  tasks: ListedTask[];
-  /** Hand this to `listTasks` as `page`; null on the last page. */
-  next: string | null;
-}
+export type * from "./types.js";
 
 export interface ClientOptions {
-  /** Headers of every request, made anew for each: `() => ({ Authorization: "Bearer …" })`. */
-  headers?: () => Record<string, string> | Promise<Record<string, string>>;
-  /** Waits between tries and polls; it rejects with the signal's reason when that is aborted. */
+  /**
+   * Headers for every request, made anew for each: `() => ({ Authorization: "Bearer …" })`.
+   * `isRefused` is true after a 401: get a new token then; the request is sent once more.
+   */
+  headers?: (isRefused: boolean) => Record<string, string> | Promise<Record<string, string>>;
+  /** Used in place of the global fetch. */
+  fetch?: typeof fetch;
+  /** For all calls that do not say otherwise. */
+  maxRetries?: number;
+  timeout?: number;
+  /**
+   * Waits between polls and tries, and rejects as soon as the signal is aborted. By default a hidden
+   * tab polls every 30 seconds, and returning to it, focus and being online again end all waits.
+   */
   wait?: (seconds: number, signal: AbortSignal) => Promise<void>;
 }
 
 export interface CallOptions {
-  signal?: AbortSignal;
-  /** Hears of each failure that passes, and when the next try is; of null when one was answered. */
-  onRetry?: (error: unknown, seconds: number) => void;
+  /** Ends the call, which throws the signal's reason. */
+  signal?: AbortSignal | undefined;
+  /** Seconds for the whole call, its retries and waits included; then it throws a TimeoutError. */
+  timeout?: number | undefined;
+  /** How often a request is sent again; 5 by default, without end for a task that is watched. */
+  maxRetries?: number | undefined;
+  /** Hears of each failure and when the next try is, and of null once no more try is due. */
+  onRetry?: ((error: ClientError | null, seconds: number) => void) | undefined;
 }
 
 export interface CreateOptions extends CallOptions {
-  /** Keep it over a reload to ask for the same task again; by default each call makes a new one. */
-  idempotencyKey?: string;
+  /** Store it to ask for the same task again after a reload; by default each call makes a new one. */
+  idempotencyKey?: string | undefined;
+  /** The id of the earlier task that this one goes on from; it must have ended. */
+  follows?: string | undefined;
+  /** Answers to what the earlier task's agent asked, by the ids of its interrupts. */
+  answers?: Record<string, unknown> | undefined;
 }
 
-export interface ListOptions extends CallOptions {
-  limit?: number;
+export interface RunOptions extends CreateOptions {
+  /** Hears of the task at first, and whenever it has changed. */
+  onUpdate?: ((task: Task) => void) | undefined;
+}
+
+export interface FilterOptions extends CallOptions {
+  limit?: number | undefined;
   /** Only tasks with one of these statuses. */
-  status?: readonly Status[];
-  /** `next` of the page before; limit and status are in it already. */
-  page?: string;
+  status?: readonly Status[] | undefined;
 }
 
-const REQUEST_TIMEOUT_MS = 35_000; // the gateway gives up after 30
+export interface ListOptions extends FilterOptions {
+  /** `next` of the page before; limit and status are in it already. */
+  page?: string | undefined;
+}
+
+const ATTEMPT_SECONDS = 35; // the gateway gives up after 30
+const MAX_RETRIES = 5;
 const MAX_BACKOFF_SECONDS = 30;
+const MAX_RETRY_AFTER_SECONDS = 300;
 const POLL_SECONDS = 5; // where no Retry-After says better
-// A status that usually passes, but asking again gives these same answers.
-const LASTING: ReadonlySet<string | undefined> = new Set(["not_configured", "worker_unavailable"]);
+const HIDDEN_POLL_SECONDS = 30;
+const MAX_TIMEOUT_SECONDS = 2_000_000; // a timer holds no more
+const TEMPORARY_STATUSES: readonly number[] = [408, 425, 429];
+// Their statuses usually pass, but asking again gives these same answers.
+const LASTING_CODES: readonly unknown[] = ["not_configured", "worker_unavailable"];
+
+/** What all errors of the client have in common; `name` tells them apart. */
+export abstract class ValroError extends Error {
+  /** By which the operator finds the request in the logs. */
+  readonly requestId: string | undefined;
+  /** With it `createTask` may be called again without making a second task. */
+  idempotencyKey: string | undefined;
+
+  constructor(message: string, response?: Response, cause?: unknown) {
+    super(message);
+    if (cause !== undefined) this.cause = cause;
+    const header = (name: string) => response?.headers.get(name) ?? undefined;
+    this.requestId = header("apigw-requestid") ?? header("x-amzn-requestid");
+  }
+}
 
 /** An answer that is an error. Its message is a sentence for a person. */
-export class ApiError extends Error {
+export class ApiError extends ValroError {
   override readonly name = "ApiError";
   readonly status: number;
   readonly code: ErrorCode | undefined;
@@ -77,25 +116,55 @@ export class ApiError extends Error {
   readonly taskId: string | undefined;
   /** Seconds after which the API wants to be asked again, if it says so. */
   readonly retryAfter: number | undefined;
+  /** All of the answer: some codes come with fields of their own. */
+  readonly body: unknown;
 
   constructor(response: Response, body: unknown) {
     // The API's own errors are {error, code}, the gateway's are {message}.
-    const said = (typeof body === "object" && body !== null ? body : {}) as Record<string, unknown>;
-    const plain = ["The API answered", response.status, said["message"]].filter(Boolean).join(" ");
-    super(typeof said["error"] === "string" ? said["error"] : `${plain}.`);
+    const { error, code, id, message } = asObject(body);
+    const plain = ["The API answered", response.status, message].filter(Boolean).join(" ");
+    super(typeof error === "string" ? error : `${plain}.`, response);
     this.status = response.status;
-    this.code = said["code"] as ErrorCode | undefined;
-    this.taskId = said["id"] as string | undefined;
+    this.body = body;
+    this.code = typeof code === "string" ? code : undefined;
+    this.taskId = typeof id === "string" ? id : undefined;
     this.retryAfter = secondsOf(response);
   }
 
   /** Whether the same request may be answered otherwise later: throttling and crashes pass. */
-  get passes(): boolean {
-    return this.status === 429 || (this.status >= 500 && !LASTING.has(this.code));
+  get isTemporary(): boolean {
+    if (this.status < 500) return TEMPORARY_STATUSES.includes(this.status);
+    return !LASTING_CODES.includes(this.code);
   }
 }
 
+/** No answer came, `cause` says why. A page cannot tell a wrong address from a lost connection. */
+export class NetworkError extends ValroError {
+  override readonly name = "NetworkError";
+}
+
+/** Something else than the API answered: a redirect, or what is not JSON. */
+export class AnswerError extends ValroError {
+  override readonly name = "AnswerError";
+  readonly status: number;
+
+  constructor(response: Response, what: string) {
+    super(`The API's address is answered by ${what}. Is it right?`, response);
+    this.status = response.status;
+  }
+}
+
+/** The call's `timeout` is over; `cause` is the last failure, if there was one. */
+export class TimeoutError extends ValroError {
+  override readonly name = "TimeoutError";
+}
+
+export type ClientError = ApiError | NetworkError | AnswerError | TimeoutError;
+
 /** Whether a task has ended; then nothing in it changes any more. */
+export function isFinal(task: Task): task is FinalTask;
+export function isFinal(task: ListedTask): task is ListedCompletedTask | ListedFailedTask;
+export function isFinal(task: { status: Status }): boolean;
 export function isFinal(task: { status: Status }): boolean {
   return task.status === "completed" || task.status === "error";
 }
@@ -109,6 +178,7 @@ export function makeIdempotencyKey(): string {
 export class ValroClient {
   readonly baseUrl: string;
   readonly #options: ClientOptions;
+  readonly #waits = new Set<() => void>();
 
   constructor(baseUrl: string | URL, options: ClientOptions = {}) {
     this.baseUrl = String(baseUrl).replace(/\/+$/, "");
@@ -117,42 +187,48 @@ export class ValroClient {
 
   /** Creates a task. The key is the same at every try: one call is one task, whatever is lost. */
   async createTask(description: string, options: CreateOptions = {}): Promise<Accepted> {
-    const { idempotencyKey = makeIdempotencyKey(), ...call } = options;
-    const { body } = await this.#ask("POST", "/tasks", call, {
-      headers: { "Content-Type": "application/json", "Idempotency-Key": idempotencyKey },
-      body: JSON.stringify({ description }),
-    });
-    return body as Accepted;
+    return this.#during(options, (call) => this.#create(description, options, call));
   }
 
-  /** Gives a task as it is now and whenever it has changed, and ends when the task is final. */
-  async *watchTask(id: string, options: CallOptions = {}): AsyncGenerator<Task, void, undefined> {
-    let task: Task | undefined;
-    let etag: string | null = null;
-    for (;;) {
-      const headers: Record<string, string> = etag ? { "If-None-Match": etag } : {};
-      const answer = await this.#ask("GET", taskPath(id), options, { headers });
-      if (answer.response.status !== 304) { // 304: as it was
-        task = answer.body as Task;
-        etag = answer.response.headers.get("ETag");
-        yield task;
+  /** Goes on from a task that has ended, with an answer, or with one thing more to say. */
+  async reply(id: string, description: string, options: CreateOptions = {}): Promise<Accepted> {
+    return this.createTask(description, { ...options, follows: id });
+  }
+
+  /** Creates a task and waits for its end, which may take minutes. */
+  async runTask(description: string, options: RunOptions = {}): Promise<FinalTask> {
+    return this.#during(options, async (call) => {
+      const { id } = await this.#create(description, options, call);
+      let last: Task | undefined;
+      for await (const task of this.#watch(id, call)) {
+        options.onUpdate?.(task);
+        last = task;
       }
-      if (task && isFinal(task)) return;
-      await this.#wait(secondsOf(answer.response) ?? POLL_SECONDS, options.signal);
-    }
+      return last as FinalTask; // a watch ends with one, or throws
+    });
+  }
+
+  /**
+   * Gives a task as it is now and whenever it has changed, and ends when the task is final.
+   * `return()`, which a `break` calls too, ends a wait at once.
+   */
+  watchTask(id: string, options: CallOptions = {}): AsyncGenerator<Task, void, undefined> {
+    return this.#iterate(options, (call) => this.#watch(id, call));
   }
 
   async getTask(id: string, options: CallOptions = {}): Promise<Task> {
-    return (await this.#ask("GET", taskPath(id), options)).body as Task;
+    return this.#during(options, async (call) => {
+      return (await this.#ask("GET", taskPath(id), call)).body as Task;
+    });
   }
 
   async listTasks(options: ListOptions = {}): Promise<TaskPage> {
-    const { limit, status, page, ...call } = options;
-    const query = new URLSearchParams();
-    if (limit !== undefined) query.set("limit", String(limit));
-    if (status?.length) query.set("status", status.join(","));
-    const { response, body } = await this.#ask("GET", `/tasks${page ?? asQuery(query)}`, call);
-    return { tasks: body as ListedTask[], next: nextPage(response) };
+    return this.#during(options, (call) => this.#list(options, call));
+  }
+
+  /** Gives all tasks, newest first; a page is asked for when it is needed. */
+  listAllTasks(options: FilterOptions = {}): AsyncGenerator<ListedTask, void, undefined> {
+    return this.#iterate(options, (call) => this.#listAll(options, call));
   }
 
   /**
@@ -160,99 +236,323 @@ export class ValroClient {
    * runs has `cancel_requested_at`, and ends within a minute. ApiError 409 if it has ended already.
    */
   async cancelTask(id: string, options: CallOptions = {}): Promise<Task> {
-    return (await this.#ask("POST", `${taskPath(id)}/cancel`, options)).body as Task;
+    return this.#during(options, async (call) => {
+      return (await this.#ask("POST", `${taskPath(id)}/cancel`, call)).body as Task;
+    });
   }
 
   /** Deletes a task that has ended; ApiError 409 while it runs. */
   async deleteTask(id: string, options: CallOptions = {}): Promise<void> {
-    let tries = 0;
-    const onRetry: CallOptions["onRetry"] = (error, seconds) => {
-      tries += error ? 1 : 0;
-      options.onRetry?.(error, seconds);
-    };
+    return this.#during(options, async (call) => {
+      try {
+        await this.#ask("DELETE", taskPath(id), call);
+      } catch (error) {
+        // Not there after a try whose answer was lost: that try has deleted it.
+        const isGone = error instanceof ApiError && error.code === "task_not_found";
+        if (!(isGone && call.failures)) throw error;
+      }
+    });
+  }
+
+  /** Ends all waits: whoever watches polls, and what failed is tried again, at once. */
+  wake(): void {
+    for (const end of [...this.#waits]) end();
+  }
+
+  async #create(description: string, options: CreateOptions, call: Call): Promise<Accepted> {
+    const { idempotencyKey = makeIdempotencyKey(), follows, answers } = options;
     try {
-      await this.#ask("DELETE", taskPath(id), { ...options, onRetry });
+      const { body } = await this.#ask("POST", "/tasks", call, {
+        headers: { "Content-Type": "application/json", "Idempotency-Key": idempotencyKey },
+        body: JSON.stringify({ description, follows, answers }),
+      });
+      return body as Accepted;
     } catch (error) {
-      // Not there after a try whose answer was lost: that try has deleted it.
-      if (!(tries && error instanceof ApiError && error.code === "task_not_found")) throw error;
+      if (error instanceof ValroError) error.idempotencyKey = idempotencyKey;
+      throw error;
     }
   }
 
-  /** Sends a request until it is answered; throws ApiError for an answer that will not change. */
-  async #ask(method: string, path: string, call: CallOptions, init: RequestInit = {}) {
-    for (let failures = 0; ; failures++) {
-      call.signal?.throwIfAborted();
+  async *#watch(id: string, call: Call): AsyncGenerator<Task, void, undefined> {
+    let last = "";
+    for (;;) {
+      call.hiddenSeconds = HIDDEN_POLL_SECONDS;
+      const { response, text, body } = await this.#ask("GET", taskPath(id), call);
+      const task = body as Task;
+      if (text !== last) yield task;
+      if (isFinal(task)) return;
+      last = text;
+      call.isEndless = true; // the task is there, and goes on whoever watches it
+      await this.#wait(secondsOf(response) ?? POLL_SECONDS, call);
+    }
+  }
+
+  async #list({ limit, status, page }: ListOptions, call: Call): Promise<TaskPage> {
+    const query = new URLSearchParams();
+    if (limit !== undefined) query.set("limit", String(limit));
+    if (status?.length) query.set("status", status.join(","));
+    const path = `/tasks${page ?? (String(query) && `?${query}`)}`;
+    const { response, body } = await this.#ask("GET", path, call);
+    return { tasks: body as ListedTask[], next: nextPage(response) };
+  }
+
+  async *#listAll(options: FilterOptions, call: Call): AsyncGenerator<ListedTask, void, undefined> {
+    for (let page: string | undefined; ; ) {
+      const { tasks, next } = await this.#list({ ...options, page }, call);
+      yield* tasks;
+      if (next === null) return;
+      page = next;
+    }
+  }
+
+  /** Does something within a call's limits. */
+  async #during<Result>(options: CallOptions, work: (call: Call) => Promise<Result>): Promise<Result> {
+    const call = new Call({ ...this.#options, ...defined(options) });
+    call.open();
+    try {
+      return await work(call);
+    } finally {
+      call.close();
+    }
+  }
+
+  /** Iterates within a call's limits, and until return(), which a generator alone would keep waiting. */
+  #iterate<Item>(
+    options: CallOptions,
+    work: (call: Call) => AsyncGenerator<Item, void, undefined>,
+  ): AsyncGenerator<Item, void, undefined> {
+    const call = new Call({ ...this.#options, ...defined(options) });
+    const items = (async function* () {
+      call.open();
       try {
-        const answer = await this.#send(method, path, call.signal, init);
+        yield* work(call);
+      } catch (error) {
+        if (!call.isReturned) throw error;
+      } finally {
+        call.close();
+      }
+    })();
+    const end = items.return.bind(items);
+    items.return = (value) => {
+      call.return();
+      return end(value);
+    };
+    return items;
+  }
+
+  /** Sends a request until it is answered; throws what asking again would not change. */
+  async #ask(method: string, path: string, call: Call, init: RequestInit = {}) {
+    let isRefused = false;
+    for (call.failures = 0; ; ) {
+      call.check();
+      try {
+        const answer = await this.#send(method, path, call, init, isRefused);
         call.onRetry?.(null, 0);
         return answer;
       } catch (error) {
-        call.signal?.throwIfAborted();
-        if (error instanceof ApiError && !error.passes) {
+        call.check(error);
+        if (error instanceof ApiError && error.status === 401 && this.#options.headers && !isRefused) {
+          isRefused = true;
+          continue;
+        }
+        const isTemporary = error instanceof NetworkError || (error instanceof ApiError && error.isTemporary);
+        if (!isTemporary || call.failures >= call.maxRetries) {
           call.onRetry?.(null, 0);
           throw error;
         }
         // Jitter, so that all pages do not come back in the same second.
-        const backoff = Math.min(MAX_BACKOFF_SECONDS, 2 ** failures) * (0.5 + Math.random() / 2);
+        const backoff = Math.min(MAX_BACKOFF_SECONDS, 2 ** call.failures++) * (0.5 + Math.random() / 2);
         const seconds = (error instanceof ApiError && error.retryAfter) || backoff;
         call.onRetry?.(error, seconds);
-        await this.#wait(seconds, call.signal);
+        await this.#wait(seconds, call, error);
       }
     }
   }
 
-  async #send(method: string, path: string, signal: AbortSignal | undefined, init: RequestInit) {
-    const own = await this.#options.headers?.();
-    const timeout = AbortSignal.timeout(REQUEST_TIMEOUT_MS);
-    const response = await fetch(this.baseUrl + path, {
-      ...init,
-      method,
-      headers: { ...own, ...(init.headers as Record<string, string> | undefined) },
-      cache: "no-store", // the ETag is ours to send, not the browser cache's
-      signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
-    });
-    // Gateways send a Content-Type with these two, and no body.
-    if (response.status === 304 || response.status === 204) return { response, body: null };
-    const isJson = response.headers.get("Content-Type")?.startsWith("application/json") ?? false;
-    if (response.ok && isJson) return { response, body: (await response.json()) as unknown };
-    throw new ApiError(response, isJson ? await response.json().catch(() => null) : null);
+  async #send(method: string, path: string, call: Call, init: RequestInit, isRefused: boolean) {
+    const url = this.baseUrl + path;
+    const own = await this.#options.headers?.(isRefused);
+    const headers = { ...own, ...(init.headers as Record<string, string> | undefined) };
+    checkRequest(url, method, headers);
+    const attempt = new AbortController();
+    const abort = () => attempt.abort();
+    const timer = setTimeout(abort, ATTEMPT_SECONDS * 1000);
+    call.signal.addEventListener("abort", abort);
+    try {
+      // A loop of redirects would look as if nobody answered; the API never redirects.
+      const request: RequestInit = { ...init, method, headers, redirect: "manual", signal: attempt.signal };
+      const response = await (this.#options.fetch ?? fetch)(url, request);
+      return read(response, await response.text());
+    } catch (error) {
+      if (error instanceof ValroError) throw error;
+      throw new NetworkError("The API cannot be reached.", undefined, error);
+    } finally {
+      clearTimeout(timer);
+      call.signal.removeEventListener("abort", abort);
+    }
   }
 
-  async #wait(seconds: number, signal: AbortSignal | undefined): Promise<void> {
-    await (this.#options.wait ?? sleep)(seconds, signal ?? new AbortController().signal);
+  async #wait(seconds: number, call: Call, failure?: unknown): Promise<void> {
+    try {
+      await (this.#options.wait?.(seconds, call.signal) ?? this.#waitUntilWanted(seconds, call));
+    } finally {
+      call.check(failure);
+    }
+  }
+
+  /** Waits as long as nobody wants to see: longer in a hidden tab, and no longer once it is looked at. */
+  #waitUntilWanted(seconds: number, { signal, hiddenSeconds }: Call): Promise<void> {
+    const page = globalThis.document as Document | undefined; // there is none on a server
+    return new Promise((resolve) => {
+      const end = () => {
+        clearTimeout(timer);
+        this.#waits.delete(end);
+        signal.removeEventListener("abort", end);
+        page?.removeEventListener("visibilitychange", endIfVisible);
+        for (const name of ["focus", "online"]) globalThis.removeEventListener?.(name, end);
+        resolve();
+      };
+      const endIfVisible = () => {
+        if (page?.visibilityState !== "hidden") end();
+      };
+      const endUnlessHidden = () => {
+        const more = page?.visibilityState === "hidden" ? hiddenSeconds - seconds : 0;
+        if (more > 0) timer = setTimeout(end, more * 1000);
+        else end();
+      };
+      let timer = setTimeout(endUnlessHidden, seconds * 1000);
+      this.#waits.add(end);
+      signal.addEventListener("abort", end);
+      page?.addEventListener("visibilitychange", endIfVisible);
+      for (const name of ["focus", "online"]) globalThis.addEventListener?.(name, end);
+      if (signal.aborted) end();
+    });
+  }
+}
+
+/** What ends one call: its caller's signal, its timeout, or its iterator's return(). */
+class Call {
+  readonly onRetry: CallOptions["onRetry"];
+  failures = 0;
+  isReturned = false;
+  isEndless = false;
+  hiddenSeconds = 0;
+  readonly #options: CallOptions;
+  readonly #controller = new AbortController();
+  readonly #abort = () => this.#controller.abort();
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #isTimedOut = false;
+
+  constructor(options: CallOptions) {
+    this.#options = options;
+    this.onRetry = options.onRetry;
+  }
+
+  open(): void {
+    const { signal, timeout = Infinity } = this.#options;
+    signal?.addEventListener("abort", this.#abort);
+    if (signal?.aborted) this.#abort();
+    if (timeout > MAX_TIMEOUT_SECONDS) return;
+    this.#timer = setTimeout(() => {
+      this.#isTimedOut = true;
+      this.#abort();
+    }, timeout * 1000);
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  get maxRetries(): number {
+    return this.#options.maxRetries ?? (this.isEndless ? Infinity : MAX_RETRIES);
+  }
+
+  /** Throws if the call has been ended. */
+  check(failure?: unknown): void {
+    const { signal, timeout } = this.#options;
+    if (signal?.aborted) throw reasonOf(signal);
+    if (this.#isTimedOut) {
+      throw new TimeoutError(`The call has not ended within ${timeout} seconds.`, undefined, failure);
+    }
+    if (this.isReturned) throw new Error("The iterator has returned.");
+  }
+
+  return(): void {
+    this.isReturned = true;
+    this.#abort();
+  }
+
+  close(): void {
+    clearTimeout(this.#timer);
+    this.#options.signal?.removeEventListener("abort", this.#abort);
   }
 }
 
 /** Waits; rejects with the signal's reason as soon as that is aborted. */
 export function sleep(seconds: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
-    signal.throwIfAborted();
     const abort = () => {
       clearTimeout(timer);
-      reject(signal.reason);
+      reject(reasonOf(signal));
     };
     const timer = setTimeout(() => {
       signal.removeEventListener("abort", abort);
       resolve();
     }, seconds * 1000);
     signal.addEventListener("abort", abort, { once: true });
+    if (signal.aborted) abort();
   });
+}
+
+function reasonOf(signal: AbortSignal): unknown {
+  return signal.reason ?? new DOMException("The operation was aborted.", "AbortError");
+}
+
+/** An answer as JSON; throws ApiError for an error, AnswerError for what cannot be the API's. */
+function read(response: Response, text: string) {
+  const isRedirect = response.type === "opaqueredirect" || (response.status >= 300 && response.status < 400);
+  if (isRedirect) throw new AnswerError(response, "a redirect");
+  const isJson = response.headers.get("Content-Type")?.startsWith("application/json") ?? false;
+  let body: unknown;
+  try {
+    body = isJson && text ? JSON.parse(text) : undefined;
+  } catch {
+    if (response.ok) throw new AnswerError(response, "what begins as JSON and is none");
+  }
+  if (!response.ok) throw new ApiError(response, body);
+  if (body === undefined && response.status !== 204) throw new AnswerError(response, "what is not JSON");
+  return { response, text, body };
+}
+
+/** Throws for an address or a header that is none: fetch fails as it does where nobody answers. */
+function checkRequest(url: string, method: string, headers: Record<string, string>): void {
+  if (typeof Request === "undefined") return; // with a fetch of one's own
+  const { protocol } = new URL(new Request(url, { method, headers }).url);
+  if (!["https:", "http:"].includes(protocol)) {
+    throw new TypeError(`The API's address must begin with https:// or http://: ${url}`);
+  }
+}
+
+/** Options that are given, so that an undefined one does not hide the client's own. */
+function defined<Options extends object>(options: Options): Options {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Options;
+}
+
+function asObject(value: unknown): Record<string, unknown> {
+  return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
 }
 
 function taskPath(id: string): string {
   return `/tasks/${encodeURIComponent(id)}`;
 }
 
-function asQuery(query: URLSearchParams): string {
-  return query.size ? `?${query}` : "";
-}
-
 function secondsOf(response: Response): number | undefined {
-  return Number(response.headers.get("Retry-After")) || undefined;
+  const text = response.headers.get("Retry-After") ?? "";
+  return /^\d+$/.test(text) ? Math.min(Number(text), MAX_RETRY_AFTER_SECONDS) || undefined : undefined;
 }
 
 /** The query of the next page. Its path is ours: a link never leads a token to another host. */
 function nextPage(response: Response): string | null {
   const reference = /<([^>]*)>; *rel="next"/.exec(response.headers.get("Link") ?? "")?.[1];
-  return reference === undefined ? null : new URL(reference, response.url).search;
+  return reference === undefined ? null : new URL(reference, "https://any.host").search;
 }

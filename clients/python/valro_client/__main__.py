@@ -1,0 +1,7 @@
+"""`python -m valro_client` is the command `valro`."""
+
+import sys
+
+from .command import main
+
+sys.exit(main())

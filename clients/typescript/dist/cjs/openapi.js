@@ -1,0 +1,3 @@
+"use strict";
+// Made of openapi.yaml by build.mjs.
+Object.defineProperty(exports, "__esModule", { value: true });

@@ -1,0 +1,2 @@
+// The contract's types: generated ones (openapi.ts), and what OpenAPI cannot say well of them.
+export {};

@@ -1,0 +1,194 @@
+"""What must be true in the end, once nothing more can happen."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from typing import Any
+
+from simulation.agent import AgentRun
+from simulation.checks.known import FINAL, NO_MORE, Known, Life, events_of, must
+from simulation.dynamodb import Item
+from simulation.gateway import Report
+from simulation.world import Sandbox
+
+Json = Any
+
+MOST_LINES = 5  # of what an agent says
+LOGGED = 1_000  # characters at least, of an answer that came too late
+WORKER_VANISHED = "The worker stopped without reporting an outcome"
+
+
+class Ends:
+    """Checks how each task has ended, and that no answer is lost."""
+
+    def __init__(self, known: Known) -> None:
+        self.known = known
+
+    def over(self, items: dict[str, Item], tasks: dict[str, Json]) -> None:
+        """Checks the whole, once nothing more can happen; ``tasks`` are as clients see them."""
+        log = _log_of_answers(self.known.world.log_lines)
+        for task_id, task in tasks.items():
+            must("every task ends", task["status"] in FINAL, f"{task_id} is {task['status']}")
+        for task_id, life in self.known.lives.items():
+            started = bool(life.runs)
+            told = life.told_not_started and started
+            must("who was told that the agent did not start was told so rightly", not told, task_id)
+            for run in life.runs:
+                self._answered(run, tasks.get(task_id), log.get(task_id, ""))
+            for report in life.too_late:
+                text = report.answer["response"][:LOGGED] if report.answer else ""
+                must("an answer that came too late is in the log", text in log[task_id], report.id)
+            if life.end:
+                self._is_outcome(life.end, tasks.get(task_id))
+            self._linked(task_id, life, items)
+            if not life.is_deleted:
+                self._heard(life, items[task_id])
+                self._reported(life, items[task_id])
+                self._reason(task_id, life, items[task_id])
+                self._sent_stop(task_id, life)
+        if self.known.tokens:
+            everything = f"{items}{self.known.world.log_lines}"
+            known = [token for token in self.known.tokens if token in everything]
+            must("nobody is told a token", not known, f"{known}")
+        self._log_agrees()
+
+    def _linked(self, task_id: str, life: Life, items: dict[str, Item]) -> None:
+        """A follow-up and the task that it follows know of each other."""
+        if not life.follows or self.known.lives[life.follows].is_deleted:
+            return
+        link = items[life.follows].get("followed_by", {}).get("S")
+        gave_way = life.ended == "error" and not life.runs
+        must("a follow-up is linked", link == task_id or (bool(link) and gave_way), task_id)
+
+    def _reported(self, life: Life, item: Item) -> None:
+        """Each report that its agent knows to be received is in the timeline, once and in order."""
+        if life.accepted_at is None:
+            return
+        lines = [event["message"] for event in events_of(item)]
+        counts = Counter(line for line in lines if line.startswith("Report "))
+        most = sum(counts.values()) + sum(line.startswith("Step ") for line in lines)
+        must("an agent says so much and no more", most <= MOST_LINES, f"{most} lines")
+        twice = [line for line, count in counts.items() if count > 1]
+        must("a report is told once", not twice, f"{twice}")
+        foreign = [line for line in counts if line.startswith("Report of others")]
+        must("nobody else reports", not foreign, f"{foreign}")
+        for report in life.received:
+            told = all(line in counts for line in report.lines()) or NO_MORE in lines
+            must("a report that was received is told", told, report.id)
+
+    def _is_outcome(self, report: Report, task: Json) -> None:
+        """The task has the answer with which its agent ended it."""
+        if task and report.answer:
+            text, whole = task.get("agent_response", ""), report.answer["response"]
+            cut = task.get("agent_response_truncated") and text and whole.startswith(text)
+            must(
+                "a final report is the outcome",
+                text == whole or bool(cut),
+                f"{report.id}",
+            )
+
+    def _sent_stop(self, task_id: str, life: Life) -> None:
+        """Who ends the task of an agent that reports has its session stopped."""
+        reader = life.ended_by
+        if life.accepted_at is None or life.end or not reader:
+            return
+        if reader.function == "worker" or reader.cause or reader.faults:
+            return  # it has stopped it itself; or nobody knows
+        must("a session is not left alone", task_id in reader.stops_taken, task_id)
+
+    def _heard(self, life: Life, item: Item) -> None:
+        """What the agent said is in the timeline, once and in order, if its worker ended the task."""
+        lines = [event["message"] for event in events_of(item)]
+        said = [line for line in lines if line.startswith("Step ")]
+        heard = life.runs[0].heard if life.runs else []
+        must("progress is what the agent said", said == heard[: len(said)], f"{said} of {heard}")
+        if life.ended_by is life.holder and len(said) < len(heard):
+            must("no progress is lost", NO_MORE in lines, f"{said} of {heard}")
+
+    def _answered(self, run: AgentRun, task: Json, logged: str) -> None:
+        """A good answer that a worker has read is in the task, or in the log at least."""
+        life = self.known.lives[run.task_id]
+        if run.unread and run.unread_by and not _was_cut_off(run.unread_by):
+            must("what nobody understood is in the log", run.unread in logged, run.task_id)
+        reader = run.answered_to or run.told_to
+        if not reader or _was_cut_off(reader):
+            return
+        if life.is_deleted and life.ended:
+            return  # with its task
+        stored = bool(task) and _holds(task, run)
+        must(
+            "an answer is in the store or in the log",
+            stored or run.text in logged or _would_be_kept(logged, run),
+            f"{run.task_id}: {task and task['status']}, worker {reader.cause or 'finished'}",
+        )
+        asked = life.cancelled_at is not None  # and somebody else has written its end
+        no_time = reader.cause == "timeout" and reader.faults["size refused"] > 0
+        forgiven = reader.in_trouble("dynamodb") or life.is_deleted or asked or no_time
+        must(
+            "an answer is not in the store only if DynamoDB failed",
+            stored or forgiven,
+            f"{run.task_id}: {task and task['status']}",
+        )
+
+    def _reason(self, task_id: str, life: Life, item: Item) -> None:
+        """Nothing fails, and nobody vanishes, without a cause."""
+        status = item["status"]["S"]
+        if status == "completed" or item.get("error_code", {}).get("S") == "cancelled":
+            return
+        must("nothing fails in a world without faults", bool(self.known.world.faults), task_id)
+        message = item.get("error_message", {}).get("S", "")
+        if WORKER_VANISHED in message and life.accepted_at is None:
+            holder = life.holder
+            assert holder
+            cause = holder.cause not in ("", "timeout") or holder.in_trouble("dynamodb")
+            cause = cause or bool(holder.faults["size refused"])
+            must("a worker writes its outcome", cause, f"{task_id}: {holder.cause}")
+
+    def _log_agrees(self) -> None:
+        """What a worker's log says of a task is what became of it."""
+        for line in self.known.world.log_lines:
+            if '"outcome"' not in line or '"duration_ms"' not in line:
+                continue
+            entry = json.loads(line)
+            life, outcome = self.known.lives.get(entry["task_id"]), entry["outcome"]
+            if life and outcome in FINAL:
+                must("the log tells the outcome", life.ended == outcome, line)
+            elif life and outcome == "lost":
+                holder = life.holder
+                lost = life.ended_by is not holder or life.is_deleted
+                lost = lost or bool(holder and holder.in_trouble("dynamodb"))
+                must("an answer is called lost only if it is", lost, line)
+
+
+def _was_cut_off(worker: Sandbox) -> bool:
+    """Whether a worker died at a moment for which nobody can prepare."""
+    in_a_call = worker.cause.startswith(("before", "after", "during"))
+    return in_a_call or (worker.cause == "timeout" and worker.is_overtaken)
+
+
+def _holds(task: Json, run: AgentRun) -> bool:
+    text = task.get("agent_response", "")
+    if task.get("agent_response_truncated"):
+        return bool(text) and run.text.startswith(text)
+    mails = [vendor["emails"] for vendor in task["vendors"]]
+    return bool(text == run.text and mails == [run.answer["emails"]])
+
+
+def _would_be_kept(logged: str, run: AgentRun) -> bool:
+    """Whether the log has what the task would keep of an answer that is too long for it."""
+    start = logged.find('{"vendors": ')
+    if start < 0:
+        return False
+    kept, _ = json.JSONDecoder().raw_decode(logged, start)
+    return bool(kept.get("agent_response")) and run.text.startswith(kept["agent_response"])
+
+
+def _log_of_answers(lines: list[str]) -> dict[str, str]:
+    """The answers in the log, put together from their parts."""
+    found: dict[str, str] = defaultdict(str)
+    for line in lines:
+        if '"part"' in line:
+            entry = json.loads(line)
+            found[entry["task_id"]] += entry["text"]
+    return found

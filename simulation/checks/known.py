@@ -1,0 +1,120 @@
+"""What is known of one schedule's tasks, which every check looks at, and how a check fails."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from simulation.agent import AgentRun
+from simulation.dynamodb import Item
+from simulation.gateway import Report
+from simulation.world import EPOCH, Sandbox, Violation, World
+
+Json = Any
+
+CANCELLING_BOUND = 60.0
+ATTEMPTS = 2  # of botocore's
+ORDER = {"pending": 0, "processing": 1, "completed": 2, "error": 2}
+FINAL = ("completed", "error")
+NO_MORE = "further progress not recorded"
+NOT_STARTED = "The agent was not started"
+
+
+@dataclass
+class Life:
+    """What is known of one task."""
+
+    made: float
+    deadline: float
+    description: str
+    owner: str
+    follows: str = ""
+    followed_by: str = ""
+    session: str = ""  # the task in whose session its agent runs
+    maker: Sandbox | None = None
+    holder: Sandbox | None = None
+    claim_confirmed_at: float = 0.0  # when the last write was sent that allows a start
+    cancelled_at: float | None = None  # when its end was requested
+    is_cancelled: bool = False  # and somebody was told that it has ended so
+    accepted_at: float | None = None
+    until: float = 0.0  # the longest that it may report
+    reported: set[str] = field(default_factory=set)  # the ids of the reports that were written
+    received: list[Report] = field(default_factory=list)  # of which an agent knows it
+    too_late: list[Report] = field(default_factory=list)  # ends that came after the end
+    end: Report | None = None  # the report that ended it
+    faults_by_then: int = 0  # the holder's, at the request to cancel
+    runs: list[AgentRun] = field(default_factory=list)
+    ended: str = ""
+    ended_by: Sandbox | None = None
+    ended_at: float | None = None
+    told_not_started: bool = False
+    stops: int = 0
+    is_deleted: bool = False
+    deleted_at: float | None = None  # through the API
+    item: Item | None = None  # as it was before it was deleted
+
+    @property
+    def asks(self) -> bool:
+        """Whether it has completed since its agent stopped to ask."""
+        if self.ended != "completed":
+            return False
+        asked_in_report = self.end is not None and "interrupts" in self.end.answer
+        return asked_in_report or (self.end is None and any(run.asks for run in self.runs))
+
+    @property
+    def due(self) -> float:
+        """By when it must have ended for whoever reads it."""
+        if self.cancelled_at is None:
+            return self.deadline
+        return min(self.deadline, self.cancelled_at + CANCELLING_BOUND)
+
+
+class Known:
+    """What was seen of a schedule: the tasks, and who was told of them.
+
+    The true time is the world's; functions have clocks that are off by up to ``skew`` seconds.
+    """
+
+    def __init__(self, world: World, skew: float) -> None:
+        self.world = world
+        self.lives: dict[str, Life] = {}
+        self.told: dict[str, str | None] = {}  # id to owner
+        self.by_key: dict[tuple[str | None, str], str] = {}
+        self.tolerance = 2 * skew
+        self.is_misconfigured = False
+        self.stops_sessions = False  # after each task
+        self.stopped: dict[str, str] = {}  # sessions, and the tasks for which they were stopped
+        self.tokens: set[str] = set()
+
+    def due(self, task_id: str) -> float:
+        """By when a task must have ended for whoever reads it."""
+        return self.lives[task_id].due if task_id in self.lives else 0.0
+
+    def forget(self, task_id: str) -> None:
+        """Takes note that somebody deleted a task: nobody is promised its end any more."""
+        self.lives[task_id].is_deleted = True
+        self.told.pop(task_id, None)
+
+
+def has_tried(function: Sandbox) -> bool:
+    """Whether a function met more than another attempt mends."""
+    return function.faults["dynamodb"] >= ATTEMPTS or "dynamodb" in function.unmended
+
+
+def events_of(item: Item) -> list[Json]:
+    """The lines of an item's timeline."""
+    return [
+        {name: value["S"] for name, value in event["M"].items()} for event in item["events"]["L"]
+    ]
+
+
+def seconds_of(ts: str) -> float:
+    """A time as the world counts it."""
+    return datetime.fromisoformat(ts).timestamp() - EPOCH
+
+
+def must(invariant: str, true: bool, detail: str) -> None:  # noqa: FBT001
+    """Ends the schedule if what must be true is not."""
+    if not true:
+        raise Violation(invariant, detail)

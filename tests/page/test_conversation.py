@@ -1,0 +1,196 @@
+"""A conversation on the page: what came before, a reply, and the agent's questions."""
+
+import json
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.page.conftest import PROMPT, Backend, Open, no_violation, tab_to
+
+pytestmark = pytest.mark.e2e
+
+BOOK: dict[str, Any] = {
+    "id": "book",
+    "message": "Shall I book Green Fern for Tuesday?",
+    "response_schema": {"type": "boolean"},
+}
+COLOUR = {"id": "colour", "message": "Which colour?", "response_schema": {"enum": ["White", 7]}}
+COATS = {"id": "coats", "message": "How many coats?"}
+
+
+@pytest.fixture
+def sent(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The bodies of what the page has POSTed."""
+    bodies: list[dict[str, Any]] = []
+    answer = backend.answer
+
+    def note(method: str, path: str, headers: dict[str, str], body: bytes) -> Any:
+        if method == "POST" and path == "/tasks":
+            bodies.append(json.loads(body))
+        return answer(method, path, headers, body)
+
+    monkeypatch.setattr(backend, "answer", note)
+    return bodies
+
+
+@pytest.fixture
+def asked(backend: Backend, page_url: str, visit: Open) -> Any:
+    """Opens a task whose agent stopped to ask."""
+
+    def asked(*interrupts: dict[str, Any], **answer: Any) -> tuple[str, Page]:
+        task_id = backend.create()
+        backend.complete(backend.claim(task_id), interrupts=list(interrupts), **answer)
+        page = visit(f"{page_url}#/tasks/{task_id}")
+        expect(page.locator("#status")).to_have_text("Needs your answer")
+        return task_id, page
+
+    return asked
+
+
+def open_id(page: Page) -> str:
+    return page.url.rpartition("/")[2]
+
+
+def test_a_conversation_of_three_turns_with_a_question_in_it(
+    backend: Backend, page_url: str, visit: Open, sent: list[dict[str, Any]]
+):
+    first = backend.create()
+    backend.complete(backend.claim(first))
+    page = visit(f"{page_url}#/tasks/{first}")
+    reply = page.get_by_label("Ask for more, or change something")
+    reply.fill("Please ask Green Fern for Tuesday")
+    page.reload()
+    expect(reply).to_have_value("Please ask Green Fern for Tuesday")
+    page.get_by_role("button", name="Send reply").click()
+
+    expect(page.locator("#what")).to_have_text("Please ask Green Fern for Tuesday")
+    expect(page.locator("#what")).to_be_focused()
+    expect(page.locator("#reply")).to_be_hidden()
+    expect(page.locator("#turns .what")).to_have_text([PROMPT])
+    expect(page.locator("#turns .prose")).to_be_hidden()
+    page.locator("#turns summary").first.click()
+    expect(page.locator("#turns .prose")).to_contain_text("3 landscapers")
+    expect(page.locator("#turns .vendors .name")).to_have_count(3)
+    second = open_id(page)
+    text = "Tuesday is free."
+    backend.complete(backend.claim(second), agent_response=text, interrupts=[BOOK], vendors=[])
+
+    expect(page.locator("#status")).to_have_text("Needs your answer")
+    expect(page.locator("#tasks .status")).to_have_text(["Needs your answer"])
+    page.get_by_role("group", name=str(BOOK["message"])).get_by_role("button", name="Yes").click()
+
+    expect(page.locator("#what")).to_have_text("Yes")
+    expect(page.locator("#turns .what")).to_have_text([PROMPT, "Please ask Green Fern for Tuesday"])
+    expect(page.locator("#turns .status")).to_have_text(["Completed", "Completed"])
+    expect(page.locator("#tasks .what")).to_have_text([PROMPT])
+    expect(page.locator("#tasks .reply")).to_have_text(["Yes"])
+    assert sent == [
+        {"description": "Please ask Green Fern for Tuesday", "follows": first},
+        {"description": "Yes", "follows": second, "answers": {"book": True}},
+    ]
+    page.evaluate("id => { location.hash = `#/tasks/${id}` }", first)
+    page.get_by_role("link", name="Go to your reply").click()
+    expect(page.locator("#what")).to_have_text("Please ask Green Fern for Tuesday")
+
+
+@pytest.mark.parametrize(
+    "interrupts, does, body",
+    [
+        (
+            [COATS],
+            lambda page: page.get_by_label("Your answer").fill("Two"),
+            {"description": "Two", "answers": {"coats": "Two"}},
+        ),
+        (
+            [BOOK],
+            lambda page: page.get_by_label("Or answer in your own words").fill("Not yet"),
+            {"description": "Not yet", "answers": {"book": "Not yet"}},
+        ),
+        (  # one that is left out is cancelled by the API
+            [COLOUR, COATS, BOOK],
+            lambda page: (
+                page.get_by_role("button", name="7").click(),
+                page.get_by_label("Your answer").fill("Two"),
+            ),
+            {
+                "description": "Which colour? 7\nHow many coats? Two",
+                "answers": {"colour": 7, "coats": "Two"},
+            },
+        ),
+    ],
+)
+def test_questions_are_answered_by_buttons_or_in_words(
+    asked: Any, sent: list[dict[str, Any]], interrupts: Any, does: Any, body: dict[str, Any]
+):
+    task_id, page = asked(*interrupts)
+    send = page.get_by_role("button", name="Send reply")
+    send.click()
+    expect(page.locator("#reply .problem")).to_have_text("Please answer first.")
+    does(page)
+    send.click()
+
+    expect(page.locator("#what")).to_have_text(body["description"])
+    assert sent == [body | {"follows": task_id}]
+
+
+def test_a_question_that_is_the_whole_answer_is_shown_once(asked: Any):
+    _, page = asked(COLOUR, COATS, agent_response="Which colour?\nHow many coats?", vendors=[])
+
+    expect(page.locator("#answer-section")).to_be_hidden()
+    expect(page.locator("#reply legend")).to_have_text(["Which colour?", "How many coats?"])
+
+
+def test_a_reply_from_elsewhere_leads_there(backend: Backend, asked: Any):
+    task_id, page = asked(COATS)
+    elsewhere = {"description": "Three", "follows": task_id}
+    body = json.dumps(elsewhere).encode()
+    follower = json.loads(backend.answer("POST", "/tasks", {}, body)["body"])["id"]
+    page.get_by_label("Your answer").fill("Two")
+    page.get_by_role("button", name="Send reply").click()
+
+    expect(page.locator("#what")).to_have_text("Three")
+    assert open_id(page) == follower
+
+
+def test_where_replies_are_not_offered_that_is_said_once(
+    asked: Any, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("PUBLIC_CANCEL_AND_DELETE")
+    _, page = asked(COATS)
+    page.get_by_label("Your answer").fill("Two")
+    page.get_by_role("button", name="Send reply").click()
+
+    expect(page.locator("#action-problem")).to_have_text("It is not possible to reply here.")
+    expect(page.locator("#reply")).to_be_hidden()
+    expect(page.locator("#what")).to_be_focused()
+
+
+def test_an_earlier_part_that_was_deleted_is_said(backend: Backend, page_url: str, visit: Open):
+    first = backend.create()
+    backend.complete(backend.claim(first))
+    second = backend.follow(first)
+    backend.store.delete_task(first, "public")
+    page = visit(f"{page_url}#/tasks/{second}")
+
+    expect(page.locator("#turns")).to_have_text("An earlier part of this conversation was deleted.")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_axe_finds_no_violation_in_a_conversation_that_needs_no_mouse(
+    backend: Backend, page_url: str, visit: Open, scheme: str, width: int
+):
+    first = backend.create()
+    backend.complete(backend.claim(first), agent_response="# Found\n\n## Three\n\n- one")
+    second = backend.follow(first)
+    backend.complete(backend.claim(second), interrupts=[COLOUR, BOOK])
+    size = {"width": width, "height": 800}
+    page = visit(f"{page_url}#/tasks/{second}", color_scheme=scheme, viewport=size)
+    tab_to(page, "#turns summary")
+    page.keyboard.press("Enter")
+    tab_to(page, "#reply button")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="White")).to_have_attribute("aria-pressed", "true")
+
+    no_violation(page)

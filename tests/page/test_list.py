@@ -1,0 +1,189 @@
+"""The list of tasks on the page: it stays true, and a person finds something in it."""
+
+import re
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from tests.conftest import eventually
+from tests.page.conftest import ANSWER, Backend, Open
+from valro.tasks import Outcome
+
+pytestmark = pytest.mark.e2e
+
+LOOK_AGAIN = "document.dispatchEvent(new Event('visibilitychange'))"
+LATER = "ms => { const now = Date.now; Date.now = () => now() + ms; }"
+
+
+def listed(page: Page) -> list[str]:
+    return page.locator("#tasks .what").all_inner_texts()
+
+
+def test_the_list_follows_the_open_task(backend: Backend, page_url: str, visit: Open):
+    task_id = backend.create()
+    page = visit(f"{page_url}#/tasks/{task_id}")
+    status = page.locator("#tasks a[aria-current=true] .status")
+    expect(status).to_have_text("Waiting")
+    expect(page.locator("#list-text")).to_be_hidden()  # loaded
+    lists = len(backend.requests("GET", "/tasks?"))
+
+    backend.complete(backend.claim(task_id))
+
+    expect(status).to_have_text("Completed")
+    assert len(backend.requests("GET", "/tasks?")) == lists
+
+
+def test_every_listed_task_is_renewed_and_what_is_gone_is_dropped(
+    backend: Backend, page_url: str, visit: Open
+):
+    running = backend.create("the oldest, running")
+    claim = backend.claim(running)
+    deleted = backend.create("deleted elsewhere")
+    backend.store.cancel_task(deleted, "public")
+    for number in range(12):
+        backend.complete(backend.claim(backend.create(f"task {number}")))
+    page = visit(page_url)
+    page.get_by_role("button", name="Older tasks").click()
+    expect(page.locator("#tasks li")).to_have_count(14)
+    page.evaluate(LATER, 120_000)  # neither is so new that a list may lack it
+
+    backend.store.delete_task(deleted, "public")
+    backend.complete(claim)
+    backend.create("made elsewhere")
+    page.evaluate(LOOK_AGAIN)
+
+    expect(page.locator("#tasks .status").last).to_have_text("Completed")
+    assert listed(page)[:2] == ["made elsewhere", "task 11"]
+    assert listed(page)[-2:] == ["task 0", "the oldest, running"]
+
+
+def test_a_running_task_beyond_what_one_list_holds_is_asked_for_by_itself(
+    backend: Backend, page_url: str, visit: Open
+):
+    ids = {name: backend.create(name) for name in ("ends", "deleted")}
+    claims = {name: backend.claim(task_id) for name, task_id in ids.items()}
+    for number in range(12):
+        backend.create(f"task {number}")
+    page = visit(page_url)
+    page.get_by_role("button", name="Older tasks").click()
+    expect(page.locator("#tasks li")).to_have_count(14)
+
+    # As if a hundred newer ones had filled it.
+    page.route(re.compile(r"limit=2\d"), lambda route: route.continue_(url=short(route)))
+    backend.complete(claims["ends"])
+    backend.store.end_task(claims["deleted"], Outcome.of({}, "agent_failed", "No."))
+    backend.store.delete_task(ids["deleted"], "public")
+    page.evaluate(LOOK_AGAIN)
+
+    expect(page.locator("#tasks .what").last).to_have_text("ends")
+    expect(page.locator("#tasks .status").last).to_have_text("Completed")
+
+
+def short(route: Route) -> str:
+    return re.sub(r"limit=\d+", "limit=5", route.request.url)
+
+
+def test_search_and_chips_find_tasks_in_older_ones_too(
+    backend: Backend, page_url: str, visit: Open
+):
+    backend.create("Paint the FENCE in Austin")
+    for number in range(26):
+        backend.complete(backend.claim(backend.create(f"task {number}")))
+    backend.store.cancel_task(backend.create("cancelled"), "public")
+    page = visit(page_url)
+    page.get_by_role("button", name="Cancelled").click()
+    expect(page.locator("#tasks .what")).to_have_text(["cancelled"])
+    expect(page.get_by_role("status")).to_have_text("1 task")
+
+    page.get_by_role("button", name="All", exact=True).click()
+    page.get_by_label("Search your tasks").fill("fence paint")
+    expect(page.locator("#list-text")).to_have_text("No task here matches.")
+    page.get_by_role("button", name="Look through older tasks").click()
+
+    expect(page.locator("#tasks .what")).to_have_text(["Paint the FENCE in Austin"])
+    expect(page.locator("#tasks a")).to_be_focused()
+    expect(page.locator("#older")).to_be_hidden()
+
+
+def test_what_the_list_knows_of_a_task_is_shown_while_all_of_it_loads(
+    backend: Backend, page_url: str, visit: Open
+):
+    task_id = backend.create()
+    backend.complete(backend.claim(task_id))
+    page = visit(page_url)
+    expect(page.locator("#tasks li")).to_have_count(1)
+    held: list[Any] = []
+
+    def hold(route: Any) -> None:
+        held.append(route)
+
+    page.route(f"**/tasks/{task_id}", hold)
+
+    page.locator("#tasks a").click()
+    expect(page.locator("#what")).to_be_focused()
+    expect(page.locator("#answer")).to_have_text("Loading…")
+    expect(page.locator("#vendors .name")).to_have_count(3)
+    page.get_by_text("1 e-mail sent").first.click()
+    assert len(held) == 1
+    held[0].continue_()
+
+    expect(page.locator("#answer")).to_have_text(ANSWER["agent_response"])
+    expect(page.locator(".email").first).to_be_visible()  # what was opened stays open
+
+
+def test_an_api_that_is_down_at_first_is_said_where_the_tasks_will_be(
+    backend: Backend, page_url: str, visit: Open
+):
+    backend.create()
+    backend.is_down = True
+    page = visit(page_url)
+    words = "They will appear here once we can reach Valro."
+    expect(page.locator("#list-text")).to_have_text(words)
+
+    backend.is_down = False
+    page.get_by_role("button", name="Try now").click()
+
+    expect(page.locator("#tasks li")).to_have_count(1)
+    expect(page.locator("#list-text")).to_be_hidden()
+
+
+def test_a_list_that_was_refused_is_asked_for_again_when_something_happens(
+    backend: Backend, page_url: str, visit: Open
+):
+    task_id = backend.create()
+    backend.forced = [(404, {"message": "Not Found"}, {})]
+    page = visit(page_url)
+    expect(page.locator("#list-text")).to_contain_text("Something went wrong on our side.")
+
+    page.evaluate("id => { location.hash = `#/tasks/${id}` }", task_id)
+
+    expect(page.locator("#list-text")).to_be_hidden()
+    expect(page.locator("#tasks li")).to_have_count(1)
+    eventually(lambda: backend.requests("GET", "/tasks?"), lambda lists: len(lists) == 2)
+
+
+def test_older_leads_through_all_tasks_once_newest_first_while_new_ones_are_made(
+    backend: Backend, page_url: str, visit: Open
+):
+    for number in range(30):
+        backend.create(f"task {number}")
+    page = visit(page_url)
+    items = page.locator("#tasks .what")
+    older = page.get_by_role("button", name="Older tasks")
+    expect(items).to_have_text([f"task {number}" for number in range(29, 17, -1)])
+
+    backend.create("task 30")
+    older.click()
+    expect(items).to_have_count(24)
+    expect(page.locator("#tasks a").nth(12)).to_be_focused()
+    page.locator("#tasks a").nth(3).click()
+    expect(page.locator("#what")).to_have_text("task 26")
+    expect(items.first).to_have_text("task 30")
+    older.click()
+
+    expect(items).to_have_text([f"task {number}" for number in range(30, -1, -1)])
+    expect(older).to_be_hidden()
+    page.go_back()
+    expect(page.locator("#nothing")).to_be_visible()
+    expect(page.locator("#tasks a").nth(4)).to_be_focused()  # the task that was open

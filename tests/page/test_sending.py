@@ -1,0 +1,222 @@
+"""The form of the page: what a person writes becomes one task, whatever happens on the way."""
+
+import re
+from typing import Any
+
+import pytest
+from botocore.exceptions import BotoCoreError
+from playwright.sync_api import expect
+
+import lambda_function
+from tests.conftest import eventually
+from tests.page.conftest import PROMPT, Backend, Open, submit
+from valro.tasks import Outcome
+
+pytestmark = pytest.mark.e2e
+
+
+def test_a_double_click_is_one_task(backend: Backend, page_url: str, visit: Open):
+    page = visit(page_url)
+    page.get_by_label("What do you need done?").fill(PROMPT)
+
+    page.get_by_role("button", name="Find vendors").dblclick()
+
+    expect(page.locator("#what")).to_have_text(PROMPT)
+    assert len(backend.requests("POST")) == len(backend.tasks()) == 1
+
+
+def test_a_lost_answer_is_asked_for_again_with_the_same_key_and_is_one_task(
+    backend: Backend, page_url: str, visit: Open
+):
+    page = visit(page_url)
+    backend.lost_answers = 2
+    submit(page)
+
+    expect(page.locator("#what")).to_have_text(PROMPT)
+    posts = backend.requests("POST")
+    assert [post.status for post in posts] == [0, 0, 202]
+    assert len({post.headers["idempotency-key"] for post in posts}) == 1
+    assert len(backend.tasks()) == 1
+
+    submit(page)
+
+    eventually(lambda: backend.requests("POST"), lambda posts: len(posts) == 4)
+    assert len(backend.tasks()) == 2
+    keys = {post.headers["idempotency-key"] for post in backend.requests("POST")}
+    assert len(keys) == 2, "the same words once more are another task"
+
+
+def test_a_key_outlives_a_reload_before_the_answer(backend: Backend, page_url: str, visit: Open):
+    page = visit(page_url)
+    backend.lost_answers = 1_000  # Chromium, too, repeats a request whose connection was closed
+    submit(page)
+    expect(page.locator("#trouble")).to_be_visible()
+    page.reload()
+    backend.lost_answers = 0
+
+    submit(page)
+
+    expect(page.locator("#what")).to_have_text(PROMPT)
+    assert len(backend.tasks()) == 1
+
+
+def test_a_person_may_stop_the_tries(backend: Backend, page_url: str, visit: Open):
+    page = visit(page_url)
+    backend.is_down = True
+    submit(page)
+
+    page.get_by_role("button", name="Stop trying").click()
+
+    expect(page.get_by_role("alert").first).to_contain_text("it won't create a duplicate")
+    expect(page.get_by_role("button", name="Find vendors")).to_be_focused()
+    expect(page.get_by_label("What do you need done?")).to_have_value(PROMPT)
+
+
+def test_a_throttled_request_is_sent_again_when_retry_after_says(
+    backend: Backend, page_url: str, visit: Open
+):
+    page = visit(page_url)
+    expect(page.locator("#list-text")).to_have_text("No tasks yet.")
+    backend.forced = [(429, {"message": "Too Many Requests"}, {"Retry-After": "2"})]
+    submit(page)
+
+    expect(page.locator("#trouble")).to_contain_text("Valro is busy right now. Nothing is lost")
+    expect(page.locator("#what")).to_have_text(PROMPT)
+    first, second = backend.requests("POST")
+    assert second.at - first.at > 1.8
+
+
+@pytest.mark.parametrize(
+    "answer, words",
+    [
+        (
+            (500, {"error": "WORKER_LAMBDA_ARN not set", "code": "not_configured"}, {}),
+            "not set up yet",
+        ),
+        ((422, {"error": "Use a new key.", "code": "idempotency_key_reused"}, {}), "went wrong"),
+        ((401, {"message": "Unauthorized"}, {}), "Please sign in first."),
+    ],
+)
+def test_an_error_that_does_not_pass_is_told_at_once(
+    backend: Backend, page_url: str, visit: Open, answer: Any, words: str
+):
+    page = visit(page_url)
+    expect(page.locator("#list-text")).to_have_text("No tasks yet.")
+    backend.forced = [answer]
+    submit(page)
+
+    expect(page.get_by_role("alert").first).to_contain_text(words)
+    expect(page.locator("#trouble")).to_be_hidden()
+    assert len(backend.requests("POST")) == 1
+
+
+def test_a_task_whose_worker_could_not_be_started_is_shown_with_the_reason(
+    backend: Backend, page_url: str, visit: Open, monkeypatch: pytest.MonkeyPatch
+):
+    class Broken:
+        def invoke(self, **_: Any) -> Any:
+            raise BotoCoreError
+
+    monkeypatch.setattr(lambda_function, "lambda_client", Broken)
+    page = visit(page_url)
+    submit(page)
+
+    expect(page.get_by_role("alert").first).to_contain_text("The work could not be started.")
+    expect(page.locator("#status")).to_have_text("Failed")
+    expect(page.locator("#failure")).to_contain_text("could not be started")
+
+
+def test_what_is_too_long_is_said_and_not_cut(backend: Backend, page_url: str, visit: Open):
+    page = visit(page_url)
+    expect(page.locator("#length")).to_be_hidden()
+    field = page.get_by_label("What do you need done?")
+    field.fill("🌳" * 3_999 + "xyz")  # the API counts characters, not UTF-16 units
+    expect(page.locator("#length")).to_have_text("4,002 of 4,000 characters")
+    page.get_by_role("button", name="Find vendors").click()
+
+    expect(page.get_by_role("alert").first).to_have_text(
+        "This is 2 characters too long. Please shorten it."
+    )
+    expect(field).to_be_focused()
+    expect(field).to_have_value("🌳" * 3_999 + "xyz")
+    assert backend.requests("POST") == []
+
+    field.fill("🌳" * 3_999 + "x")
+    expect(page.locator("#problem")).to_be_hidden()
+    page.get_by_role("button", name="Find vendors").click()
+    expect(page.locator("#status")).to_have_text("Waiting")
+    assert backend.tasks()[0]["description"] == "🌳" * 3_999 + "x"
+
+
+def test_it_says_before_one_sends_what_will_happen(backend: Backend, page_url: str, visit: Open):
+    page = visit(page_url)
+
+    promise = page.locator("#promise")
+    expect(promise).to_contain_text("e-mail real businesses")
+    expect(promise).to_contain_text("a few minutes")
+    expect(promise).to_contain_text("close this page")
+    expect(page.get_by_label("What do you need done?")).to_have_accessible_description(
+        re.compile("e-mail real businesses")
+    )
+
+
+@pytest.mark.parametrize("code", ["completed", "agent_failed", "not_started"])
+def test_an_ended_task_is_edited_and_sent_again(
+    backend: Backend, page_url: str, visit: Open, code: str
+):
+    task_id = backend.create()
+    claim = backend.claim(task_id)
+    if code == "completed":
+        backend.complete(claim)
+    else:
+        backend.store.end_task(claim, Outcome.of({}, code, "No."))
+    page = visit(f"{page_url}#/tasks/{task_id}")
+    field = page.get_by_label("What do you need done?")
+
+    page.get_by_role("button", name="Edit and send again").click()
+
+    expect(field).to_be_focused()
+    expect(field).to_have_value(PROMPT)
+    warning = page.get_by_text("Vendors who were already contacted may get another e-mail.")
+    expect(warning).to_be_visible(visible=code != "not_started")
+    field.fill(f"{PROMPT}, on a Monday")
+    page.get_by_role("button", name="Find vendors").click()
+    expect(page.locator("#what")).to_have_text(f"{PROMPT}, on a Monday")
+    expect(field).to_have_value("")
+    expect(warning).to_be_hidden()
+    assert len(backend.tasks()) == 2
+
+
+def test_what_is_written_survives_a_reload_and_is_not_replaced_unasked(
+    backend: Backend, page_url: str, visit: Open
+):
+    task_id = backend.create()
+    backend.complete(backend.claim(task_id))
+    page = visit(f"{page_url}#/tasks/{task_id}")
+    field = page.get_by_label("What do you need done?")
+    field.fill("Find me a plumber")
+    page.reload()
+    expect(field).to_have_value("Find me a plumber")
+
+    again = page.get_by_role("button", name="Edit and send again")
+    again.click()
+    page.get_by_role("button", name="Keep it").click()
+    expect(field).to_have_value("Find me a plumber")
+    expect(again).to_be_focused()
+    again.click()
+    page.get_by_role("button", name="Replace it").click()
+    expect(field).to_have_value(PROMPT)
+    field.fill("")
+    page.reload()
+    expect(field).to_have_value("")
+
+
+def test_nothing_to_send_and_no_such_task_are_told(backend: Backend, page_url: str, visit: Open):
+    page = visit(f"{page_url}#/tasks/unknown")
+
+    expect(page.locator("#nothing")).to_contain_text("This task was not found.")
+    page.get_by_label("What do you need done?").fill("   ")
+    page.get_by_role("button", name="Find vendors").click()
+    expect(page.get_by_role("alert").first).to_have_text("Please describe what you need.")
+    expect(page.get_by_label("What do you need done?")).to_be_focused()
+    assert backend.requests("POST") == []

@@ -1,0 +1,214 @@
+"""A store on moto's table, and a network between them that loses what a test says."""
+
+import functools
+import random
+import string
+from collections.abc import Callable
+from typing import Any
+
+from botocore.exceptions import ClientError, ReadTimeoutError
+
+from dynamodb_helpers import (
+    Claim,
+    TaskStore,
+)
+from valro.tasks import (
+    PUBLIC_OWNER,
+    Outcome,
+    Report,
+)
+
+NOW = 1_761_912_000.0
+BARE_TABLE = "bare-tasks"
+ITEM_LIMIT = 400 * 1024
+ANSWER: dict[str, Any] = {
+    "agent_response": "I've contacted 3 landscaping vendors",
+    "vendors": [{"name": "Queen City Lawns", "price": 275.5, "emails": []}],
+    "quotes": [{"vendor": "Queen City Lawns", "amount": 275.5}],
+    "emails_sent": 3,
+}
+LONG = {"agent_response": "x" * 400_000}
+COMPLETED = [
+    "Task created",
+    "Worker Lambda invoked - processing started",
+    "Agent processing started",
+    "Agent completed task successfully",
+]
+
+
+class Clock:
+    """Epoch seconds that only a test moves."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Network:
+    """A DynamoDB client on a network that can lose an answer, resend a request, or let others in.
+
+    Each plan is for one operation's next call only; ``always`` is for every other one.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self.plans: dict[str, list[Callable[..., Any]]] = {}
+        self.always: dict[str, Callable[..., Any]] = {}
+        self.writes: list[str] = []
+
+    def __getattr__(self, operation: str) -> Callable[..., Any]:
+        real = getattr(self.client, operation)
+
+        def call(**request: Any) -> Any:
+            if operation in ("put_item", "update_item", "transact_write_items"):
+                self.writes.append(operation)
+            plans = self.plans.get(operation)
+            happening = plans.pop(0) if plans else self.always.get(operation, arrives)
+            return happening(real, request)
+
+        return call
+
+    def plan(self, operation: str, happening: Callable[..., Any]) -> None:
+        self.plans.setdefault(operation, []).append(happening)
+
+
+def arrives(real: Callable[..., Any], request: dict[str, Any]) -> Any:
+    """Nothing happens to this one."""
+    return real(**request)
+
+
+def answer_lost(real: Callable[..., Any], request: dict[str, Any]) -> Any:
+    """DynamoDB does the write; the caller never learns."""
+    real(**request)
+    raise ReadTimeoutError(endpoint_url="https://dynamodb")
+
+
+def request_lost(_real: Callable[..., Any], _request: dict[str, Any]) -> Any:
+    """The request never arrives."""
+    raise ReadTimeoutError(endpoint_url="https://dynamodb")
+
+
+def resent(real: Callable[..., Any], request: dict[str, Any]) -> Any:
+    """The answer is lost, and botocore sends the same request again."""
+    real(**request)
+    return real(**request)
+
+
+def throttled(_real: Callable[..., Any], _request: dict[str, Any]) -> Any:
+    raise ClientError(
+        {"Error": {"Code": "ThrottlingException", "Message": "Slow down"}}, "AnyOperation"
+    )
+
+
+def too_large(_real: Callable[..., Any], _request: dict[str, Any]) -> Any:
+    message = "Item size has exceeded the maximum allowed size"
+    raise ClientError({"Error": {"Code": "ValidationException", "Message": message}}, "UpdateItem")
+
+
+def too_large_together(_real: Callable[..., Any], _request: dict[str, Any]) -> Any:
+    """What a transaction says of the same."""
+    error = {"Code": "TransactionCanceledException", "Message": "Transaction cancelled"}
+    reasons = [{"Code": "None"}, {"Code": "ValidationError", "Message": "Item size"}]
+    raise ClientError({"Error": error, "CancellationReasons": reasons}, "TransactWriteItems")
+
+
+def conflict(_real: Any, request: dict[str, Any]) -> Any:
+    """Another transaction is at the item just then."""
+    if "TransactItems" in request:
+        reasons = [{"Code": "TransactionConflict"}, *[{"Code": "None"}] * 2]
+        error = {"Error": {"Code": "TransactionCanceledException"}, "CancellationReasons": reasons}
+    else:
+        error = {"Error": {"Code": "TransactionConflictException"}}
+    raise ClientError(error, "AnyOperation")
+
+
+def after(action: Callable[[], Any]) -> Callable[..., Any]:
+    """Somebody else is faster: ``action`` happens just before the request arrives."""
+
+    def happening(real: Callable[..., Any], request: dict[str, Any]) -> Any:
+        action()
+        return real(**request)
+
+    return happening
+
+
+def create(store: TaskStore, task_id: str = "task-1", owner: str = PUBLIC_OWNER) -> dict[str, Any]:
+    task, _ = store.create_task(task_id, "Find me a painter", owner)
+    return task
+
+
+def claimed(store: TaskStore, task_id: str = "task-1", seconds: float = 600) -> Claim:
+    """A task that one worker has just claimed, with ``seconds`` left to run."""
+    create(store, task_id)
+    return store.claim_task(task_id, f"token-of-{task_id}", store.clock() + seconds)
+
+
+def stored(store: TaskStore, task_id: str = "task-1") -> dict[str, Any]:
+    """What the table holds, as DynamoDB types."""
+    client = store.client.client
+    item: dict[str, Any] = client.get_item(
+        TableName=store.table_name, Key={"id": {"S": task_id}}
+    ).get("Item", {})
+    return item
+
+
+def everything(store: TaskStore) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = store.client.client.scan(TableName=store.table_name)["Items"]
+    return items
+
+
+def seen(store: TaskStore, task_id: str = "task-1") -> dict[str, Any]:
+    """What a reader gets, answer and all."""
+    return store.with_answer(store.get_task(task_id, PUBLIC_OWNER))
+
+
+def seen_by(store: TaskStore, owner: str, task_id: str = "task-1") -> dict[str, Any]:
+    return store.get_task(task_id, owner)
+
+
+def messages(task: dict[str, Any]) -> list[str]:
+    return [event["message"] for event in task["events"]]
+
+
+def runs_forward(task: dict[str, Any]) -> bool:
+    times = [event["ts"] for event in task["events"]]
+    return times == sorted(times) and task["created_at"] <= times[0] <= task["updated_at"]
+
+
+@functools.cache
+def noise(characters: int, alphabet: str = string.printable) -> str:
+    return "".join(random.Random(7).choices(alphabet, k=characters))
+
+
+def no_index(real: Callable[..., Any], request: dict[str, Any]) -> Any:
+    """AWS's answer to a Query of an index that is not there; moto's has another code."""
+    message = f"The table does not have the specified index: {request['IndexName']}"
+    raise ClientError({"Error": {"Code": "ValidationException", "Message": message}}, "Query")
+
+
+def accepted(store: TaskStore, **more: Any) -> Claim:
+    """A task whose agent has said that it works on and reports."""
+    claim = claimed(store, **more)
+    store.accept_task(claim)
+    return claim
+
+
+def reported(
+    store: TaskStore, report_id: str, *lines: str, outcome: Outcome | None = None
+) -> dict[str, Any]:
+    """What a task is after a report as the API takes it: read, then judged."""
+    return store.report(store.find_task("task-1"), Report(report_id, lines, outcome))
+
+
+def cancelled(store: TaskStore, task_id: str = "task-1") -> dict[str, Any]:
+    return store.cancel_task(task_id, PUBLIC_OWNER)
+
+
+def tombstone(store: TaskStore, clock: Clock, days: int = 0) -> None:
+    """A task that was cancelled while it waited, and then deleted."""
+    store.ttl_days = days
+    create(store)
+    cancelled(store)
+    store.delete_task("task-1", PUBLIC_OWNER)

@@ -1,0 +1,331 @@
+"""Every write of the store, whatever the network does to it and whoever was faster."""
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext, suppress
+from functools import partial
+from typing import Any, NamedTuple
+
+import pytest
+from botocore.exceptions import ClientError, ReadTimeoutError
+
+from dynamodb_helpers import CancelRequested, Claim, ClaimLost, TaskNotFound, TaskStore
+from tests.product.dynamodb_helpers.fakes import (
+    ANSWER,
+    LONG,
+    NOW,
+    Clock,
+    Network,
+    accepted,
+    answer_lost,
+    arrives,
+    cancelled,
+    claimed,
+    conflict,
+    create,
+    everything,
+    messages,
+    reported,
+    request_lost,
+    resent,
+    runs_forward,
+    seen,
+    throttled,
+)
+from valro.dynamodb_items import TABLE_DEFINITION
+from valro.tasks import PUBLIC_OWNER, Outcome, timestamp
+
+FAILED = Outcome.of(ANSWER, "agent_failed", "No vendors")
+TWIN = "twin-of-the-table"
+
+
+class Write(NamedTuple):
+    """A write, what comes before it, and the operation that it is."""
+
+    before: Callable[[TaskStore], Any]
+    act: Callable[[TaskStore, Any], Any]
+    operation: str = "update_item"
+
+
+def at_work(store: TaskStore) -> Claim:
+    """A task whose agent has said something that is not written yet."""
+    claim = claimed(store)
+    claim.timeline.add_progress(timestamp(NOW), "Looking for painters")
+    return claim
+
+
+def at_work_and_cancelled(store: TaskStore) -> Claim:
+    claim = at_work(store)
+    cancelled(store)
+    return claim
+
+
+def overdue(store: TaskStore) -> None:
+    create(store)
+    store.clock.now += 961  # type: ignore[attr-defined]
+
+
+def ended(store: TaskStore) -> None:
+    store.end_task(claimed(store), Outcome.of(LONG))
+
+
+def end(outcome: Outcome) -> Callable[[TaskStore, Claim], None]:
+    return lambda store, claim: store.end_task(claim, outcome)
+
+
+def report(outcome: Outcome | None) -> Callable[[TaskStore, Claim], Any]:
+    return lambda store, _: reported(store, "r-1", "Found two", outcome=outcome)
+
+
+def claim(store: TaskStore, task: dict[str, Any]) -> Claim:
+    return store.claim_task("task-1", "mine", NOW + 600, task["created_at"])
+
+
+def fail_pending(store: TaskStore, task: dict[str, Any]) -> Any:
+    return store.fail_pending_task("task-1", "Error", "No.", "dispatch_failed", task["created_at"])
+
+
+OF_WORKERS = {
+    "progress": Write(at_work, lambda store, claim: store.record_progress(claim)),
+    "confirm": Write(claimed, lambda store, claim: store.confirm_claim(claim)),
+    "accept": Write(at_work, lambda store, claim: store.accept_task(claim)),
+    "complete": Write(at_work, end(Outcome.of(ANSWER))),
+    "complete in chunks": Write(at_work, end(Outcome.of(LONG)), "transact_write_items"),
+    "fail": Write(at_work, end(FAILED)),
+}
+WRITES = OF_WORKERS | {
+    "create": Write(lambda _: None, lambda store, _: create(store), "put_item"),
+    "claim": Write(create, claim),
+    "end as cancelled": Write(at_work_and_cancelled, end(FAILED.cancelled("Who knows."))),
+    "end as cancelled in chunks": Write(
+        at_work_and_cancelled, end(Outcome.of(LONG).cancelled("Who knows.")), "transact_write_items"
+    ),
+    "fail pending": Write(create, fail_pending),
+    "cancel pending": Write(create, lambda store, _: cancelled(store)),
+    "request the end": Write(claimed, lambda store, _: cancelled(store)),
+    "report": Write(accepted, report(None)),
+    "last report": Write(accepted, report(Outcome.of(ANSWER))),
+    "last report in chunks": Write(accepted, report(Outcome.of(LONG)), "transact_write_items"),
+    "expire": Write(overdue, lambda store, _: seen(store)),
+    "delete": Write(
+        ended, lambda store, _: store.delete_task("task-1", PUBLIC_OWNER), "transact_write_items"
+    ),
+}
+
+
+@pytest.fixture(params=WRITES)
+def write(request: pytest.FixtureRequest) -> Write:
+    return WRITES[request.param]
+
+
+def kept(store: TaskStore) -> list[dict[str, Any]]:
+    """What the table has, without the marks by which a write is known again."""
+    marks = ("creation_token", "last_report")
+    items = [{name: item[name] for name in item if name not in marks} for item in everything(store)]
+    return sorted(items, key=lambda item: item["id"]["S"])
+
+
+@pytest.mark.parametrize("happening", [answer_lost, request_lost, resent])
+def test_it_is_there_once_whether_it_had_arrived_or_not(
+    store: TaskStore, network: Network, clock: Clock, write: Write, happening: Any
+):
+    dynamodb = network.client
+    dynamodb.create_table(TableName=TWIN, **TABLE_DEFINITION)
+    twin = TaskStore(Network(dynamodb), TWIN, clock=clock)
+    write.act(twin, write.before(twin))
+    clock.now = NOW
+    before = write.before(store)
+    network.plan(write.operation, happening)
+    try:
+        write.act(store, before)
+    except ReadTimeoutError:
+        with suppress(TaskNotFound):  # of a task that is deleted already
+            write.act(store, before)
+    assert kept(store) == kept(twin)
+
+
+def test_an_error_that_is_no_refusal_goes_through(store: TaskStore, network: Network, write: Write):
+    before = write.before(store)
+    there = everything(store)
+    network.plan(write.operation, throttled)
+    with pytest.raises(ClientError, match="Slow down"):
+        write.act(store, before)
+    assert everything(store) == there
+
+
+def test_a_refusal_under_a_status_of_somebody_elses_refuses_nothing(
+    store: TaskStore, network: Network, write: Write
+):
+    """Whoever stands in between can answer, and its body can have any code."""
+    before = write.before(store)
+    there = everything(store)
+    for code in ("ConditionalCheckFailedException", "TransactionCanceledException"):
+        for status in (403, 424, 500, 502, 503):
+            response = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+            response["CancellationReasons"] = [{"Code": "ConditionalCheckFailed"}]
+            network.plan(write.operation, partial(refuse, response))
+            with pytest.raises(ClientError):
+                write.act(store, before)
+    assert everything(store) == there
+
+
+def refuse(response: dict[str, Any], *_: Any) -> None:
+    raise ClientError(response, "AnyOperation")
+
+
+def test_one_that_meets_a_transaction_is_tried_four_times_more(
+    store: TaskStore, network: Network, write: Write
+):
+    before = write.before(store)
+    for conflicts, outcome in ((5, pytest.raises(ClientError)), (4, nullcontext())):
+        network.writes.clear()
+        for _ in range(conflicts):
+            network.plan(write.operation, conflict)
+        with outcome:
+            write.act(store, before)
+        assert network.writes == [write.operation] * 5
+
+
+def test_a_clock_that_is_behind_does_not_turn_the_timeline_round(
+    store: TaskStore, clock: Clock, write: Write
+):
+    before = write.before(store)
+    if write is not WRITES["expire"]:
+        clock.now -= 5
+    write.act(store, before)
+    with suppress(TaskNotFound):
+        assert runs_forward(seen(store))
+
+
+# --- a worker whose task is not its own any more ------------------------------------------------------
+
+
+def completed(store: TaskStore, claim: Claim) -> None:
+    store.end_task(copy.deepcopy(claim), Outcome.of(ANSWER))
+
+
+def failed(store: TaskStore, claim: Claim) -> None:
+    store.end_task(copy.deepcopy(claim), FAILED)
+
+
+def expired(store: TaskStore, _: Claim) -> None:
+    store.clock.now += 661  # type: ignore[attr-defined]
+    seen(store)
+
+
+def taken(_: TaskStore, claim: Claim) -> None:
+    claim.token = "theirs"
+
+
+def deleted(store: TaskStore, claim: Claim) -> None:
+    completed(store, claim)
+    store.delete_task("task-1", PUBLIC_OWNER)
+
+
+def removed(store: TaskStore, _: Claim) -> None:
+    client = store.client.client
+    client.delete_item(TableName=store.table_name, Key={"id": {"S": "task-1"}})
+
+
+@pytest.fixture
+def unchanged(store: TaskStore) -> Iterator[Callable[[], None]]:
+    """Takes note of what the table has, which must be the same in the end."""
+    there: list[Any] = []
+    yield lambda: there.append(everything(store))
+    assert [everything(store)] == there
+
+
+@pytest.mark.parametrize("name", OF_WORKERS)
+@pytest.mark.parametrize("meanwhile", [completed, failed, expired, taken, deleted, removed])
+def test_a_worker_writes_nothing_to_a_task_that_is_not_its_own_any_more(
+    store: TaskStore, unchanged: Callable[[], None], name: str, meanwhile: Any
+):
+    """Final means final, no chunk of a late answer is left behind, and nothing is made again."""
+    write = OF_WORKERS[name]
+    claim = write.before(store)
+    meanwhile(store, claim)
+    unchanged()
+    is_its_own = (name, meanwhile) in {
+        ("complete", completed), ("complete in chunks", completed), ("fail", failed)
+    }  # fmt: skip
+    with nullcontext() if is_its_own else pytest.raises(ClaimLost) as lost:
+        write.act(store, claim)
+    if lost:
+        assert (lost.value.task is None) == (meanwhile in (deleted, removed))
+
+
+@pytest.mark.parametrize("name", OF_WORKERS)
+def test_a_worker_writes_nothing_but_its_end_to_a_task_whose_end_was_asked_for(
+    store: TaskStore, unchanged: Callable[[], None], name: str
+):
+    claim = OF_WORKERS[name].before(store)
+    cancelled(store)
+    unchanged()
+    with pytest.raises(CancelRequested):
+        OF_WORKERS[name].act(store, claim)
+
+
+# --- lines that a failed write carried ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loss", [answer_lost, request_lost])
+@pytest.mark.parametrize("later", [0, 2])
+@pytest.mark.parametrize("name", ["progress", "accept", "complete", "complete in chunks", "fail"])
+def test_lines_of_a_failed_write_ride_in_the_next_whether_they_had_arrived_or_not(
+    store: TaskStore, network: Network, loss: Any, later: int, name: str
+):
+    claim = at_work(store)
+    network.plan("update_item", loss)
+    with pytest.raises(ReadTimeoutError):
+        store.record_progress(claim)
+    for number in range(later):
+        claim.timeline.add_progress(timestamp(NOW), f"later {number}")
+    OF_WORKERS[name].act(store, claim)
+    said = ["Looking for painters", "later 0", "later 1"][: 1 + later]
+    assert messages(seen(store))[3 : 4 + later] == said
+    assert len(messages(seen(store))) == 4 + later + (name not in ("progress", "accept"))
+
+
+def test_two_lost_answers_in_a_row_lose_and_double_nothing(store: TaskStore, network: Network):
+    claim = at_work(store)
+    network.plan("update_item", answer_lost)
+    with pytest.raises(ReadTimeoutError):
+        store.record_progress(claim)
+    claim.timeline.add_progress(timestamp(NOW), "second")
+    # The next write meets the first one's line; the one after it goes on behind that line.
+    network.plan("update_item", arrives)
+    network.plan("update_item", answer_lost)
+    with pytest.raises(ReadTimeoutError):
+        store.record_progress(claim)
+    store.end_task(claim, Outcome.of(ANSWER))
+    assert messages(seen(store))[3:-1] == ["Looking for painters", "second"]
+
+
+def test_lines_that_had_arrived_before_the_end_was_asked_for_stand_once(
+    store: TaskStore, network: Network
+):
+    claim = at_work(store)
+    network.plan("update_item", answer_lost)
+    with pytest.raises(ReadTimeoutError):
+        store.record_progress(claim)
+    cancelled(store)
+    claim.timeline.add_progress(timestamp(NOW), "second")
+    with pytest.raises(CancelRequested):
+        store.end_task(claim, Outcome.of(ANSWER))
+    store.end_task(claim, Outcome.of(ANSWER).cancelled("Who knows."))
+    said = ["Looking for painters", "second", "Cancelled. Who knows."]
+    assert messages(seen(store))[3:] == said
+
+
+@pytest.mark.parametrize("is_final", [False, True])
+def test_a_second_acceptance_sets_nothing_back_that_was_reported_meanwhile(
+    store: TaskStore, network: Network, clock: Clock, unchanged: Any, is_final: bool
+):
+    claim = claimed(store)
+    network.plan("update_item", answer_lost)
+    with pytest.raises(ReadTimeoutError):
+        store.accept_task(claim)
+    clock.now += 60
+    reported(store, "r-1", "found two", outcome=Outcome.of(ANSWER) if is_final else None)
+    unchanged()
+    store.accept_task(claim)

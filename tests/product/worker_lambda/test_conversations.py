@@ -1,0 +1,162 @@
+"""What the worker makes of a conversation: what the agent is asked, and whose session it stops."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
+
+from tests.product.worker_lambda.fakes import (
+    ANSWER,
+    DESCRIPTION,
+    TASK_ID,
+    Log,
+    Worker,
+    handle,
+    raises,
+)
+from valro.agent.answers import Accepted, AgentFailed, AgentLost, Answer
+from valro.agent.runtime import AgentRequest
+from valro.tasks import Outcome, Report
+from worker_lambda import TaskEvent
+
+ASKS = [{"id": "i-1", "message": "Book Lone Brush for $390?"}]
+QUESTION = Answer("", interrupts=ASKS, message_id="m-1")
+NEXT_ID = "a-follow-up"
+
+
+def answers(answer: Answer) -> Callable[[Callable[[str], None]], Answer]:
+    return lambda _: answer
+
+
+def follow(worker: Worker, follows: str = TASK_ID, task_id: str = NEXT_ID) -> TaskEvent:
+    task, _ = worker.store.follow_task(task_id, "Yes", "public", "f", follows=follows)
+    return TaskEvent(task_id, "Yes", task["created_at"])
+
+
+def requested_of(worker: Worker, event: TaskEvent) -> AgentRequest:
+    """What the agent was asked in a run."""
+    requests: list[AgentRequest] = []
+    run = worker.agent.run
+
+    def recorded(request: AgentRequest, *args: Any, **kwargs: Any) -> Answer:
+        requests.append(request)
+        return run(request, *args, **kwargs)
+
+    worker.agent.run = recorded  # type: ignore[method-assign]
+    worker.deliver(event)
+    (request,) = requests
+    return request
+
+
+def test_a_follow_up_goes_on_with_all_that_was_said_and_the_answer_in_the_same_session(
+    worker: Worker,
+):
+    worker.play(answers(QUESTION))
+    worker.deliver(worker.create())
+    assert requested_of(worker, follow(worker)) == AgentRequest(
+        NEXT_ID,
+        "Yes",
+        thread_id=TASK_ID,
+        history=[
+            {"id": TASK_ID, "role": "user", "content": DESCRIPTION},
+            {"id": "m-1", "role": "assistant", "content": "Book Lone Brush for $390?"},
+        ],
+        resume=[{"interruptId": "i-1", "status": "resolved", "payload": "Yes"}],
+        session=TASK_ID,
+    )
+
+
+def test_a_first_task_is_asked_what_it_ever_was(worker: Worker):
+    assert requested_of(worker, worker.create()) == AgentRequest(
+        TASK_ID, DESCRIPTION, session=TASK_ID
+    )
+
+
+def test_an_agent_that_stopped_to_ask_has_completed_its_run(worker: Worker, log: Log):
+    worker.play(answers(QUESTION))
+    assert worker.deliver(worker.create())["outcome"] == "completed"
+    task = worker.task()
+    assert task["interrupts"] == ASKS
+    assert task["agent_response"] == ASKS[0]["message"]
+    assert worker.messages()[3:] == [
+        "The agent asks: Book Lone Brush for $390?",
+        "Agent completed task successfully",
+    ]
+
+
+def test_an_error_beside_the_questions_wins_and_they_are_logged(worker: Worker, log: Log):
+    worker.play(raises(AgentFailed("It failed.", partial=QUESTION)))
+    worker.deliver(worker.create())
+    assert worker.task()["status"] == "error"
+    assert "interrupts" not in worker.task()
+    (line,) = log.said("not asked, since it failed")
+    assert "Lone Brush" in line["text"]
+
+
+@pytest.mark.parametrize(
+    "answer, wish, is_open",
+    [(ANSWER, "", True), (ANSWER, "true", False), (QUESTION, "", True), (QUESTION, "true", True)],
+)
+def test_a_session_is_either_stopped_or_open_to_a_follow_up(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, answer: Answer, wish: str, is_open: bool
+):
+    """One in which an agent waits for an answer is never stopped after its task."""
+    monkeypatch.setenv("STOP_SESSION_AFTER_TASK", wish)
+    worker.play(answers(answer))
+    worker.deliver(worker.create())
+    assert worker.agent.stops == [] if is_open else [TASK_ID]
+    assert requested_of(worker, follow(worker)).session == (TASK_ID if is_open else NEXT_ID)
+
+
+def test_whoever_stops_a_follow_up_stops_the_session_that_it_runs_in(stopping: Worker):
+    stopping.play(answers(QUESTION))
+    stopping.deliver(stopping.create())
+    event = follow(stopping)
+
+    def play(_: Callable[[str], None]) -> Answer:
+        stopping.store.cancel_task(NEXT_ID, "public")
+        handle(stopping, {"stop": NEXT_ID})
+        raise AgentLost("Lost.")
+
+    stopping.play(play)
+    stopping.deliver(event)
+    assert stopping.agent.stops == [TASK_ID, TASK_ID]
+    handle(stopping, {"stop": TASK_ID})
+    assert stopping.agent.stops == [TASK_ID, TASK_ID]
+    # Whoever follows the cancelled one is out of every stop's reach.
+    stopping.play(answers(ANSWER))
+    assert requested_of(stopping, follow(stopping, NEXT_ID, "third")).session == "third"
+
+
+def test_a_completed_task_whose_agent_reported_is_not_stopped_by_a_late_event(
+    reporting: Worker, stopping: Worker
+):
+    """A follow-up may be at work in its session."""
+    reporting.deliver(reporting.create())
+    task = reporting.store.find_task(TASK_ID)
+    reporting.store.report(task, Report("r-1", outcome=Outcome.of({})))
+    assert reporting.task()["status"] == "completed"
+    assert handle(stopping, {"stop": TASK_ID})["outcome"] == "nothing_to_stop"
+    assert reporting.agent.stops == []
+
+
+@pytest.mark.parametrize("is_written", [False, True])
+def test_while_nobody_knows_whether_the_agent_may_report_its_session_is_left_alone(
+    reporting: Worker, monkeypatch: pytest.MonkeyPatch, is_written: bool
+):
+    """It may complete its task by a report, and a follow-up may go on in its session."""
+    event = reporting.create()
+    accept = reporting.store.accept_task
+
+    def unheard(claim: Any) -> None:
+        if is_written:
+            accept(claim)
+        reporting.client.down = True
+        raise ClientError({"Error": {"Code": "AccessDeniedException"}}, "UpdateItem")
+
+    monkeypatch.setattr(reporting.store, "accept_task", unheard)
+    reporting.play(answers(Accepted("")))
+    with pytest.raises(EndpointConnectionError):
+        reporting.deliver(event)
+    assert reporting.agent.stops == []

@@ -1,0 +1,188 @@
+"""Reads what an agent answers: bytes in, progress and an answer out, whatever speaks.
+
+wire.py makes frames of the bytes, dialects.py events of the frames, answers.py an answer of the
+events. What nobody understands, and whatever breaks, is kept for the operator's log.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from valro.agent import dialects, events
+from valro.agent.answers import (
+    NO_ANSWER,
+    UNREADABLE,
+    AgentError,
+    AgentFailed,
+    AgentLost,
+    Answer,
+    AnswerTooLong,
+    Run,
+    UnreadableAnswer,
+)
+from valro.agent.values import Json, answer_fields
+from valro.agent.wire import Frame, Wire
+
+MAX_BYTES = 32 * 1024 * 1024  # of one frame, or of all text together; a worker has 1024 MB
+ACCEPTED_TEXT = re.compile(r'\s*\{\s*"accepted"\s*:\s*true\s*\}\s*')
+IS_REPR = "The agent's answer cannot be read: it is a Python object, and not text or JSON."
+
+
+class AgentReader:
+    """Reads an answer of a content type, in whatever pieces its bytes arrive."""
+
+    def __init__(self, content_type: str, on_progress: Callable[[str], None]) -> None:
+        self.wire = Wire(content_type)
+        self.run = Run(on_progress)
+        self.frames = 0
+        self.is_acceptance = False
+        self.is_repr = False
+        self.has_text = False  # texts come as they are, so numbers are texts too
+        self.scalars: list[Frame] = []
+        self.only: Frame | None = None  # what nobody understood, if it is all that was sent
+        self.line: Json = None
+        self.invalid = ""  # what is wrong with what was unreadable
+        self.unread = bytearray()
+
+    def feed(self, data: bytes) -> None:
+        """Reads what has arrived; raises AgentError."""
+        with self._rescuing(AgentLost):
+            for frame in self.wire.feed(data):
+                self.take(frame)
+            self._check_size()
+
+    def finish(self) -> Answer:
+        """The answer, once all of it is there; raises AgentFailed if there is none."""
+        with self._rescuing(UnreadableAnswer):
+            self._end()
+            is_document = not self.wire.is_stream and self.frames == 1
+            if self.invalid:
+                raise UnreadableAnswer(UNREADABLE, self.invalid)
+            if self.is_repr and self.run.tool_in_use:
+                raise UnreadableAnswer(IS_REPR)
+            answer = self.run.finish()
+            if answer is None and is_document and isinstance(self.line, str):
+                answer = Answer(self.line)
+            if answer is None and is_document and self.only and not self.is_repr:
+                answer = Answer(**answer_fields({"response": self.only.value}, ""))
+                self.unread.clear()
+            if not answer:
+                raise UnreadableAnswer(IS_REPR) if self.is_repr else AgentFailed(NO_ANSWER)
+            answer.unparsed = self.unparsed()
+            return answer
+
+    def accepted(self) -> bool:
+        """Whether all that the agent said is that it accepted the task."""
+        with self._rescuing(UnreadableAnswer):
+            self._end()
+        return self.is_acceptance and self.frames == 1 and not self.invalid
+
+    def partial(self) -> Answer | None:
+        """What there is of an answer so far."""
+        answer = self.run.partial()
+        if answer:
+            answer.unparsed = self.unparsed()
+        return answer
+
+    def unparsed(self) -> str:
+        """What nobody understood, what was replaced, and what was still to be read."""
+        replaced = "".join(f"{one}\n" for one in self.run.replaced)
+        return replaced + (self.unread + self.wire.rest()).decode(errors="replace")
+
+    def take(self, frame: Frame) -> None:
+        """Takes a frame; raises AgentFailed if it says so."""
+        self.frames += 1
+        self.is_acceptance = is_acceptance(frame.value)
+        if frame.invalid:
+            # The agent may be at work, so hear it out and then say so.
+            self.invalid = frame.invalid
+            self.unread += frame.data
+            return
+        value = frame.value
+        if frame.is_text and not self.has_text:
+            self.has_text = True
+            for scalar in self.scalars:
+                self._read(scalar, scalar.data.decode(errors="replace"))
+            self.scalars.clear()
+        elif isinstance(value, (bool, int, float)) or (value is None and self.has_text):
+            if not self.has_text:
+                self.scalars.append(frame)
+                return
+            value = frame.data.decode(errors="replace")
+        self.line = value.get("message") if isinstance(value, dict) else None
+        self._read(frame, value)
+
+    def _read(self, frame: Frame, value: Json) -> None:
+        try:
+            found = dialects.read(value, frame.event)
+            unknown = [
+                it for it in found if not self.run.take(it) and isinstance(it, events.Unknown)
+            ]
+        except AgentError:
+            raise
+        except Exception as error:  # noqa: BLE001 - one frame must not cost the others
+            self.unread += f"({error!r}) ".encode()
+            unknown = [events.Unknown(value)]
+        for one in unknown:
+            self.only = frame
+            self.is_repr = self.is_repr or one.is_repr
+            is_whole = one.value is value or one.is_repr
+            data = frame.data if is_whole else json.dumps(one.value).encode()
+            self.unread += data if data.endswith(b"\n") else data + b"\n"
+
+    def _end(self) -> None:
+        for frame in self.wire.end():
+            self.take(frame)
+        for scalar in self.scalars:
+            self.only = scalar
+            self.unread += scalar.data + b"\n"
+        self.scalars.clear()
+        self._check_size()
+
+    def _check_size(self) -> None:
+        if self.run.size + len(self.unread) + self.wire.size() > MAX_BYTES:
+            raise AnswerTooLong
+
+    @contextmanager
+    def _rescuing(self, kind: type[AgentError]) -> Iterator[None]:
+        """Gives an error what had been read, whatever broke the reading."""
+        try:
+            yield
+        except AgentError as error:
+            self._rescue(error)
+            raise
+        except Exception as error:
+            broken = kind(UNREADABLE, traceback.format_exc())
+            self._rescue(broken)
+            raise broken from error
+
+    def _rescue(self, error: AgentError) -> None:
+        partial, unparsed = self.rescued()
+        error.partial = error.partial or partial
+        error.unparsed = error.unparsed or unparsed
+
+    def rescued(self) -> tuple[Answer | None, str]:
+        """What there is of an answer so far, and what nobody could read; never raises."""
+        partial, unparsed = None, ""
+        with suppress(Exception):
+            unparsed = self.unparsed()
+            partial = self.partial()
+        return partial, unparsed
+
+
+def is_acceptance(value: Json) -> bool:
+    """Whether an agent says that it works on by itself: ``{"accepted": true}``, or the text of it."""
+    if isinstance(value, str):
+        return bool(ACCEPTED_TEXT.fullmatch(value))
+    return isinstance(value, dict) and len(value) == 1 and value.get("accepted") is True
+
+
+def read_answer(value: Json) -> Answer:
+    """The answer that one value is, as if it were a JSON document; raises AgentFailed."""
+    reader = AgentReader("application/json", lambda _: None)
+    reader.feed(json.dumps(value).encode())
+    return reader.finish()

@@ -1,0 +1,203 @@
+"""What an agent sends, as frames: event streams, JSON lines, JSON or text; pure.
+
+    https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
+
+The SDK for Python sends lines ``data: <json>``; the one for TypeScript sends texts as they are. So
+data that is no JSON is text, unless it is JSON that broke.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from valro.agent.values import BOM, InvalidAnswer, Json, parse
+
+# Lines of event streams that mean nothing here: other fields, comments.
+NO_DATA = re.compile(rb"(?:data|event|id|retry)?(?::|\Z)")
+LINE_END = re.compile(rb"\r\n|\n|\r(?!\Z)")  # a last CR may be half of a CRLF
+LOOKS_LIKE_JSON = re.compile(rb"\s*[\[{\"]")
+OBJECT = re.compile(rb"\s*\[?\s*\{\s*\"")
+LOOKS_LIKE_EVENTS = re.compile(rb"\s*(?:data|event|id|retry)?:")
+# Somebody's between us and the agent.
+PAGE = re.compile(rb"\s*<(?:!doctype|html|\?xml)", re.IGNORECASE)
+
+
+class Frame(NamedTuple):
+    """One thing that an agent sent: its value, or what is wrong with it."""
+
+    value: Json
+    data: bytes
+    event: str = ""  # the name of the event that it came in
+    is_text: bool = False  # it came as text, not as JSON
+    invalid: str = ""
+
+
+class EventStream:
+    """Frames of ``text/event-stream``."""
+
+    def __init__(self) -> None:
+        self.event = ""
+        self.lines: list[bytes] = []  # the data of an event that is not JSON line by line
+        self.size = 0  # of these
+        self.unread = bytearray()  # what no event stream has
+        self.has_json = False
+        self.has_text = False
+
+    def line(self, line: bytes) -> Iterator[Frame]:
+        """Reads one line: data that is JSON by itself is a frame, other data part of an event."""
+        if line.startswith(b"data:"):
+            data = line[6:] if line[5:6] == b" " else line[5:]
+            if not self.lines and LOOKS_LIKE_JSON.match(data):
+                frame = self._json(data)
+                if not frame.invalid:
+                    self.has_json = True
+                    yield frame
+                    return
+            self.lines.append(data)
+            self.size += len(data)
+        elif not line:
+            yield from self.end()
+            self.event = ""
+        elif line.startswith(b"event:"):
+            self.event = line[6:].strip().decode(errors="replace")
+        elif not NO_DATA.match(line):
+            self.unread += line + b"\n"
+            self.size += len(line)
+
+    def end(self) -> Iterator[Frame]:
+        """Ends an event: its data is JSON or a text of several lines, or JSON that broke."""
+        lines, self.lines, self.size = self.lines, [], len(self.unread)
+        data = b"\n".join(lines)
+        if data == b"" or data.strip() == b"[DONE]":
+            return
+        frame = self._json(data)
+        if not frame.invalid:
+            yield frame
+        elif not LOOKS_LIKE_JSON.match(data) or (
+            not self.has_json
+            and (self.has_text or not (OBJECT.match(data) or data.strip()[-1:] in b']}"'))
+        ):
+            self.has_text = self.has_text or bool(data.strip())
+            yield _text_frame(data, self.event)
+        else:
+            # Some of the lines may be JSON, and the others are noise.
+            each = [self._json(one) for one in lines if one.strip()] if len(lines) > 1 else []
+            yield from (one for one in each if not one.invalid)
+            noise = b"".join(one.data + b"\n" for one in each if one.invalid)
+            yield frame._replace(data=noise if each else b" " + data + b"\n")
+
+    def rest(self) -> bytes:
+        """What of it has not become a frame."""
+        return bytes(self.unread) + b"".join(b" " + one + b"\n" for one in self.lines)
+
+    def _json(self, data: bytes) -> Frame:
+        return _json_frame(data)._replace(event=self.event) if self.event else _json_frame(data)
+
+
+class JsonLines:
+    """Frames of ``application/x-ndjson``."""
+
+    size = 0
+
+    def line(self, line: bytes) -> Iterator[Frame]:
+        """Reads one line."""
+        if line.strip():
+            frame = _json_frame(line)
+            is_text = frame.invalid and not LOOKS_LIKE_JSON.match(line)
+            yield _text_frame(line + b"\n") if is_text else frame
+
+    def end(self) -> Iterator[Frame]:
+        """Nothing: each line is whole."""
+        return iter(())
+
+    def rest(self) -> bytes:
+        """Nothing, likewise."""
+        return b""
+
+
+class Wire:
+    """Makes frames of bytes, in whatever pieces they arrive."""
+
+    def __init__(self, content_type: str) -> None:
+        kind = content_type.partition(";")[0].strip().lower()
+        self.is_json = not kind.startswith("text/")
+        self.buffer = bytearray()
+        self.lines: EventStream | JsonLines | None = None
+        if kind == "text/event-stream":
+            self.lines = EventStream()
+        elif re.search(r"ndjson|jsonl|json-?lines|json-seq", kind):
+            self.lines = JsonLines()
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether frames come one by one, and not as one document."""
+        return self.lines is not None
+
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        """Reads the lines that ``data`` completes."""
+        # Not splitlines(): U+2028 and others may stand inside a line, unescaped.
+        may_end = b"\n" in data or b"\r" in data or self.buffer.endswith(b"\r")
+        self.buffer += data
+        if self.lines and may_end:
+            *lines, rest = LINE_END.split(self.buffer)
+            self.buffer = bytearray(rest)
+            for line in lines:
+                yield from self.lines.line(bytes(line).removeprefix(BOM))
+
+    def end(self) -> Iterator[Frame]:
+        """Reads what is left, once all has arrived."""
+        last, self.buffer = bytes(self.buffer), bytearray()
+        if self.lines:
+            yield from self.lines.line(last.rstrip(b"\r").removeprefix(BOM))
+            yield from self.lines.end()
+        else:
+            yield from self._document(last)
+
+    def size(self) -> int:
+        """How much has not become a frame."""
+        return len(self.buffer) + (self.lines.size if self.lines else 0)
+
+    def rest(self) -> bytes:
+        """What has not become a frame."""
+        return (self.lines.rest() if self.lines else b"") + bytes(self.buffer)
+
+    def _document(self, body: bytes) -> Iterator[Frame]:
+        frame = _json_frame(body)
+        if not body.strip():
+            return
+        lines = [*_each(JsonLines().line, body)] if frame.invalid else []
+        if not frame.invalid:
+            yield frame
+        elif LOOKS_LIKE_EVENTS.match(body) and (frames := events_in(body)):
+            yield from frames
+        elif not any(one.invalid or one.is_text for one in lines):
+            yield from lines
+        elif PAGE.match(body) or (self.is_json and LOOKS_LIKE_JSON.match(body)):
+            yield frame
+        else:
+            yield _text_frame(body)
+
+
+def events_in(body: bytes) -> list[Frame]:
+    """The frames of a text that is an event stream itself; none if it is not."""
+    stream = EventStream()
+    frames = [*_each(stream.line, body), *stream.end()]
+    return [] if stream.unread else frames
+
+
+def _each(read: Callable[[bytes], Iterator[Frame]], body: bytes) -> Iterator[Frame]:
+    for line in LINE_END.split(body.removeprefix(BOM)):
+        yield from read(line)
+
+
+def _json_frame(data: bytes) -> Frame:
+    try:
+        return Frame(parse(data), data)
+    except InvalidAnswer as error:
+        return Frame(None, data, invalid=str(error))
+
+
+def _text_frame(data: bytes, event: str = "") -> Frame:
+    return Frame(data.decode(errors="replace"), data, event, is_text=True)
