@@ -40,6 +40,8 @@ ACCOUNT = "000000000000"
 AGENT_RUNTIME_ARN = (
     f"arn:aws:bedrock-agentcore:{REGION}:{ACCOUNT}:runtime/valro_sample_agent-LocalAgent"
 )
+CLI = ROOT / "local" / "bin"
+"""The folder of `aws`, the AWS CLI that aws_cli.py has loaded."""
 # From a folder that is not the project's, and with nothing of it in the functions' environment.
 SERVE = f"import sys; sys.path.append({str(ROOT)!r}); from local import %s as m; m.serve()"
 READY_SECONDS = 30
@@ -197,7 +199,7 @@ class LocalStack:
     def environment(self) -> dict[str, str]:
         """Returns the environment in which the scripts and the AWS CLI know only this AWS."""
         kept = {name: value for name, value in os.environ.items() if _INHERITED.fullmatch(name)}
-        path = [str(ROOT / "local/bin"), str(Path(sys.executable).parent)]
+        path = [str(CLI), str(Path(sys.executable).parent)]
         return {
             **kept,
             "PATH": os.pathsep.join([*path, kept.get("PATH", os.defpath)]),

@@ -19,7 +19,7 @@ from local import REGION
 from local.addresses import free_port
 from local.aws import Api, LocalStack
 from tests.conftest import eventually
-from tests.deployment.operators import Stack, copy_project, fast_aws_server
+from tests.deployment.operators import Stack, copy_project
 
 TABLE = {
     "TableName": "gaps-by-hand",
@@ -32,13 +32,11 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")
-def stack(ministack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(ministack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Stack:
     """A stack that asks for everything that MiniStack leaves out."""
-    with fast_aws_server() as port:
-        folder: Path = copy_project(tmp_path_factory.mktemp("gaps") / "project")
-        stack = Stack(ministack, port, folder, "gaps")
-        stack.deploy("--worker-concurrency", "5")
-        yield stack
+    stack = Stack(ministack, copy_project(tmp_path_factory.mktemp("gaps") / "project"), "gaps")
+    stack.deploy("--worker-concurrency", "5")
+    return stack
 
 
 @pytest.fixture
