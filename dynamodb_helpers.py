@@ -83,7 +83,6 @@ from valro.tasks import (
     DELETED,
     EXPIRED,
     FINAL_STATUSES,
-    MAX_ERROR_CHARACTERS,
     MAX_FUNCTION_SECONDS,
     MAX_REPORTING_SECONDS,
     PUBLIC_OWNER,
@@ -96,6 +95,7 @@ from valro.tasks import (
     Report,
     Task,
     Timeline,
+    duration_fields,
     epoch,
     expiry_code,
     is_task_id,
@@ -333,13 +333,11 @@ class TaskStore:
         Raises TaskNotFound.
         """
         message = f"{prefix}: {error_message}" if prefix else error_message
-        attributes = {
-            "status": "error",
-            "error_code": error_code,
-            "error_message": error_message[:MAX_ERROR_CHARACTERS],
-        }
+        outcome = Outcome(
+            error_code=error_code, error_message=error_message, may_have_acted=False
+        ).attributes()
         events = [make_event(max(timestamp(self.clock()), created_at), message, "error")]
-        update = update_request(attributes, events, IS_PENDING, {"pending": "pending"})
+        update = update_request(outcome, events, IS_PENDING, {"pending": "pending"})
         return self._write(task_id, update | ALL_NEW)[0]
 
     def cancel_task(self, task_id: str, owner: str) -> Task:
@@ -406,7 +404,8 @@ class TaskStore:
         task = self.get_task(task_id, owner)
         if task["status"] not in FINAL_STATUSES:
             raise TaskNotFinal(task_id)
-        names = ("id", "expires_at", "may_have_acted")  # the last: whether it counts as a follower
+        # Whether a follower acted says whether its place is free.
+        names = ("id", "expires_at", *(["may_have_acted"] if "follows" in task else []))
         kept: Task = {name: task[name] for name in names if name in task}
         if task.get("error_code") in UNSEEN_ENDS and "started_at" in task:
             # For a stop event that comes after this.
@@ -633,7 +632,7 @@ class TaskStore:
         code = expiry_code(task, now)
         if not code:
             return task
-        attributes = {"status": "error", "error_code": code, "error_message": EXPIRED[code]}
+        attributes = Outcome.of({}, code, EXPIRED[code]).attributes()
         # A reader's clock may be behind the worker's.
         events = [make_event(max(now, str(task.get("updated_at", ""))), EXPIRED[code], "error")]
         values, condition = {"as_read": task["status"]}, STATUS_UNCHANGED
@@ -653,6 +652,7 @@ class TaskStore:
         is_mine = found.get("error_code") == code and found.get("updated_at") == events[0]["ts"]
         if is_written or is_mine:
             fields = {"task_id": task["id"], "was": task["status"], "error_code": code}
+            fields |= duration_fields(task, self.clock())
             log("WARNING", "task expired", outcome="expired", **fields)
             self.on_expired(found)
             return found
@@ -660,7 +660,7 @@ class TaskStore:
             return self._expire_if_overdue(found)
         # No write can end it as it is, nor can any worker have it.
         log("ERROR", "task not repaired", task_id=task["id"])
-        return task | attributes | {"updated_at": events[0]["ts"]}
+        return task | attributes | dict.fromkeys(("updated_at", "completed_at"), events[0]["ts"])
 
     def _shown(self, task: Task) -> Task:
         """A task of a list, repaired if it can be: one that cannot must not cost the others."""

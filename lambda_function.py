@@ -72,16 +72,19 @@ from valro.tasks import (
     DELETED,
     DISPATCH_FAILED,
     FINAL_STATUSES,
+    NEVER_STARTED,
     PUBLIC_FIELDS,
     PUBLIC_FIELDS_ONCE_KNOWN,
     PUBLIC_OWNER,
     STATUSES,
+    UNSTARTED,
     InvalidDescription,
     Outcome,
     Report,
     Task,
     clean_description,
     dumps,
+    duration_fields,
     epoch,
     redact,
     size_as_json,
@@ -390,8 +393,12 @@ def read_new_task(request: Request) -> NewTask:
         raise _invalid_body("it is not UTF-8") from error
     except (ValueError, RecursionError) as error:
         raise _invalid_body("it is not JSON") from error
-    if not isinstance(value, dict) or "description" not in value:
-        raise _invalid_body("it is not an object with a 'description'")
+    if not isinstance(value, dict):
+        raise _invalid_body("it is not an object")
+    if unknown := sorted(value.keys() - {*NewTask._fields}):
+        raise _invalid_body(f"it has the unknown field '{unknown[0][:100]}'")
+    if "description" not in value:
+        raise _invalid_body("it has no 'description'")
     follows, answers = value.get("follows"), value.get("answers")
     if not isinstance(follows, (str, NoneType)):
         raise _invalid_body("'follows' is not the id of a task")
@@ -439,10 +446,6 @@ def read_report(request: Request, token: str, task_id: str) -> Report:
     except AgentError as error:
         read, unparsed = error.partial or Answer(""), error.unparsed
         report.outcome = Outcome.of(read.task_fields(), error.code, str(error))
-    except Exception as error:
-        # A fault of our own, which no repetition mends.
-        log_in_parts("not understood", sent, task_id=task_id, stack=traceback.format_exc())
-        raise _invalid_report("its answer cannot be read") from error
     report.unshown = {
         "not understood": unparsed,
         "e-mails to nobody among the vendors": read.unmatched_emails,
@@ -481,7 +484,10 @@ def public_task(task: Task) -> dict[str, Any]:
     defaults = {"vendors": [], "quotes": [], "emails_sent": 0, "events": []}
     defaults |= {"thread_id": task["id"]}  # its own, unless it follows another one
     shown = {name: task.get(name, defaults.get(name)) for name in PUBLIC_FIELDS}
-    return shown | {name: task[name] for name in PUBLIC_FIELDS_ONCE_KNOWN if name in task}
+    shown |= {name: task[name] for name in PUBLIC_FIELDS_ONCE_KNOWN if name in task}
+    if task["status"] == "error":  # tasks of an older version say it in their sentences only
+        shown.setdefault("may_have_acted", task.get("error_code") not in NEVER_STARTED)
+    return shown
 
 
 def age_of(task: Task) -> float:
@@ -542,7 +548,8 @@ def _log_reported_end(report: Report, task: Task, *, is_new: bool) -> None:
         log_in_parts(what, value, task_id=task_id)
     if is_new and not is_late:
         outcome = CANCELLED if code == CANCELLED else task["status"]
-        fields = {"task_id": task_id} | ({"error_code": code} if code else {})
+        fields: dict[str, Any] = {"task_id": task_id} | duration_fields(task, time.time())
+        fields |= {"error_code": code} if code else {}
         level = "ERROR" if outcome == "error" else "INFO"
         log(level, "the agent reported its end", outcome=outcome, **fields)
 
@@ -559,10 +566,7 @@ def _headers_of(task: Task) -> Headers:
 def _fail_dispatch(task: Task, error: Exception) -> Task:
     """Ends the task if it is still pending; a lost answer may hide a worker that has it already."""
     reason = error.response["Error"]["Code"] if isinstance(error, ClientError) else "no connection"
-    message = (
-        f"The worker could not be started ({reason}). "
-        "The agent was not started, so no vendor was contacted."
-    )
+    message = f"The worker could not be started ({reason}). {UNSTARTED}"
     try:
         return tasks().fail_pending_task(
             task["id"], "Error invoking worker", message, DISPATCH_FAILED, task["created_at"]

@@ -65,12 +65,13 @@ from valro.tasks import (
     CANCELLED,
     DELETED,
     MAX_ANSWER_BYTES,
-    MAY_HAVE_ACTED,
     NOT_CONFIGURED,
     InvalidDescription,
     Outcome,
     Report,
+    Task,
     clean_description,
+    duration_fields,
     is_task_id,
     redact,
     timestamp,
@@ -197,10 +198,12 @@ def stop_agent(task_id: str, context: Context) -> dict[str, Any]:
             has_failed or is_unseen or reports
         ):
             raise
-    if reports:
+    fields: dict[str, Any] = {}
+    if reports and task["status"] == "processing":
         with suppress(TaskNotFound):  # deleted meanwhile
             store.report(task, Report(uuid.uuid4().hex, outcome=Outcome(error_code=CANCELLED)))
-    return _log_outcome("stopped", "The agent's session was stopped", task_id, context)
+            fields = duration_fields(task, store.clock())
+    return _log_outcome("stopped", "The agent's session was stopped", task_id, context, **fields)
 
 
 def stop_session_after_task() -> bool:
@@ -235,7 +238,6 @@ class TaskRun:
         self.monotonic = monotonic
         self.sleep = sleep
         self.timer = timer
-        self.started = clock()
         self.is_logged = False  # what the agent answered
         self.is_accepted = False  # by an agent that works on, for all that is known
         self.session = task.task_id  # the task in whose session the agent runs
@@ -386,8 +388,7 @@ class TaskRun:
                     before=functools.partial(self._log_in_time, fitted, result),
                 )
             except CancelRequested:
-                known = result.consequence if isinstance(result, AgentError) else MAY_HAVE_ACTED
-                outcome = outcome.cancelled(known)
+                outcome = outcome.cancelled()
             except ClaimLost as lost:
                 if "last_report" in (lost.task or {}):
                     # That the agent accepted had been written after all.
@@ -396,7 +397,7 @@ class TaskRun:
                 # deleted nobody knows how it had ended, or what runs in its session now.
                 self.is_accepted = self.is_accepted and lost.task is None
                 self._log("answer came too late", fitted.answer())
-                return self._outcome("lost", str(lost))
+                return self._outcome("lost", str(lost), task=claim.task)
             except Exception as failure:
                 if is_permanent_rejection(failure) and outcome.parts:
                     # What AWS counts is larger than what is counted here.
@@ -405,13 +406,13 @@ class TaskRun:
                         self._log_answer(fitted, result)
                     continue
                 self._log_answer(fitted, result)
-                self._outcome("lost", f"not written: {outcome.message()}")
+                self._outcome("lost", f"not written: {outcome.message()}", task=claim.task)
                 raise
             else:
                 self.is_accepted = False
                 end = "error" if outcome.error_code else "completed"
                 end = CANCELLED if outcome.error_code == CANCELLED else end
-                return self._outcome(end, outcome.message(), outcome.error_code)
+                return self._outcome(end, outcome.message(), outcome.error_code, claim.task)
 
     def _persist(
         self,
@@ -444,8 +445,11 @@ class TaskRun:
         except Exception as error:  # noqa: BLE001 - it is asked for, not relied on
             log("WARNING", "session not stopped", task_id=self.task.task_id, detail=repr(error))
 
-    def _outcome(self, outcome: str, message: str, error_code: str = "") -> dict[str, Any]:
-        fields: dict[str, Any] = {"duration_ms": round((self.clock() - self.started) * 1000)}
+    def _outcome(
+        self, outcome: str, message: str, error_code: str = "", task: Task | None = None
+    ) -> dict[str, Any]:
+        """Logs what became of the event; of a ``task`` that has ended how long its run took."""
+        fields: dict[str, Any] = duration_fields(task or {}, self.clock())
         fields |= {"error_code": error_code} if error_code else {}
         return _log_outcome(outcome, message, self.task.task_id, self.context, **fields)
 

@@ -207,9 +207,9 @@ MUTATIONS: dict[str, Line | Constant] = {
     "agent's time unbounded": Line(
         Agent, "_next", "min(deadline.end, deadline.next_stop_check) - now", "1_000_000"
     ),
-    "lost agent called not started": Constant(answers.AgentLost, "consequence", answers.UNSTARTED),
+    "lost agent called not started": Constant(answers.AgentLost, "consequence", tasks.UNSTARTED),
     "failed agent called not started": Constant(
-        answers.AgentFailed, "consequence", answers.UNSTARTED
+        answers.AgentFailed, "consequence", tasks.UNSTARTED
     ),
     "session stopped before the outcome": Line(
         Run, "run", "progress.close()", "progress.close(); self._stop_session()"

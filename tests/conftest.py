@@ -3,11 +3,8 @@
 import functools
 import gc
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
-from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, TypeVar
 
 import boto3
@@ -120,71 +117,15 @@ def serve_from(monkeypatch: pytest.MonkeyPatch, store: TaskStore, workers: Any) 
     monkeypatch.setattr(lambda_function, "lambda_client", lambda: workers)
 
 
-class RecordingProxy:
-    """A proxy before DynamoDB that knows which calls carried which task."""
-
-    def __init__(self) -> None:
-        """Binds a free port; start() says where to send what comes."""
-        self.calls: list[tuple[str, str]] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._make_handler())
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self.target_port = 0
-
-    @property
-    def url(self) -> str:
-        """The address to use in the place of DynamoDB's."""
-        return f"http://127.0.0.1:{self._server.server_port}"
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-    def writes_of(self, task_id: str) -> list[str]:
-        """Returns the names of the write operations that named this task, in order."""
-        reads = ("GetItem", "Query", "Scan", "BatchGetItem")
-        return [name for name, body in list(self.calls) if task_id in body and name not in reads]
-
-    def _make_handler(proxy) -> type[BaseHTTPRequestHandler]:  # noqa: N805  self is the handler
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                name = self.headers["X-Amz-Target"].partition(".")[2]
-                proxy.calls.append((name, body.decode("utf-8", "replace")))
-                connection = HTTPConnection("127.0.0.1", proxy.target_port, timeout=30)
-                connection.request("POST", self.path, body, dict(self.headers.items()))
-                response = connection.getresponse()
-                answer = response.read()
-                connection.close()
-                self.send_response(response.status)
-                for header, value in response.getheaders():
-                    if header.lower() not in {"transfer-encoding", "connection", "content-length"}:
-                        self.send_header(header, value)
-                self.send_header("Content-Length", str(len(answer)))
-                self.end_headers()
-                self.wfile.write(answer)
-
-            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the base's name
-                pass
-
-        return Handler
-
-
 class Deployment:
     """The deployed stack as tests use it: over HTTP, through AWS clients, and by what it did.
 
     Every answer of its API is held to openapi.yaml.
     """
 
-    def __init__(self, stack: LocalStack, proxy: RecordingProxy) -> None:
+    def __init__(self, stack: LocalStack) -> None:
         self.stack = stack
         self.api = CheckedApi(stack.api.port, stack.api.api_id)
-        self.writes_of = proxy.writes_of
 
     @functools.cache  # noqa: B019  lives as long as the session
     def client(self, service: str) -> Any:
@@ -227,6 +168,16 @@ class Deployment:
         """Counts how often the agent was reached for this task."""
         return int(self.stack.agent_report()["reached"].get(task_id, 0))
 
+    def logged(self, function: str, *words: str) -> list[str]:
+        """The lines of a function's log that hold all of these words."""
+        pages = self.client("logs").get_paginator("filter_log_events")
+        lines = [
+            event["message"]
+            for page in pages.paginate(logGroupName=f"/aws/lambda/{function}")
+            for event in page["events"]
+        ]
+        return [line for line in lines if all(word in line for word in words)]
+
     def ids(self) -> set[str]:
         """Returns the ids of everything that is in the table."""
         pages = self.client("dynamodb").get_paginator("scan").paginate(TableName=TABLE_NAME)
@@ -255,13 +206,6 @@ def ministack() -> Iterator[LocalStack]:
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Deployment]:
     """The backend, deployed by the real scripts to a local AWS that enforces the policies."""
-    proxy = RecordingProxy()
-    proxy.start()
-    try:
-        environment = {"AWS_ENDPOINT_URL_DYNAMODB": proxy.url}
-        with local_stack(authorization=True, function_environment=environment) as local:
-            proxy.target_port = local.port
-            local.deploy()
-            yield Deployment(local, proxy)
-    finally:
-        proxy.stop()
+    with local_stack(authorization=True) as local:
+        local.deploy()
+        yield Deployment(local)

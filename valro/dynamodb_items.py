@@ -20,6 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from valro.tasks import (
     CHUNK_CHARACTERS,
     DELETED,
+    FINAL_STATUSES,
     MAX_INLINE_ANSWER_BYTES,
     PUBLIC_OWNER,
     Answer,
@@ -124,6 +125,8 @@ def update_request(
     values = attributes | condition_values
     if events:
         attributes = attributes | {"updated_at": events[-1]["ts"]}
+        if attributes.get("status") in FINAL_STATUSES:
+            attributes["completed_at"] = events[-1]["ts"]
         values |= attributes | {"events": events, "event_count": len(events), "none": [], "zero": 0}
     sets = [f"#{name} = :{name}" for name in attributes]
     if events:

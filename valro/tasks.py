@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Self, TypeGuard
@@ -43,8 +44,8 @@ PUBLIC_FIELDS = (
     "id,description,status,vendors,quotes,emails_sent,events,created_at,updated_at,thread_id"
 ).split(",")
 PUBLIC_FIELDS_ONCE_KNOWN = (
-    "agent_response,agent_response_truncated,error_message,error_code,cancel_requested_at,"
-    "follows,followed_by,interrupts"
+    "agent_response,agent_response_truncated,error_message,error_code,may_have_acted,"
+    "cancel_requested_at,started_at,completed_at,follows,followed_by,interrupts"
 ).split(",")
 
 # The ways in which a task ends as error.
@@ -57,6 +58,7 @@ AGENT_FAILED = "agent_failed"
 AGENT_LOST = "agent_lost"
 AGENT_TIMEOUT = "agent_timeout"
 ANSWER_TOO_LARGE = "answer_too_large"
+NEVER_STARTED = frozenset({DISPATCH_FAILED, NOT_STARTED, NOT_CONFIGURED})
 # Ends of which nobody knows whether the agent's session has ended too.
 UNSEEN_ENDS = frozenset({CANCELLED, AGENT_LOST, AGENT_TIMEOUT})
 
@@ -77,11 +79,12 @@ ANSWER_PARTS = ("vendors", "quotes", "agent_response")  # in the order in which 
 
 CANCELLED_UNSTARTED = "Cancelled before the agent was started"
 MAY_HAVE_ACTED = "The agent may already have contacted vendors."
+UNSTARTED = "The agent was not started, so no vendor was contacted."
 # What a reader says that ends a task whose deadline is past.
 EXPIRED = {
     CANCELLED: f"Cancelled. {MAY_HAVE_ACTED}",
     NOT_STARTED: f"The task was not started within {PENDING_SECONDS // 60} minutes and was given "
-    "up. The agent was not started, so no vendor was contacted. Please submit the task again.",
+    f"up. {UNSTARTED} Please submit the task again.",
     WORKER_LOST: f"The worker stopped without reporting an outcome. {MAY_HAVE_ACTED}",
     AGENT_LOST: f"The agent stopped reporting. {MAY_HAVE_ACTED}",
     AGENT_TIMEOUT: f"The agent did not finish within 8 hours. {MAY_HAVE_ACTED}",
@@ -194,8 +197,9 @@ class Timeline:
 class Outcome:
     """How a task ends: as completed, or as error where there is an ``error_code``.
 
-    ``parts`` is what is kept of the agent's answer, ``cut`` how many bytes of it are not.
-    ``session_open``: nobody stops its session any more, so a follow-up may go on there.
+    ``parts`` is what is kept of the agent's answer, ``cut`` how many bytes of it are not. An error
+    says whether the agent may have acted. ``session_open``: nobody stops the session of a completed
+    task any more, so a follow-up may go on there.
     """
 
     parts: Answer = field(default_factory=dict)
@@ -203,6 +207,7 @@ class Outcome:
     cut: int = 0
     error_code: str = ""
     error_message: str = ""
+    may_have_acted: bool = True
     interrupts: Sequence[Mapping[str, Any]] = ()
     message_id: str = ""
     session_open: bool = False
@@ -224,6 +229,7 @@ class Outcome:
             cut,
             error_code,
             error_message,
+            error_code not in NEVER_STARTED,
             answer.get("interrupts", ()),
             answer.get("message_id", ""),
             session_open,
@@ -238,9 +244,10 @@ class Outcome:
         parts, cut = fit_answer(self.parts, size // 2)
         return replace(self, parts=parts, cut=self.cut + cut)
 
-    def cancelled(self, what_is_known: str) -> Self:
+    def cancelled(self) -> Self:
         """The same of a task whose cancellation was requested meanwhile."""
-        return replace(self, error_code=CANCELLED, error_message=f"Cancelled. {what_is_known}")
+        known = MAY_HAVE_ACTED if self.may_have_acted else UNSTARTED
+        return replace(self, error_code=CANCELLED, error_message=f"Cancelled. {known}")
 
     def answer(self) -> Answer:
         """What is kept of the agent's answer, its count of e-mails too; empty if there is none."""
@@ -253,6 +260,7 @@ class Outcome:
         if self.error_code:
             message = self.error_message[:MAX_ERROR_CHARACTERS]
             kept |= {"status": "error", "error_code": self.error_code, "error_message": message}
+            kept["may_have_acted"] = self.may_have_acted
         else:
             kept |= {"session_open": True} if self.session_open else {}
             kept |= {"interrupts": dumps(self.interrupts)} if self.interrupts else {}
@@ -308,7 +316,7 @@ class Report:
         } | timeline.counters()
         outcome = self.outcome
         if outcome and "cancel_requested_at" in task:
-            outcome = outcome.cancelled(MAY_HAVE_ACTED)
+            outcome = outcome.cancelled()
         return attributes, timeline, outcome
 
 
@@ -331,6 +339,13 @@ def expiry_code(task: Mapping[str, Any], now: str) -> str:
     if "last_report" not in task:
         return WORKER_LOST
     return AGENT_TIMEOUT if task.get("deadline") == task.get("report_until") else AGENT_LOST
+
+
+def duration_fields(task: Mapping[str, Any], now: float) -> dict[str, int]:
+    """How long a task's run took until ``now``, for the log; nothing of one that was not claimed."""
+    with suppress(KeyError, TypeError, ValueError):
+        return {"duration_ms": round((now - epoch(task["started_at"])) * 1000)}
+    return {}
 
 
 def question_in(interrupt: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@
 import { execFileSync } from "node:child_process";
 import { copyFileSync, rmSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import openapiTS, { astToString } from "openapi-typescript";
+import openapiTS, { astToString, tsLiteral, tsUnion } from "openapi-typescript";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 
@@ -13,7 +13,8 @@ function run(tool, ...args) {
 }
 
 async function buildClient() {
-  const nodes = await openapiTS(new URL("../../openapi.yaml", import.meta.url), { silent: true });
+  const transform = ({ "x-extensible-enum": codes }) => codes && tsUnion(codes.map(tsLiteral));
+  const nodes = await openapiTS(new URL("../../openapi.yaml", import.meta.url), { silent: true, transform });
   const components = nodes.find((node) => node.name.text === "components");
   // The client has its own way to call the operations: it needs what is sent and answered.
   components.members = components.members.filter((member) => member.name.text === "schemas");

@@ -73,24 +73,27 @@ export function showReply(task) {
   open = task.id;
   sender.showProblem("");
   const questions = task.interrupts ?? [null];
-  fields = questions.map((question, index) => makeField(question, `reply ${task.id} ${index}`, questions.length === 1));
+  fields = questions.map((question, index) => makeField(task, question, {
+    draft: `reply ${task.id} ${index}`, isOnly: questions.length === 1,
+  }));
   $("questions").replaceChildren(...fields.map(({ element }) => element));
 }
 
 /** Where one question is answered: by a button where it wants one of few answers, or in words. */
-function makeField(question, name, isOnly) {
+function makeField(task, question, { draft, isOnly }) {
   const text = document.createElement("textarea");
-  const field = { question, text, chosen: null };
+  const field = { question, text, draft, chosen: null };
   text.dir = "auto";
   text.rows = 2;
-  text.value = sessionStorage.getItem(name) ?? "";
+  text.value = sessionStorage.getItem(draft) ?? "";
   text.addEventListener("input", () => {
-    if (text.value) sessionStorage.setItem(name, text.value);
-    else sessionStorage.removeItem(name);
+    if (text.value) sessionStorage.setItem(draft, text.value);
+    else sessionStorage.removeItem(draft);
     choose(field, null);
     sender.showProblem("");
   });
-  const label = make("label", question ? "Your answer" : "Ask for more, or change something", text);
+  const invitation = task.status === "error" ? "Say what to change, and try again" : "Ask for more, or change something";
+  const label = make("label", question ? "Your answer" : invitation, text);
   field.element = question ? make("fieldset", makeText("legend.text", questionIn(question)), label) : make("div", label);
   const choices = question ? choicesOf(question.response_schema) : [];
   field.buttons = choices.map((choice) => {
@@ -100,6 +103,7 @@ function makeField(question, name, isOnly) {
     button.setAttribute("aria-pressed", false);
     button.addEventListener("click", () => {
       text.value = "";
+      sessionStorage.removeItem(draft);
       choose(field, choice);
       if (isOnly) $("reply").requestSubmit();
     });
@@ -139,7 +143,7 @@ async function submit(event) {
   const follows = open;
   const answers = Object.fromEntries(answered.map((field) => [field.question?.id, field.chosen ? field.chosen.value : field.words]));
   const result = await sender.send(description, { follows, answers: isAsked ? answers : undefined });
-  if (result === true) fields.forEach((_, index) => sessionStorage.removeItem(`reply ${follows} ${index}`));
+  if (result === true) for (const { draft } of answered) sessionStorage.removeItem(draft);
   if (result.code === "already_followed") { // from another tab, or another device
     location.hash = addressOf((await valro.getTask(follows)).followed_by);
   } else if (isNotOffered(result) && open === follows) {

@@ -19,7 +19,7 @@ MOST_OF_A_TASK = 14_500
 PUBLIC = frozenset(
     "id description status vendors quotes emails_sent events created_at updated_at agent_response "
     "agent_response_truncated error_message error_code cancel_requested_at thread_id follows "
-    "followed_by interrupts".split()
+    "followed_by interrupts may_have_acted started_at completed_at".split()
 )
 INTERNALS = (ACCOUNT, "arn:", "Traceback", "creation_token", "fingerprint", "token-", "jwt#")
 

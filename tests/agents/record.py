@@ -23,7 +23,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from tests.agents.agents import AGENTS
-from tests.agents.replay import FOLDER, TABLE, Recording, file_of, table
+from tests.agents.replay import FOLDER, TABLE, Recording, file_of, others, table
 
 # The SDK writes an event on one thread while Strands, on another, goes on to change what is in it.
 # So agents pause after each event, and one that differs under load is asked again.
@@ -90,11 +90,11 @@ def serve(names: list[str]) -> Iterator[int]:
 def write() -> None:
     """Writes the recordings, and the table of what a person sees."""
     FOLDER.mkdir(exist_ok=True)
-    for file in FOLDER.iterdir():
+    for file in FOLDER.glob("*.txt"):
         file.unlink()
     for name, recording in record(list(AGENTS)):
         file_of(name).write_bytes(recording.to_bytes())
-    TABLE.write_text(table(AGENTS), encoding="utf-8")
+    TABLE.write_text(table([*AGENTS, *others()]), encoding="utf-8")
 
 
 def check() -> int:
@@ -107,7 +107,7 @@ def check() -> int:
             if not file_of(name).exists() or recording != Recording.read(name)
         ]
     files = {file_of(name) for name in AGENTS}
-    changed += [f"not an agent: {file.name}" for file in FOLDER.iterdir() if file not in files]
+    changed += [f"not an agent: {file.name}" for file in FOLDER.glob("*.txt") if file not in files]
     for name in changed:
         print(name)
     print(f"{len(AGENTS)} agents, {len(changed)} differ from their recordings.")

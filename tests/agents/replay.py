@@ -1,6 +1,7 @@
 """The recordings, and what the reader makes of them: the timeline and answer a person sees."""
 
 import functools
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ TABLE = Path(__file__).parent / "what_people_see.md"
 HEAD = """# What people see of each agent
 
 One block an agent: what it is and how it hands out what it says, the lines of the timeline (-),
-then the task's answer or error. Written by `python -m tests.agents.record`, judged by eye: nothing
+then the task's answer or error. Written by `python -m tests.agents.record` (Strands, first) and
+`python -m tests.agents.record_others` (other frameworks, by their names), judged by eye: nothing
 raw, no repr, no metrics, nothing twice, no answer lost. A line that begins with "log:" is no part
 of it: the operator's log has that many bytes which nobody understood.
 """
@@ -42,8 +44,19 @@ class Recording:
 
 
 def file_of(name: str) -> Path:
-    """Where an agent's recording is."""
-    return FOLDER / (re.sub(r"\W+", "_", name).strip("_") + ".txt")
+    """Where an agent's recording is; that of another framework than Strands in its own folder."""
+    framework, _, rest = name.partition(", ")
+    folder, name = (FOLDER / framework, rest) if (FOLDER / framework).is_dir() else (FOLDER, name)
+    return folder / (re.sub(r"\W+", "_", name).strip("_") + ".txt")
+
+
+def others() -> list[str]:
+    """The names of the agents of other frameworks."""
+    return [
+        f"{index.parent.name}, {name}"
+        for index in sorted(FOLDER.glob("*/names.json"))
+        for name in json.loads(index.read_text(encoding="utf-8"))
+    ]
 
 
 @dataclass

@@ -19,7 +19,7 @@ every_agent = pytest.mark.parametrize("name", BLOCKS)
 
 
 def test_every_recording_has_its_block():
-    assert {file_of(name) for name in BLOCKS} == set(FOLDER.iterdir())
+    assert {file_of(name) for name in BLOCKS} == set(FOLDER.glob("**/*.txt"))
     assert table(BLOCKS) == TABLE.read_text(encoding="utf-8")
 
 

@@ -25,14 +25,14 @@ DOCUMENT = Path(__file__).resolve().parents[2] / "openapi.yaml"
 URI = "urn:valro:openapi"
 SCHEMAS = "/components/schemas"
 # Of a path or a method that is no operation, if the function is asked: its code, and its schema.
-ELSEWHERE = {404: ("`not_found`", "AnyError"), 405: ("`method_not_allowed`", "Error")}
+ELSEWHERE = {404: ("`not_found`", "AnyError"), 405: ("`method_not_allowed`", "ApiError")}
 # What a task of this release has since it is in a status, and only an error has.
 ERROR_FIELDS = {"error_message", "error_code", "may_have_acted"}
 STATUS_FIELDS: dict[str, set[str]] = {
     "pending": set(),
-    "processing": set(),
-    "completed": {"agent_response"},
-    "error": {"error_message", "error_code"},
+    "processing": {"started_at"},
+    "completed": {"agent_response", "started_at", "completed_at"},
+    "error": {"completed_at", *ERROR_FIELDS},
 }
 ALLOWED = {"GET, POST, OPTIONS", "GET, DELETE, OPTIONS", "POST, OPTIONS"}
 
@@ -140,8 +140,8 @@ def properties(name: str) -> set[str]:
 
 
 def known_codes(name: str) -> set[str]:
-    """The values of an enumeration."""
-    return set(document()["components"]["schemas"][name]["enum"])
+    """The codes that this release has; there may be new ones."""
+    return set(document()["components"]["schemas"][name]["x-extensible-enum"])
 
 
 @functools.cache
@@ -230,7 +230,7 @@ def _judge_fields(what: str, value: Any, schema: str = "Task") -> None:
             _judge_fields(what, element, "ListedTask")
         return
     if "code" in value:
-        schema = "Error"
+        schema = "ApiError"
     elif "message" in value:
         schema = "Accepted"
     elif "continue" in value:
@@ -251,7 +251,7 @@ def _judge_status(what: str, task: Mapping[str, Any], schema: str) -> None:
         _refuse(what, f"a task that is {status} has no {' and no '.join(sorted(missing))}", None)
     if status != "error" and (foreign := ERROR_FIELDS & task.keys()):
         _refuse(what, f"a task that is {status} has {' and '.join(sorted(foreign))}", None)
-    if status == "error" and task["error_code"] not in known_codes("KnownTaskErrorCode"):
+    if status == "error" and task["error_code"] not in known_codes("TaskErrorCode"):
         _refuse(what, f"its error_code is {task['error_code']}", None)
 
 

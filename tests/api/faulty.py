@@ -26,7 +26,6 @@ from lambda_function import idempotent_id
 from local import REGION
 from local.aws import AGENT_RUNTIME_ARN, LocalStack, local_stack
 from local.processes import Program
-from tests.api.contract import CheckedApi
 from tests.api.test_end_to_end import PROMPT, function_processes
 from tests.conftest import TABLE_NAME, Deployment, eventually
 from valro.tasks import timestamp
@@ -182,8 +181,7 @@ class FaultyDeployment(Deployment):
     """The deployed stack, with faults at hand: `aws` before MiniStack, `agent` before the agent."""
 
     def __init__(self, stack: LocalStack, aws: FaultProxy, agent: FaultProxy) -> None:
-        self.stack = stack
-        self.api = CheckedApi(stack.api.port, stack.api.api_id)
+        super().__init__(stack)
         self.aws = aws
         self.agent = agent
 
@@ -192,16 +190,6 @@ class FaultyDeployment(Deployment):
         return self.api.request(
             "POST", "/tasks", {"description": description}, {"Idempotency-Key": key}, timeout
         )
-
-    def logged(self, function: str, *words: str) -> list[str]:
-        """The lines of a function's log that hold all of these words."""
-        pages = self.client("logs").get_paginator("filter_log_events")
-        lines = [
-            event["message"]
-            for page in pages.paginate(logGroupName=f"/aws/lambda/{function}")
-            for event in page["events"]
-        ]
-        return [line for line in lines if all(word in line for word in words)]
 
     def outcomes(self, task_id: str) -> list[str]:
         """The outcomes that the worker's deliveries of a task have logged so far."""

@@ -51,12 +51,6 @@ def test_three_turns_with_a_question_are_one_conversation_in_one_session(stack: 
     assert [stack.agent_runs(task["id"]) for task in (asked, booked, more)] == [1, 1, 1]
 
 
-def test_a_follow_up_costs_as_many_writes_as_a_first_task(stack: Deployment):
-    first = stack.run(f"{PROMPT} [agent: quiet]")
-    second = finished(stack, follow(stack, first["id"], f"{PROMPT} [agent: quiet]"))
-    assert stack.writes_of(second["id"]) == ["TransactWriteItems", "UpdateItem", "UpdateItem"]
-
-
 def test_of_many_at_once_one_follows(stack: Deployment):
     earlier = stack.run(PROMPT)["id"]
     with ThreadPoolExecutor(6) as pool:

@@ -1,5 +1,8 @@
 """32 people at once: nothing is lost, nothing is refused, and every agent runs once.
 
+A GET may be a 500 where DynamoDB does not answer two calls in 3 s each, which a local AWS does not
+on a machine that is busy otherwise: the person asks again, and the log must say that this was why.
+
 15 seconds by default; VALRO_LOAD_SECONDS=60 makes it a minute. `pytest -s` prints the counts.
 """
 
@@ -17,6 +20,7 @@ from urllib.parse import urljoin
 import pytest
 
 from local.aws import LocalStack, local_stack
+from tests.conftest import Deployment
 
 pytestmark = pytest.mark.e2e
 
@@ -45,6 +49,8 @@ class Person:
         response = self.connection.getresponse()
         text = response.read()
         self.seen[f"{method} {response.status}"] += 1
+        if (method, response.status) == ("GET", 500):
+            return self.request(method, path)
         assert response.status in {200, 202}, (method, path, response.status, text[:500])
         return json.loads(text)
 
@@ -108,6 +114,9 @@ def test_32_clients_at_once_lose_nothing_and_run_every_agent_once(
     assert statuses == {"completed": len(tasks)}
     assert {task_id: reached.get(task_id) for task_id in tasks} == dict.fromkeys(tasks, 1)
     assert all(len(task["events"]) == 4 for task in tasks.values())
+    failed = Deployment(stack).logged("valro-backend", "request failed")
+    assert len(failed) == seen["GET 500"] + warming["GET 500"]
+    assert all("TimeoutError" in entry for entry in failed), failed[:3]
     listed = list_all(stack)
     assert len(listed) == len(set(listed))
     assert tasks.keys() <= set(listed)

@@ -63,10 +63,9 @@ class ReportApi(ThreadingHTTPServer):
     def receive(self, authorization: str, body: bytes) -> tuple[int, dict[str, Any]]:
         """Judges one report in the order of the real route: token, size, body, task."""
         task = self.task
-        if task.deleted:
-            return 404, {"error": "There is no such task.", "code": "task_not_found"}
         token = authorization.removeprefix("Bearer ").encode()
-        if not hmac.compare_digest(hashlib.sha256(token).digest(), self.token_hash):
+        is_right = hmac.compare_digest(hashlib.sha256(token).digest(), self.token_hash)
+        if task.deleted or not is_right:
             return 401, {"error": "This token is not the task's.", "code": "invalid_token"}
         if len(body) > MAX_BYTES:
             return 413, {"error": "A report has 4 MB at most.", "code": "body_too_large"}

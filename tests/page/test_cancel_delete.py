@@ -99,7 +99,7 @@ def test_a_running_task_is_cancelling_until_its_worker_has_stopped(
     expect(page.get_by_role("status")).to_have_text("Cancellation requested.")
 
     found = Outcome.of({"vendors": [{"name": "Ivy", "emails": []}]})
-    backend.store.end_task(claim, found.cancelled(STOPPED))
+    backend.store.end_task(claim, found.cancelled())
 
     expect(page.locator("#status")).to_have_text("Cancelled")
     expect(page.locator("#now")).to_be_hidden()
@@ -293,7 +293,7 @@ def test_axe_finds_no_violation_while_a_task_is_cancelled(
     page.get_by_role("button", name="Cancel the task").click()
     expect(page.locator("#status")).to_have_text("Cancelling")
     no_violation(page)
-    backend.store.end_task(claim, Outcome.of({}).cancelled(STOPPED))
+    backend.store.end_task(claim, Outcome.of({}).cancelled())
     expect(page.locator("#status")).to_have_text("Cancelled")
     no_violation(page)
 

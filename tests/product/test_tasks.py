@@ -143,13 +143,14 @@ class TestOutcome:
             "status": "error",
             "error_code": "agent_lost",
             "error_message": f"Lost. {MAYBE}",
+            "may_have_acted": True,
             "emails_sent": 0,
         }
         assert outcome.lines() == [(f"Agent error: Lost. {MAYBE}", "error")]
         assert outcome.parts == PARTS
 
     def test_a_cancelled_one_is_no_error_of_the_agents(self):
-        outcome = Outcome.of(PARTS | {"emails_sent": 2}).cancelled(MAYBE)
+        outcome = Outcome.of(PARTS | {"emails_sent": 2}).cancelled()
         assert outcome.lines() == [(f"Cancelled. {MAYBE}", "error")]
         assert outcome.attributes()["error_code"] == CANCELLED
         assert outcome.attributes()["emails_sent"] == 2

@@ -46,7 +46,12 @@ def ag_ui(frame: Frame) -> list[Event] | None:  # noqa: C901, PLR0912 - a case a
     name = string(frame, "toolCallName", "tool_call_name")
     match kind, frame:
         case "TEXT_MESSAGE_START", _:
-            return [events.TextMessageStart(is_heard=is_heard, speaker=by_message)]
+            # It ends a message in chunks, and begins to count the uses of tools anew.
+            ends: list[Event] = [
+                events.TextMessageEnd(speaker=by),
+                events.TextMessageStart(speaker=by),
+            ]
+            return [*ends, events.TextMessageStart(is_heard=is_heard, speaker=by_message)]
         case "TEXT_MESSAGE_CONTENT", {"delta": str(delta)}:
             return [events.TextMessageContent(delta, message_id, speaker=by_message)]
         case "TEXT_MESSAGE_END", _:

@@ -20,7 +20,6 @@ from valro.agent.values import ANSWER_KEYS, TEXT_KEYS, Json
 MAX_INTERRUPTS = 20
 MAX_INTERRUPTS_BYTES = 16_000
 
-UNSTARTED = "The agent was not started, so no vendor was contacted."
 NO_ANSWER = "The agent ended without an answer."
 UNREADABLE = "The agent's answer cannot be read."
 
@@ -88,7 +87,7 @@ class AgentError(Exception):
 class AgentNotStarted(AgentError):
     """Nothing reached the agent."""
 
-    consequence = UNSTARTED
+    consequence = tasks.UNSTARTED
     code = tasks.NOT_STARTED
 
 
@@ -161,7 +160,7 @@ class Run:
         self.first_state: dict[str, Json] | None = None
         self.last_state: dict[str, Json] = {}
         self.last_messages = events.MessagesSnapshot(())
-        self.interrupts: dict[str, dict[str, Json]] | None = None
+        self.interrupts: list[dict[str, Json]] | None = None
         self.tool_in_use = ""
         self.replaced: list[str] = []  # what was said and is not shown
         self.size = 0
@@ -218,7 +217,7 @@ class Run:
             self._end_pieces()
         answer = self.partial()
         if self.interrupts is not None:
-            return self._question(answer or Answer(""), list(self.interrupts.values()))
+            return self._question(answer or Answer(""), self.interrupts)
         if self.tool_in_use:
             raise AgentFailed(f"The agent stopped while it was using {self.tool_in_use}.")
         return answer
@@ -227,13 +226,15 @@ class Run:
         """What there is of an answer so far: an unfinished turn too, if the run has failed."""
         written = [turn.text() for speaker, turn in self.turns.items() if not speaker.is_tool]
         text = "\n\n".join(one for one in (self.last_turn, *written) if one.strip())
-        text = text or self._loose_text() or self._snapshot_text() or "".join(self.duplicate_text)
+        is_new = self.pending_turn or any(written)  # what came before a tool is in the timeline
+        rest = self._loose_text() or self._snapshot_text()
+        text = (text if is_new else rest or text) or "".join(self.duplicate_text)
         value = self.answer or values.answer_in(text) or {}
         text = text if self.answer or not value else ""
         state = _news(self.last_state, self.first_state or {})
-        if value or self.pending_turn or self.pieces or any(written):
+        if value or is_new or self.pieces:
             state = {key: one for key, one in state.items() if key not in TEXT_KEYS}
-        elif not text:
+        elif not text and not state:
             state = self.last_state
         value = state | value
         answer = Answer(**values.answer_fields(value, text)) if value else Answer(text)
@@ -363,11 +364,16 @@ class Run:
             self.first_state = self.last_state if is_first else {}
 
     def _ask(self, interrupt: events.Interrupt) -> None:
-        self.interrupts = self.interrupts or {}
-        for number, asked in enumerate(interrupt.asked, 1):
-            key = asked.setdefault("id", str(number))
-            if self.interrupts.setdefault(key, asked) != asked:
-                raise AgentFailed("The agent asked two things under the same name.")
+        """Adds questions; the same one may come again, with its id or without."""
+        self.interrupts = self.interrupts or []
+        for asked in interrupt.asked:
+            for known in self.interrupts:
+                is_same = known.get("message") == asked.get("message")
+                if is_same and known.get("id", asked.get("id")) == asked.get("id", known.get("id")):
+                    known.update(asked)
+                    break
+            else:
+                self.interrupts.append(dict(asked))
 
     def _question(self, answer: Answer, asked: list[dict[str, Json]]) -> Answer:
         """What the agent asks, with what it said and is not in the timeline."""
@@ -375,6 +381,9 @@ class Run:
             raise AgentFailed("The agent stopped to ask, and did not say what.")
         if len(asked) > MAX_INTERRUPTS or len(json.dumps(asked)) > MAX_INTERRUPTS_BYTES:
             raise AgentFailed("The agent asked more than can be answered.", json.dumps(asked))
+        asked = [{"id": str(number)} | one for number, one in enumerate(asked, 1)]
+        if len({one["id"] for one in asked}) < len(asked):
+            raise AgentFailed("The agent asked two things under the same name.", json.dumps(asked))
         if not (self.pending_turn or self.pieces or self.answer):
             answer.agent_response = ""
         answer.interrupts = asked

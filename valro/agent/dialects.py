@@ -203,7 +203,9 @@ def _answer(frame: Frame) -> list[Event]:
     elif isinstance(named, (dict, list)) and message_text(named) is None:
         inner = _known(named)
     rest = {key: frame[key] for key in ANSWER_KEYS.difference(TEXT_KEYS) & frame.keys()}
-    return said + ([*inner, events.State(rest)] if inner else [events.State(frame)])
+    if not inner:
+        inner, rest = [], {key: one for key, one in frame.items() if key != "interrupts"}
+    return said + inner + ([events.State(rest)] if rest else [])
 
 
 # --- the general rules for everybody else: a message is a message, a text is a piece of one, and an
@@ -258,7 +260,8 @@ def _mode(mode: str, inner: Json) -> list[Event]:
         return NOISE
     if mode == "custom":
         fields = ("message", "progress", "status", "text")
-        said = inner if isinstance(inner, str) else string(inner, *fields) if inner else ""
+        said = string(inner, *fields) if isinstance(inner, dict) else inner
+        said = said if isinstance(said, str) else ""
         return [events.Activity(said)] if said else [events.Unknown(inner)]
     if mode == "values" and isinstance(inner, dict) and "messages" not in inner:
         return [
@@ -302,7 +305,8 @@ def _opened(frame: Frame) -> list[Event] | None:
     for key in OPENED:
         inner = frame.get(key)
         if key == "message" and isinstance(inner, dict):
-            inner = {"role": "assistant", **inner}
+            about = {name: frame[name] for name in ("parent_tool_use_id",) if name in frame}
+            inner = {"role": "assistant"} | inner | about
         if isinstance(inner, dict) and (found := _known(inner)) is not None:
             return found
     return None

@@ -99,7 +99,8 @@ def is_persons(message: Json) -> bool:
     if not isinstance(message, dict):
         return False
     role, content = _role_and_content(message)
-    kinds = [string(one, "part_kind") for one in content or () if isinstance(one, dict)]
+    parts = content if isinstance(content, list) else ()
+    kinds = [string(one, "part_kind") for one in parts if isinstance(one, dict)]
     has_text = any(isinstance(block, str) for block in blocks_of(content))
     return role in PEOPLE and (has_text or "user-prompt" in kinds)
 

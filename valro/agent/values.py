@@ -39,7 +39,7 @@ PYTHON_OBJECT = re.compile(r"[:\[(=,] ?(?:<[^<>]+ at 0x[0-9a-f]+>|[A-Za-z_][\w.]
 # A repr from its start: <x.Agent object at 0x7f…>, [TextPart(content='…, and what Pydantic's
 # models are as text: messages=[…] stop_reason=None
 OBJECT_REPR = re.compile(
-    r"<[\w.]+ object at 0x[0-9a-f]+>\Z|\[?[A-Z]\w*\([a-z_]\w*=.*\)\]?\Z|[a-z_]\w*=[\['\"A-Z{].* \w+=",
+    r"<[^<>]+ at 0x[0-9a-f]+>\Z|\[?[A-Z]\w*\([a-z_]\w*=.*\)\]?\Z|[a-z_]\w*=[\['\"A-Z{].* \w+=",
     re.DOTALL,
 )
 # The objects in a repr that are values.

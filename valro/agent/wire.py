@@ -200,4 +200,7 @@ def _json_frame(data: bytes) -> Frame:
 
 
 def _text_frame(data: bytes, event: str = "") -> Frame:
-    return Frame(data.decode(errors="replace"), data, event, is_text=True)
+    text = data.decode(errors="replace")
+    # Of bytes that broke on their way nothing may be left.
+    invalid = "" if text.strip("\ufffd \n") or not text.strip() else "not text"
+    return Frame(text, data, event, is_text=True, invalid=invalid)

@@ -8,9 +8,9 @@ export type Status = Schemas["Status"];
 /** What the API says of a task that it has accepted. */
 export type Accepted = Schemas["Accepted"];
 /** Why a task ended as `error`; there may be new ones. */
-export type TaskErrorCode = Schemas["KnownTaskErrorCode"] | (string & {});
+export type TaskErrorCode = Schemas["TaskErrorCode"] | (string & {});
 /** The API's codes for its errors; there may be new ones. The gateway's own errors have none. */
-export type ErrorCode = Schemas["KnownErrorCode"] | (string & {});
+export type ErrorCode = Schemas["ErrorCode"] | (string & {});
 type Never<Field extends string> = {
     [name in Field]?: never;
 };

@@ -12,10 +12,9 @@ export interface components {
          * @enum {string}
          */
         Status: "pending" | "processing" | "completed" | "error";
-        /** @description Why a task ended as `error`. There may be new ones. */
-        TaskErrorCode: components["schemas"]["KnownTaskErrorCode"] | string;
         /**
-         * @description - `cancelled`: somebody cancelled it.
+         * @description Why a task ended as `error`. There may be new ones.
+         *     - `cancelled`: somebody cancelled it.
          *     - `dispatch_failed`: no worker could be invoked. Nobody was contacted.
          *     - `not_started`: the agent was not started in time. Nobody was contacted.
          *     - `not_configured`: the operator has not said which agent to run. Nobody was contacted.
@@ -24,9 +23,8 @@ export interface components {
          *     - `agent_lost`: contact with the agent was lost, or it stopped reporting.
          *     - `agent_timeout`: the agent ran out of time.
          *     - `answer_too_large`: the agent's answer was too large to be kept.
-         * @enum {string}
          */
-        KnownTaskErrorCode: "cancelled" | "dispatch_failed" | "not_started" | "not_configured" | "worker_lost" | "agent_failed" | "agent_lost" | "agent_timeout" | "answer_too_large";
+        TaskErrorCode: "cancelled" | "dispatch_failed" | "not_started" | "not_configured" | "worker_lost" | "agent_failed" | "agent_lost" | "agent_timeout" | "answer_too_large";
         /**
          * Format: date-time
          * @description UTC, RFC 3339. Those of new tasks always have microseconds, so that their text sorts by time.
@@ -251,7 +249,7 @@ export interface components {
             continue: boolean;
         };
         /** @description An error of this API. */
-        Error: {
+        ApiError: {
             /** @description A sentence for a person, who learns from it what to do. */
             error: string;
             code: components["schemas"]["ErrorCode"];
@@ -263,14 +261,12 @@ export interface components {
             interrupts?: components["schemas"]["Interrupt"][];
         };
         /** @description For programs. Codes do not change; there may be new ones. */
-        ErrorCode: components["schemas"]["KnownErrorCode"] | string;
-        /** @enum {string} */
-        KnownErrorCode: "invalid_body" | "invalid_description" | "invalid_answers" | "answers_required" | "invalid_idempotency_key" | "invalid_query" | "invalid_limit" | "invalid_cursor" | "invalid_status" | "invalid_report" | "invalid_token" | "no_subject" | "not_allowed" | "not_found" | "task_not_found" | "method_not_allowed" | "task_ended" | "task_not_final" | "already_followed" | "task_deleted" | "not_accepted" | "body_too_large" | "idempotency_key_reused" | "busy" | "not_configured" | "internal_error" | "worker_unavailable" | "invalid_event";
+        ErrorCode: "invalid_body" | "invalid_description" | "invalid_answers" | "answers_required" | "invalid_idempotency_key" | "invalid_query" | "invalid_limit" | "invalid_cursor" | "invalid_status" | "invalid_report" | "invalid_token" | "no_subject" | "not_allowed" | "not_found" | "task_not_found" | "method_not_allowed" | "task_ended" | "task_not_final" | "already_followed" | "task_deleted" | "not_accepted" | "body_too_large" | "idempotency_key_reused" | "busy" | "not_configured" | "internal_error" | "worker_unavailable" | "invalid_event";
         /** @description An answer of API Gateway's own; the function was not asked, or did not answer. */
         GatewayMessage: {
             message: string | null;
         };
         /** @description An error of this API, or of the gateway before it. */
-        AnyError: components["schemas"]["Error"] | components["schemas"]["GatewayMessage"];
+        AnyError: components["schemas"]["ApiError"] | components["schemas"]["GatewayMessage"];
     };
 }

@@ -377,7 +377,7 @@ class TestSession:
         [
             Outcome.of({"agent_response": "x"}, "agent_failed", "No."),
             Outcome.of({"agent_response": "x"}, session_open=False),
-            Outcome.of({"agent_response": "x"}).cancelled("Maybe."),
+            Outcome.of({"agent_response": "x"}).cancelled(),
         ],
         ids=["failed", "stopped", "cancelled"],
     )
@@ -399,7 +399,7 @@ class TestSession:
         if was_to_be_stopped:
             claim = store.claim_task("task-2", "token", NOW + 600)
             store.cancel_task("task-2", ANN)
-            store.end_task(claim, Outcome.of({}).cancelled("The agent was not started."))
+            store.end_task(claim, Outcome.of({}, NOT_STARTED).cancelled())
         else:
             never_started(store, "task-2")
         task, _ = follow(store, "task-3")

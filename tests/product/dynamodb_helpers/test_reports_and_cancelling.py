@@ -51,6 +51,61 @@ from valro.tasks import (
     timestamp,
 )
 
+ENDED_BY_WORKER = {
+    "completed": Outcome.of(ANSWER),
+    "failed": Outcome.of({}, "agent_failed", "No."),
+    "not started": Outcome.of({}, "not_started", "No."),
+}
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+@pytest.mark.parametrize(
+    "how, end",
+    [
+        ("dispatch", ("dispatch_failed", False)),
+        ("pending", ("not_started", False)),
+        ("processing", ("worker_lost", True)),
+        ("reporting", ("agent_lost", True)),
+        ("completed", (None, None)),
+        ("failed", ("agent_failed", True)),
+        ("not started", ("not_started", False)),
+        ("reported", ("agent_failed", True)),
+    ],
+)
+def test_every_end_says_when_the_run_began_and_ended_and_whether_the_agent_may_have_acted(
+    store: TaskStore,
+    clock: Clock,
+    how: str,
+    end: tuple[str | None, bool | None],
+    is_cancelled: bool,
+):
+    create(store)
+    clock.now += 1
+    claim = None if how in ("dispatch", "pending") else store.claim_task("task-1", "t", NOW + 600)
+    if claim and how.startswith("report"):
+        store.accept_task(claim)
+    clock.now += 1
+    if is_cancelled:
+        cancelled(store)
+        end = ("cancelled", how not in ("dispatch", "pending", "not started"))
+    clock.now += 1
+    if how == "dispatch":
+        store.fail_pending_task("task-1", "Error invoking worker", "No.", "dispatch_failed")
+    elif how == "reported":
+        reported(store, "end", outcome=ENDED_BY_WORKER["failed"])
+    elif claim and how in ENDED_BY_WORKER:
+        outcome = ENDED_BY_WORKER[how]
+        store.end_task(claim, outcome.cancelled() if is_cancelled else outcome)
+    else:
+        clock.now += 1_000
+    task = seen(store)
+    assert (task.get("error_code"), task.get("may_have_acted")) == end
+    assert task.get("started_at") == (timestamp(NOW + 1) if claim else None)
+    assert task["completed_at"] == task["events"][-1]["ts"] == task["updated_at"]
+    (listed,), _ = store.list_tasks(PUBLIC_OWNER, 1)
+    names = ("may_have_acted", "started_at", "completed_at")
+    assert [listed.get(name) for name in names] == [task.get(name) for name in names]
+
 
 class TestConfirm:
     def test_it_succeeds_while_the_task_waits_for_its_agent_and_shows_nothing(
@@ -458,16 +513,16 @@ class TestCancel:
         with pytest.raises(CancelRequested):
             store.end_task(claim, Outcome.of(ANSWER))
         assert seen(store)["status"] == "processing"
-        store.end_task(claim, Outcome.of(ANSWER).cancelled("Nobody knows."))
+        store.end_task(claim, Outcome.of(ANSWER).cancelled())
         task = seen(store)
         assert (task["status"], task["error_code"]) == ("error", "cancelled")
-        assert messages(task)[3:] == ["one", "Cancelled. Nobody knows."]
+        assert messages(task)[3:] == ["one", tasks.EXPIRED["cancelled"]]
         assert task["vendors"] == ANSWER["vendors"]
 
     def test_nothing_ends_as_cancelled_that_nobody_asked_to(self, store: TaskStore):
         claim = claimed(store)
         with pytest.raises(ClaimLost):
-            store.end_task(claim, Outcome.of(ANSWER).cancelled("Nobody knows."))
+            store.end_task(claim, Outcome.of(ANSWER).cancelled())
         assert seen(store)["status"] == "processing"
 
     @pytest.mark.parametrize("is_reporting", [False, True])
@@ -484,7 +539,7 @@ class TestCancel:
         assert (task["status"], task["error_code"]) == ("error", "cancelled")
         assert task["error_message"] == tasks.EXPIRED["cancelled"]
         with pytest.raises(ClaimLost):
-            store.end_task(claim, Outcome.of(ANSWER).cancelled("Nobody knows."))
+            store.end_task(claim, Outcome.of(ANSWER).cancelled())
 
     def test_a_report_in_between_does_not_keep_a_reader_from_ending_it(
         self, store: TaskStore, clock: Clock, network: Network
@@ -511,6 +566,7 @@ class TestDelete:
             {
                 "id": {"S": "task-1"},
                 "status": {"S": "deleted"},
+                "may_have_acted": {"BOOL": False},
                 "expires_at": {"N": str(int(NOW) + 30 * 86_400)},
             }
         ]
@@ -591,7 +647,7 @@ class TestTombstones:
     def test_its_id_stays_taken_and_whoever_comes_second_sees_why(self, store: TaskStore):
         task, created = store.create_task("task-1", "Find me a painter")
         assert not created
-        assert task == {"id": "task-1", "status": "deleted"}
+        assert task == {"id": "task-1", "status": "deleted", "may_have_acted": False}
 
     @pytest.mark.parametrize("seconds", [0, 1e9])
     def test_no_time_wakes_it(self, store: TaskStore, clock: Clock, seconds: float):

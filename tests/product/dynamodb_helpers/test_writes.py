@@ -33,7 +33,7 @@ from tests.product.dynamodb_helpers.fakes import (
     throttled,
 )
 from valro.dynamodb_items import TABLE_DEFINITION
-from valro.tasks import PUBLIC_OWNER, Outcome, timestamp
+from valro.tasks import EXPIRED, PUBLIC_OWNER, Outcome, timestamp
 
 FAILED = Outcome.of(ANSWER, "agent_failed", "No vendors")
 TWIN = "twin-of-the-table"
@@ -96,9 +96,9 @@ OF_WORKERS = {
 WRITES = OF_WORKERS | {
     "create": Write(lambda _: None, lambda store, _: create(store), "put_item"),
     "claim": Write(create, claim),
-    "end as cancelled": Write(at_work_and_cancelled, end(FAILED.cancelled("Who knows."))),
+    "end as cancelled": Write(at_work_and_cancelled, end(FAILED.cancelled())),
     "end as cancelled in chunks": Write(
-        at_work_and_cancelled, end(Outcome.of(LONG).cancelled("Who knows.")), "transact_write_items"
+        at_work_and_cancelled, end(Outcome.of(LONG).cancelled()), "transact_write_items"
     ),
     "fail pending": Write(create, fail_pending),
     "cancel pending": Write(create, lambda store, _: cancelled(store)),
@@ -110,6 +110,28 @@ WRITES = OF_WORKERS | {
     "delete": Write(
         ended, lambda store, _: store.delete_task("task-1", PUBLIC_OWNER), "transact_write_items"
     ),
+}
+
+
+UNSTARTED = Outcome.of({}, "not_started", "No time.")
+
+
+def after(seconds: float) -> Callable[[TaskStore, Any], None]:
+    """A reader comes so much later."""
+
+    def read(store: TaskStore, _: Any) -> None:
+        store.clock.now += seconds  # type: ignore[attr-defined]
+        seen(store)
+
+    return read
+
+
+OTHER_ENDS = {
+    "end as cancelled, unstarted": Write(at_work_and_cancelled, end(UNSTARTED.cancelled())),
+    "fail, unstarted": Write(at_work, end(UNSTARTED)),
+    "expire worker": Write(claimed, after(661)),
+    "expire agent": Write(accepted, after(601)),
+    "expire cancelled": Write(at_work_and_cancelled, after(61)),
 }
 
 
@@ -195,6 +217,39 @@ def test_a_clock_that_is_behind_does_not_turn_the_timeline_round(
     write.act(store, before)
     with suppress(TaskNotFound):
         assert runs_forward(seen(store))
+
+
+@pytest.mark.parametrize(
+    "name, end",
+    [
+        ("complete", {}),
+        ("last report in chunks", {}),
+        ("fail", {"error_code": "agent_failed", "may_have_acted": True}),
+        ("end as cancelled", {"error_code": "cancelled", "may_have_acted": True}),
+        ("end as cancelled, unstarted", {"error_code": "cancelled", "may_have_acted": False}),
+        ("fail, unstarted", {"error_code": "not_started", "may_have_acted": False}),
+        ("fail pending", {"error_code": "dispatch_failed", "may_have_acted": False}),
+        ("cancel pending", {"error_code": "cancelled", "may_have_acted": False}),
+        ("expire", {"error_code": "not_started", "may_have_acted": False}),
+        ("expire worker", {"error_code": "worker_lost", "may_have_acted": True}),
+        ("expire agent", {"error_code": "agent_lost", "may_have_acted": True}),
+        ("expire cancelled", {"error_code": "cancelled", "may_have_acted": True}),
+    ],
+)
+def test_every_end_says_when_the_run_began_and_ended_and_whether_the_agent_may_have_acted(
+    store: TaskStore, clock: Clock, name: str, end: dict[str, Any]
+):
+    write = (WRITES | OTHER_ENDS)[name]
+    before = write.before(store)
+    clock.now += 1
+    write.act(store, before)
+    task = seen(store)
+    names = ("error_code", "may_have_acted", "started_at", "completed_at")
+    started = {"started_at": timestamp(NOW)} if len(task["events"]) > 2 else {}
+    shown = end | started | {"completed_at": task["events"][-1]["ts"]}
+    assert {name: task[name] for name in names if name in task} == shown
+    (listed,), _ = store.list_tasks(PUBLIC_OWNER, 1)
+    assert {name: listed[name] for name in names if name in listed} == shown
 
 
 # --- a worker whose task is not its own any more ------------------------------------------------------
@@ -312,8 +367,8 @@ def test_lines_that_had_arrived_before_the_end_was_asked_for_stand_once(
     claim.timeline.add_progress(timestamp(NOW), "second")
     with pytest.raises(CancelRequested):
         store.end_task(claim, Outcome.of(ANSWER))
-    store.end_task(claim, Outcome.of(ANSWER).cancelled("Who knows."))
-    said = ["Looking for painters", "second", "Cancelled. Who knows."]
+    store.end_task(claim, Outcome.of(ANSWER).cancelled())
+    said = ["Looking for painters", "second", EXPIRED["cancelled"]]
     assert messages(seen(store))[3:] == said
 
 

@@ -50,6 +50,8 @@ class TestGetOne:
             "updated_at",
             "thread_id",
             "agent_response",
+            "started_at",
+            "completed_at",
         ]
         assert task["status"] == "completed"
         assert task["agent_response"] == "Done"
@@ -135,6 +137,20 @@ class TestGetOne:
         }
         store.client.put_item(TableName=store.table_name, Item=item)
         assert read("old-1")["vendors"] == [{"price": 275.5, "count": 3}]
+
+    @pytest.mark.parametrize(
+        "code, may_have_acted",
+        [("not_started", False), ("dispatch_failed", False), ("worker_lost", True), ("", True)],
+    )
+    def test_an_error_of_an_older_version_says_whether_the_agent_may_have_acted(
+        self, store: TaskStore, worker: Worker, code: str, may_have_acted: bool
+    ):
+        item = {"id": {"S": "old-1"}, "status": {"S": "error"}, "created_at": {"S": "2025"}}
+        item |= {"owner": {"S": PUBLIC_OWNER}} | ({"error_code": {"S": code}} if code else {})
+        store.client.put_item(TableName=store.table_name, Item=item)
+        for task in (read("old-1"), said(request("GET"))[0]):
+            assert task["may_have_acted"] is may_have_acted
+            assert {"started_at", "completed_at"}.isdisjoint(task)
 
 
 class TestPolling:
@@ -243,7 +259,7 @@ class TestList:
         assert tasks[2]["status"] == "completed"
         assert tasks[2]["vendors"] == [{"name": "A"}]
         assert "agent_response" not in tasks[2]
-        assert set(tasks[2]) == set(PUBLIC_FIELDS)
+        assert set(tasks[2]) == {*PUBLIC_FIELDS, "started_at", "completed_at"}
 
     def test_links_lead_through_all_of_it_once(self, worker: Worker):
         ids = [said(post())["id"] for _ in range(5)]

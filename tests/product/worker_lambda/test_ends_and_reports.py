@@ -72,7 +72,7 @@ def test_an_agent_is_given_up_once_a_reader_ended_its_task_or_its_owner_deleted_
     worker.play(play)
     assert worker.deliver(event)["outcome"] == "lost"
     assert heard == [True, True]
-    assert worker.items() == [{"id": {"S": TASK_ID}, "status": {"S": "deleted"}}]
+    assert [set(item) for item in worker.items()] == [{"id", "status", "may_have_acted"}]
 
 
 def test_an_agent_is_waited_for_while_nobody_can_look(worker: Worker):
@@ -335,7 +335,7 @@ def in_state(worker: Worker, state: str) -> None:
             case "cancelled":
                 worker.cancel()
             case "expired":
-                worker.time.sleep(661)
+                worker.time.sleep(961 if happenings[0] == "pending" else 661)
                 worker.task()
             case "completed":
                 worker.store.end_task(claim, Outcome())
@@ -393,6 +393,19 @@ def test_a_silent_agent_whose_first_reader_deletes_its_task_is_stopped(stopping:
     assert stopping.agent.stops == [TASK_ID]
 
 
+def test_whoever_writes_an_end_logs_how_long_the_run_took(stopping: Worker, log: Log):
+    for state in ("processing, expired", "reporting, expired", "pending, expired"):
+        in_state(stopping, state)
+        stopping.client.client.delete_item(
+            TableName=stopping.store.table_name, Key={"id": {"S": TASK_ID}}
+        )
+    in_state(stopping, "reporting, cancelled")
+    stopping.time.sleep(2)
+    handle(stopping, {"stop": TASK_ID})
+    durations = [one.get("duration_ms") for one in log.lines]
+    assert durations == [661_000, 661_000, None, 2_000]
+
+
 def test_the_end_of_a_reporting_task_is_written_by_who_stops_it(stopping: Worker):
     in_state(stopping, "reporting, cancelled")
     for _ in range(2):
@@ -446,7 +459,9 @@ def test_a_task_that_is_deleted_while_its_agent_is_stopped_is_nobodys_trouble(st
 
     stopping.agent.meanwhile = delete
     assert handle(stopping, {"stop": TASK_ID})["outcome"] == "stopped"
-    assert [set(item) for item in stopping.items()] == [{"id", "status", "session"}]
+    assert [set(item) for item in stopping.items()] == [
+        {"id", "status", "session", "may_have_acted"}
+    ]
 
 
 def test_a_stop_runs_no_agent_and_needs_a_task_s_id(stopping: Worker):

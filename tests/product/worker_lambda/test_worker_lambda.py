@@ -502,12 +502,15 @@ def test_one_that_is_always_too_slow_ends_the_task_as_not_started(worker: Worker
 # --- the log --------------------------------------------------------------------------------------
 
 
-def test_an_outcome_is_one_json_line_with_what_an_operator_needs(worker: Worker, log: Log):
+def test_an_outcome_is_one_json_line_with_what_an_operator_needs(
+    worker: Worker, log: Log, monkeypatch: pytest.MonkeyPatch
+):
     def play(_: Callable[[str], None]) -> Answer:
         worker.time.sleep(12.5)
         return ANSWER
 
     worker.play(play)
+    monkeypatch.setenv("_X_AMZN_TRACE_ID", "Root=1-5759e988-bd862e3f;Parent=53995c;Sampled=0")
     worker.deliver(worker.create())
     assert log.lines == [
         {
@@ -517,6 +520,7 @@ def test_an_outcome_is_one_json_line_with_what_an_operator_needs(worker: Worker,
             "task_id": TASK_ID,
             "request_id": "r-1",
             "duration_ms": 12_500,
+            "trace_id": "1-5759e988-bd862e3f",
         }
     ]
 

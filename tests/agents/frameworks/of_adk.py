@@ -1,0 +1,119 @@
+"""Agents of Google's ADK."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from common import FIND, FOUND, STRIKE, TURNS, dumped, each, next_of, pieces, same
+from google.adk.agents import LlmAgent, RunConfig, SequentialAgent
+from google.adk.agents.run_config import StreamingMode
+from google.adk.models.base_llm import BaseLlm
+from google.adk.models.llm_response import LlmResponse
+from google.adk.runners import InMemoryRunner
+from google.genai import types
+
+
+def content(*parts: types.Part, role: str = "model") -> types.Content:
+    """A message."""
+    return types.Content(role=role, parts=list(parts))
+
+
+class Scripted(BaseLlm):
+    """Says what it is told, turn by turn."""
+
+    turns: list[Any]
+
+    async def generate_content_async(self, _: Any, stream: bool = False) -> AsyncIterator[Any]:
+        turn = next_of(self.turns)
+        if isinstance(turn, LlmResponse):
+            yield turn
+            return
+        text, calls = turn
+        for piece in pieces(text) if stream else ():
+            yield LlmResponse(content=content(types.Part(text=piece)), partial=True)
+        uses = [types.FunctionCall(name=name, args=args) for name, args in calls]
+        parts = [types.Part(text="Who is cheap?", thought=True), types.Part(text=text)]
+        parts += [types.Part(function_call=use) for use in uses]
+        yield LlmResponse(content=content(*parts))
+
+
+def find_vendors(city: str) -> dict[str, Any]:
+    """Finds vendors."""
+    return {"status": "success", "report": FOUND}
+
+
+def broken(city: str) -> dict[str, Any]:
+    """Finds nothing."""
+    return {"status": "error", "error_message": "no such city"}
+
+
+def agent(*turns: Any, **options: Any) -> LlmAgent:
+    """An agent that says these turns."""
+    options = {"name": "finder", "tools": [find_vendors, broken]} | options
+    return LlmAgent(model=Scripted(model="fake", turns=list(turns or TURNS)), **options)
+
+
+def team() -> SequentialAgent:
+    """Two agents, one after the other."""
+    finder = agent(TURNS[0], ("Two vendors work there.", []))
+    both = [finder, agent(TURNS[1], name="writer", tools=[])]
+    return SequentialAgent(name="team", sub_agents=both)
+
+
+def failing() -> LlmAgent:
+    """An agent whose model fails."""
+    return agent(TURNS[0], STRIKE)
+
+
+def refused() -> LlmAgent:
+    """An agent whose model refuses to answer."""
+    refusal = LlmResponse(error_code="SAFETY", error_message="The model refused to answer.")
+    return agent(TURNS[0], refusal)
+
+
+def recovering() -> LlmAgent:
+    """An agent whose tool fails, and who answers all the same."""
+    return agent((TURNS[0][0], [("broken", FIND[1])]), TURNS[1])
+
+
+async def events(prompt: str, make: Any, mode: StreamingMode) -> AsyncIterator[Any]:
+    """All events of a run."""
+    runner = InMemoryRunner(make(), app_name="app")
+    session = await runner.session_service.create_session(app_name="app", user_id="u")
+    asked = content(types.Part(text=prompt), role="user")
+    about = {"user_id": "u", "session_id": session.id, "new_message": asked}
+    async for event in runner.run_async(**about, run_config=RunConfig(streaming_mode=mode)):
+        yield event
+
+
+def streamed(give: Any, make: Any = agent, mode: StreamingMode = StreamingMode.NONE) -> Any:
+    """Yields what is given of each event."""
+    return each(lambda prompt: events(prompt, make, mode), give)
+
+
+def returned(give: Any) -> Any:
+    """Returns what is given of all events."""
+
+    async def invoke(payload: dict[str, Any]) -> Any:
+        return give([one async for one in events(payload["prompt"], agent, StreamingMode.NONE)])
+
+    return invoke
+
+
+def camel(event: Any) -> Any:
+    """An event as ADK's own server has it."""
+    return json.loads(event.model_dump_json(exclude_none=True, by_alias=True))
+
+
+AGENTS = {
+    "return final text": returned(lambda them: them[-1].content.parts[-1].text),
+    "return final content": returned(lambda them: them[-1].content),
+    "return events": returned(lambda them: [dumped(one) for one in them]),
+    "events": streamed(same),
+    "events dumped, streaming": streamed(dumped, mode=StreamingMode.SSE),
+    "events in camelCase, streaming": streamed(camel, mode=StreamingMode.SSE),
+    "events dumped: team": streamed(dumped, team),
+    "events dumped: failing": streamed(dumped, failing),
+    "events dumped: refused": streamed(dumped, refused),
+    "events dumped: tool that fails": streamed(dumped, recovering),
+}

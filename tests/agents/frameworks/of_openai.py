@@ -1,0 +1,182 @@
+"""Agents of the OpenAI Agents SDK, and answers of OpenAI's own APIs."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from agents import (
+    Agent,
+    ItemHelpers,
+    Model,
+    ModelResponse,
+    Runner,
+    Usage,
+    function_tool,
+    set_tracing_disabled,
+)
+from common import ANSWER, FOUND, STRIKE, TURNS, dumped, each, next_of, pieces, same
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from openai.types.responses import (
+    Response,
+    ResponseFunctionToolCall,
+    ResponseOutputMessage,
+    ResponseStreamEvent,
+)
+from pydantic import BaseModel, TypeAdapter
+
+set_tracing_disabled(True)
+EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
+
+
+class Scripted(Model):
+    """Says what it is told, turn by turn."""
+
+    def __init__(self, *turns: Any) -> None:
+        self.turns = list(turns)
+        self.count = 0
+
+    def output(self) -> list[Any]:
+        text, calls = next_of(self.turns)
+        self.count += 1
+        content = [{"text": text, "type": "output_text", "annotations": []}]
+        message = {"id": f"msg_{self.count}", "role": "assistant", "type": "message"}
+        said = [message | {"status": "completed", "content": content}] if text else []
+        return [ResponseOutputMessage.model_validate(one) for one in said] + [
+            ResponseFunctionToolCall(
+                name=name, arguments=json.dumps(args), call_id=f"c{name}", type="function_call"
+            )
+            for name, args in calls
+        ]
+
+    async def get_response(self, *_: Any, **__: Any) -> ModelResponse:
+        return ModelResponse(output=self.output(), usage=Usage(), response_id="resp_1")
+
+    async def stream_response(self, *_: Any, **__: Any) -> AsyncIterator[Any]:
+        output = self.output()
+        events: list[dict[str, Any]] = []
+        for item in output:
+            whole = item.model_dump()
+            events.append({"type": "response.output_item.added", "item": whole | {"content": []}})
+            for piece in (
+                pieces(item.content[0].text) if isinstance(item, ResponseOutputMessage) else ()
+            ):
+                delta = {"content_index": 0, "delta": piece, "item_id": item.id, "logprobs": []}
+                events.append({"type": "response.output_text.delta"} | delta)
+            events.append({"type": "response.output_item.done", "item": whole})
+        for number, event in enumerate(events):
+            yield EVENT.validate_python(event | {"output_index": 0, "sequence_number": number})
+        done = {"type": "response.completed", "response": response(output).model_dump()}
+        yield EVENT.validate_python(done | {"sequence_number": len(events)})
+
+
+def response(output: list[Any]) -> Response:
+    """A whole answer of the Responses API."""
+    options = {"tool_choice": "auto", "tools": [], "parallel_tool_calls": False}
+    about = {"id": "resp_1", "created_at": 1, "model": "fake", "object": "response"}
+    return Response.model_validate(about | options | {"output": output})
+
+
+@function_tool
+def find_vendors(city: str) -> str:
+    """Finds vendors."""
+    return FOUND
+
+
+class Found(BaseModel):
+    """What was found."""
+
+    response: str
+    vendors: list[str]
+
+
+def agent(*turns: Any, **options: Any) -> Agent:
+    """An agent that says these turns."""
+    model = Scripted(*(turns or TURNS))
+    return Agent(name="finder", instructions="Find", model=model, tools=[find_vendors], **options)
+
+
+def structured() -> Agent:
+    """An agent with a structured output."""
+    text = json.dumps({"response": ANSWER, "vendors": ["Green Fern"]})
+    return agent(TURNS[0], (text, []), output_type=Found)
+
+
+def failing() -> Agent:
+    """An agent whose model fails."""
+    return agent(TURNS[0], STRIKE)
+
+
+def handing_over() -> Agent:
+    """An agent that hands over to another."""
+    writer = Agent(name="writer", instructions="Write", model=Scripted(TURNS[1]))
+    return agent(TURNS[0], ("", [("transfer_to_writer", {})]), handoffs=[writer])
+
+
+def returned(give: Any, make: Any = agent) -> Any:
+    """Returns what is given of the result."""
+
+    async def invoke(payload: dict[str, Any]) -> Any:
+        return give(await Runner.run(make(), payload["prompt"]))
+
+    return invoke
+
+
+def streamed(give: Any, make: Any = agent) -> Any:
+    """Yields what is given of each event."""
+    return each(lambda prompt: Runner.run_streamed(make(), prompt).stream_events(), give)
+
+
+def raw(event: Any) -> Any:
+    """The event of the API in an event of the SDK."""
+    return event.data if event.type == "raw_response_event" else None
+
+
+def as_documented(event: Any) -> Any:
+    """Chosen as in the SDK's documentation."""
+    if event.type != "run_item_stream_event":
+        return None
+    item = event.item
+    match item.type:
+        case "tool_call_item":
+            return {"type": "tool_call", "name": item.raw_item.name}
+        case "tool_call_output_item":
+            return {"type": "tool_output", "output": item.output}
+        case "message_output_item":
+            return {"type": "message", "content": ItemHelpers.text_message_output(item)}
+
+
+async def chunks(_: Any) -> AsyncIterator[Any]:
+    """The chunks of a chat completion."""
+    about = {"id": "chatcmpl-1", "created": 1, "model": "fake", "object": "chat.completion.chunk"}
+    call = {"index": 0, "id": "c1", "function": {"name": "find_vendors", "arguments": "{}"}}
+    first = {"role": "assistant", "content": ""}
+    for delta in [{"tool_calls": [call]}, first, *({"content": one} for one in pieces(ANSWER)), {}]:
+        choice = {"index": 0, "delta": delta, "finish_reason": None if delta else "stop"}
+        yield ChatCompletionChunk.model_validate(about | {"choices": [choice]})
+
+
+def completion(_: Any) -> Any:
+    """A whole chat completion."""
+    message = {"role": "assistant", "content": ANSWER}
+    choices = [{"index": 0, "finish_reason": "stop", "message": message}]
+    about = {"id": "chatcmpl-1", "created": 1, "model": "fake", "object": "chat.completion"}
+    return ChatCompletion.model_validate(about | {"choices": choices})
+
+
+AGENTS = {
+    "return result": returned(same),
+    "return final_output": returned(lambda it: it.final_output),
+    'return {"final_output"}': returned(lambda it: {"final_output": it.final_output}),
+    "return to_input_list()": returned(lambda it: it.to_input_list()),
+    "return final_output: structured": returned(lambda it: it.final_output, structured),
+    "events": streamed(same),
+    "raw events": streamed(raw),
+    "raw events: structured": streamed(raw, structured),
+    "raw events: failing": streamed(raw, failing),
+    "raw events: handing over": streamed(raw, handing_over),
+    "type and raw event": streamed(lambda it: {"type": it.type, "data": raw(it)}),
+    "as documented": streamed(as_documented),
+    "chat completion": completion,
+    "chat completion chunks": each(chunks, dumped),
+    "response": lambda _: response(Scripted(TURNS[1]).output()),
+}
