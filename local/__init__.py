@@ -8,7 +8,10 @@
     own_agent.py   the way to an agent of one's own
     runtime.py     the stand-in for AgentCore Runtime that serves either
     processes.py   child processes that leave nothing behind
-    aws.py         MiniStack, the agent and the two scripts, started and stopped
+    aws.py         MiniStack, the agent, the AWS CLI and the two scripts, started and stopped
+    aws_cli.py     the AWS CLI, loaded once for all calls of the scripts; bin/aws calls it
+    ministack_gaps.py  MiniStack, with what its CloudFormation gets wrong set right
+    guard.py       who may talk to the servers: programs and web pages of this machine
     addresses.py   where all that is, the same at every run
     task_log.py    what the functions log, as it comes
     console.py     what a person sees in the terminal

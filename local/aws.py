@@ -40,11 +40,10 @@ ACCOUNT = "000000000000"
 AGENT_RUNTIME_ARN = (
     f"arn:aws:bedrock-agentcore:{REGION}:{ACCOUNT}:runtime/valro_sample_agent-LocalAgent"
 )
+CLI = ROOT / "local" / "bin"
+"""The folder of `aws`, the AWS CLI that aws_cli.py has loaded."""
 # From a folder that is not the project's, and with nothing of it in the functions' environment.
-SERVE_MINISTACK = [
-    *(sys.executable, "-c"),
-    f"import sys; sys.path.append({str(ROOT)!r}); from local import ministack_gaps as m; m.serve()",
-]
+SERVE = f"import sys; sys.path.append({str(ROOT)!r}); from local import %s as m; m.serve()"
 READY_SECONDS = 30
 
 # What a shell needs to find tools and talk to package indexes; never anything of AWS's.
@@ -176,7 +175,7 @@ class LocalStack:
         return next((p.name for p in self._programs if p.has_ended()), "")
 
     def start(self) -> None:
-        """Starts MiniStack and the agent, side by side, and returns when both answer."""
+        """Starts MiniStack, the agent and the AWS CLI, and returns when all of them answer."""
         if self._agent:
             _require_agent(self._agent)
         self._wait(self._submit(self._make_folder))
@@ -184,7 +183,9 @@ class LocalStack:
         with self._listener or listen() as aws, listen() as agent:
             self.port, self.agent_port = port_of(aws), port_of(agent)
             self._wait(
-                self._submit(self._start_ministack, aws), self._submit(self._start_agent, agent)
+                self._submit(self._start_ministack, aws),
+                self._submit(self._start_agent, agent),
+                self._submit(self._start_cli),
             )
 
     def deploy(self, say: Listener = say_nothing, arguments: tuple[str, ...] = ()) -> str:
@@ -198,12 +199,13 @@ class LocalStack:
     def environment(self) -> dict[str, str]:
         """Returns the environment in which the scripts and the AWS CLI know only this AWS."""
         kept = {name: value for name, value in os.environ.items() if _INHERITED.fullmatch(name)}
-        bin_folder = str(Path(sys.executable).parent)
+        path = [str(CLI), str(Path(sys.executable).parent)]
         return {
             **kept,
-            "PATH": f"{bin_folder}{os.pathsep}{kept.get('PATH', os.defpath)}",
+            "PATH": os.pathsep.join([*path, kept.get("PATH", os.defpath)]),
             "PYTHON": sys.executable,
             "TMPDIR": str(self.folder / "scripts"),
+            "VALRO_AWS_CLI": str(self.folder / "cli"),
             **self.aws_environment(),
         }
 
@@ -259,7 +261,7 @@ class LocalStack:
 
     def _make_folder(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="valro-local-"))
-        for name in ("ministack", "agent", "scripts"):
+        for name in ("ministack", "agent", "cli", "scripts"):
             (self.folder / name).mkdir()
         self._watchdog = Watchdog(self.folder)
 
@@ -268,9 +270,9 @@ class LocalStack:
         program = Program("MiniStack", self.folder / "ministack.log", self._watchdog)
         self._programs.append(program)
         number = listener.fileno()
-        command = [*SERVE_MINISTACK, str(number)]
+        command = [sys.executable, "-c", SERVE % "ministack_gaps", str(number)]
         program.start(command, self._ministack_environment(folder), folder, (number,))
-        self._await_answer(program, self.port, "/_ministack/ready")
+        self._wait_until(program, lambda: _answers(self.port, "/_ministack/ready"))
 
     def _ministack_environment(self, folder: Path) -> dict[str, str]:
         return {
@@ -298,34 +300,33 @@ class LocalStack:
             "LANG": "C.UTF-8",
             "HOME": str(self.folder / "agent"),
             "TMPDIR": str(self.folder / "agent"),
-            "PYTHONDONTWRITEBYTECODE": "1",
             PACE_VARIABLE: str(self._pace),
         }
         command = [sys.executable, "-m", "local.runtime", "--socket", str(listener.fileno())]
         command += ["--agent", self._agent] if self._agent else []
         program.start(command, environment, ROOT, (listener.fileno(),))
-        self._await_answer(program, self.agent_port, "/ping")
+        self._wait_until(program, lambda: _answers(self.agent_port, "/ping"))
 
-    def _await_answer(self, program: Program, port: int, path: str) -> None:
+    def _start_cli(self) -> None:
+        folder = self.folder / "cli"
+        program = Program("The AWS CLI", self.folder / "cli.log", self._watchdog)
+        self._programs.append(program)
+        program.start([sys.executable, "-c", SERVE % "aws_cli"], self.environment(), folder)
+        self._wait_until(program, (folder / "socket").exists)
+
+    def _wait_until(self, program: Program, is_ready: Callable[[], bool]) -> None:
         end = time.monotonic() + READY_SECONDS
         while time.monotonic() < end and not self._closing:
             if program.has_ended():
                 raise LocalError(f"{program.name} ended at once. It said:", program.output())
-            with contextlib.suppress(OSError, http.client.HTTPException):
-                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
-                with contextlib.closing(connection):
-                    connection.request("GET", path)
-                    if connection.getresponse().status == 200:
-                        return
+            if is_ready():
+                return
             time.sleep(0.05)
         raise LocalError(
             f"{program.name} did not answer within {READY_SECONDS} s. It said:", program.output()
         )
 
     def _deploy(self, say: Listener, arguments: tuple[str, ...]) -> str:
-        # Imported here: --help needs nothing that is not in Python itself.
-        from local import ministack_gaps  # noqa: PLC0415
-
         said = self._build(say)
         options = (*self._deploy_options(), *arguments)
         result, more = self._run("create-infrastructure.sh", options, say)
@@ -335,7 +336,6 @@ class LocalStack:
         if not re.fullmatch(r"[0-9a-z]+", api_id):
             raise LocalError("create-infrastructure.sh printed no API URL, but:", result)
         self.api = Api(self.port, api_id)
-        ministack_gaps.mend(self.endpoint, api_id)
         return self.api.url
 
     def _deploy_options(self) -> tuple[str, ...]:
@@ -393,6 +393,15 @@ def _must_build() -> bool:
     sources += [ROOT / "requirements.txt", ROOT / "deploy.sh"]
     changed = max(path.stat().st_mtime_ns for path in sources if path.exists())
     return min(path.stat().st_mtime_ns for path in zips) <= changed
+
+
+def _answers(port: int, path: str) -> bool:
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+        with contextlib.closing(connection):
+            connection.request("GET", path)
+            return connection.getresponse().status == 200
+    return False
 
 
 def _require_agent(url: str) -> None:

@@ -1,4 +1,4 @@
-"""What MiniStack's CloudFormation gets wrong and a local run needs, set right.
+"""MiniStack, with what its CloudFormation gets wrong and a local run needs set right.
 
 tests/local/test_ministack_gaps.py has a test for each gap, which fails once MiniStack has mended it:
 then its part here goes. The other gaps need nothing here, since no local run needs what they leave
@@ -8,14 +8,16 @@ permission no function; events name resources that do not change.
 """
 
 import asyncio
-import json
 import resource
 import sys
+from collections.abc import Callable
 from typing import Any
 
-import botocore.session
+from hypercorn.asyncio import serve as serve_with_hypercorn
+from hypercorn.config import Config
+from ministack.app import app
+from ministack.services.cloudformation import changesets, provisioners
 
-from local import REGION
 from local.guard import local_only
 
 
@@ -23,16 +25,27 @@ def serve() -> None:
     """Serves MiniStack on a listening socket, whose number is the argument, to this machine only.
 
     Its own command binds a port by itself, so that of two that start at once one may be answered
-    for by the other. Change sets leave out resources whose condition is false: by itself it calls
-    them added or modified, and so would the script on the first screen of a run.
+    for by the other.
     """
-    # Imported here: whoever only starts it has no need of it.
-    from hypercorn.asyncio import serve as serve_with_hypercorn  # noqa: PLC0415
-    from hypercorn.config import Config  # noqa: PLC0415
-    from ministack.app import app  # noqa: PLC0415
-    from ministack.services.cloudformation import changesets  # noqa: PLC0415
+    leave_out_what_is_not_made(vars(changesets))
+    api = vars(provisioners)["_RESOURCE_HANDLERS"]["AWS::ApiGatewayV2::Api"]
+    api |= {name: with_cors_of_the_service(api[name]) for name in ("create", "update")}
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    config = Config()
+    config.bind = [f"fd://{sys.argv[1]}"]
+    config.keep_alive_timeout = 75
+    config.loglevel = "WARNING"
+    guarded: Any = local_only(app)  # hypercorn's types are its own
+    asyncio.run(serve_with_hypercorn(guarded, config))
 
-    inside = vars(changesets)
+
+def leave_out_what_is_not_made(inside: dict[str, Any]) -> None:
+    """Leaves resources whose condition is false out of change sets.
+
+    By itself MiniStack calls them added or modified, and so would the script on the first screen of
+    a run.
+    """
     resolve, evaluate = inside["_resolve_props_for_diff"], inside["_evaluate_conditions"]
 
     def resolve_what_is_made(template: Any, parameters: Any, *stack: Any) -> dict[str, Any]:
@@ -47,31 +60,23 @@ def serve() -> None:
         }
 
     inside["_resolve_props_for_diff"] = resolve_what_is_made
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    config = Config()
-    config.bind = [f"fd://{sys.argv[1]}"]
-    config.keep_alive_timeout = 75
-    config.loglevel = "WARNING"
-    guarded: Any = local_only(app)  # hypercorn's types are its own
-    asyncio.run(serve_with_hypercorn(guarded, config))
 
 
-def mend(endpoint: str, api_id: str) -> None:
-    """Gives the deployed API its template's CORS configuration again.
+def with_cors_of_the_service(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """Gives an API its template's CORS configuration in the service's case, allowOrigins.
 
-    MiniStack keeps it in CloudFormation's case, where its gateway does not look: every preflight is
-    refused, and no page can call the API.
+    MiniStack keeps it in CloudFormation's, AllowOrigins, where its gateway does not look: every
+    preflight is refused, and no page can call the API.
     """
-    session = botocore.session.Session()
-    session.set_credentials("test", "test")
-    gateway = session.create_client("apigatewayv2", REGION, endpoint_url=endpoint)
-    answers: list[dict[str, Any]] = []
-    gateway.meta.events.register(
-        "after-call.apigatewayv2.GetApi",
-        lambda http_response, **_: answers.append(json.loads(http_response.content)),
-    )
-    gateway.get_api(ApiId=api_id)
-    cors = answers[0].get("corsConfiguration") or {}
-    if "AllowOrigins" in cors:
-        gateway.update_api(ApiId=api_id, CorsConfiguration=cors)
+
+    def handle(*arguments: Any) -> Any:
+        return handler(*map(in_the_services_case, arguments))
+
+    def in_the_services_case(argument: Any) -> Any:
+        if not isinstance(argument, dict) or "CorsConfiguration" not in argument:
+            return argument
+        cors = argument["CorsConfiguration"].items()
+        named = {name[0].lower() + name[1:]: value for name, value in cors}
+        return argument | {"CorsConfiguration": named}
+
+    return handle

@@ -45,10 +45,14 @@ def serve_page(api_url: str, listener: socket | None = None) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_GET(self) -> None:
+        def parse_request(self) -> bool:
+            if not super().parse_request():
+                return False
             if reason := refusal(self.headers.items()):
                 self.send_error(403, reason)
-                return
+            return not reason
+
+        def do_GET(self) -> None:
             path = self.path.partition("?")[0]
             if path == "/docs":
                 self.send_response(301)

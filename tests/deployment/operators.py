@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,9 @@ from typing import Any
 import boto3
 
 from local import REGION
-from local.aws import LocalStack
+from local.aws import CLI, LocalStack
 
 ROOT = Path(__file__).resolve().parents[2]
-FAST_AWS = ROOT / "tests" / "deployment" / "fast_aws"
 STUB_AWS = ROOT / "tests" / "deployment" / "stub_aws"
 ARN = "arn:aws:bedrock-agentcore:us-east-1:123456789012:runtime/my_agent-AbCdEf1234"
 
@@ -51,31 +49,14 @@ def write_zip(path: Path, module: str, answer: str = "[]") -> None:
         archive.comment = f"python3.{sys.version_info.minor}".encode()
 
 
-@contextlib.contextmanager
-def fast_aws_server() -> Iterator[int]:
-    """Runs the loaded AWS CLI and gives its port, for `aws` in tests/deployment/fast_aws."""
-    server = subprocess.Popen(
-        [sys.executable, str(FAST_AWS / "server.py")],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with server:
-        assert server.stdout is not None
-        yield int(server.stdout.readline())
-        assert server.stdin is not None
-        server.stdin.close()
-
-
 class Stack:
     """One stack on the local AWS, told from others by its prefix."""
 
-    def __init__(self, ministack: LocalStack, fast_port: int, folder: Path, prefix: str) -> None:
+    def __init__(self, ministack: LocalStack, folder: Path, prefix: str) -> None:
         self.ministack = ministack
         self.prefix = prefix
         self.folder = folder
         self.region = REGION
-        self._fast_port = fast_port
 
     def client(self, service: str, account: str = "test") -> Any:
         """Returns a client of this AWS; an access key of twelve digits is another account."""
@@ -90,14 +71,13 @@ class Stack:
     def command(self, script: str, *arguments: str) -> list[str]:
         return ["bash", str(self.folder / script), "--name-prefix", self.prefix, *arguments]
 
-    def environment(self, cli: Path = FAST_AWS, **variables: str) -> dict[str, str]:
+    def environment(self, cli: Path = CLI, **variables: str) -> dict[str, str]:
         environment = self.ministack.environment()
         return {
             **environment,
             "PATH": f"{cli}{os.pathsep}{environment['PATH']}",
             "AWS_REGION": self.region,
             "AGENT_RUNTIME_ARN": ARN,
-            "FAST_AWS_PORT": str(self._fast_port),
             **variables,
         }
 

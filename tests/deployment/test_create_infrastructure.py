@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from local.aws import Api
+from local.aws import CLI, Api
 from tests.deployment.conftest import MakeStack
-from tests.deployment.operators import ARN, FAST_AWS, Stack, edit_template, write_zip
+from tests.deployment.operators import ARN, Stack, edit_template, write_zip
 
 OTHER_ARN = ARN.replace("my_agent", "your_agent")
 ON_DEMAND = {"BillingMode": "PAY_PER_REQUEST"}
@@ -104,7 +104,7 @@ def keys_in_bucket(stack: Stack) -> set[str]:
 def test_deploys_changes_and_finds_nothing_to_change_with_both_clis(
     make_stack: MakeStack, version: int
 ):
-    path = FAST_AWS / "aws"
+    path = CLI / "aws"
     if version == 2:
         path = Path(os.environ.get("VALRO_AWS_V2") or pytest.skip("VALRO_AWS_V2 names no AWS CLI"))
     stack = make_stack(f"cli{version}")

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
 
+from local.aws import CLI
 from tests.deployment.conftest import MakeStack
-from tests.deployment.operators import FAST_AWS, ROOT, Stack
+from tests.deployment.operators import ROOT, Stack
 from tests.deployment.test_template import RESOURCES, TEMPLATE
 
 POLICIES = {path.stem: json.loads(path.read_text()) for path in ROOT.glob("docs/policies/*.json")}
@@ -78,7 +79,7 @@ class Deployer:
         aws = self._folder / "aws"
         aws.write_text(
             f"#!{sys.executable}\nimport json, os, sys\nwith open({str(aws)!r} + '.calls', 'a') as file:\n"
-            f"    print(json.dumps(sys.argv[1:]), file=file)\nos.execv('{FAST_AWS}/aws', sys.argv)\n"
+            f"    print(json.dumps(sys.argv[1:]), file=file)\nos.execv('{CLI}/aws', sys.argv)\n"
         )
         aws.chmod(0o755)
 
@@ -115,7 +116,7 @@ class Deployer:
             with_files.get(before, word) for before, word in zip(["", *words], words, strict=False)
         ]
         done = subprocess.run(
-            [FAST_AWS / "aws", *words], env=environment, capture_output=True, text=True
+            [CLI / "aws", *words], env=environment, capture_output=True, text=True
         )
         return "AccessDenied" in done.stderr or "(403)" in done.stderr
 

@@ -1,5 +1,6 @@
 """`python -m local`, run as a person runs it."""
 
+import contextlib
 import os
 import re
 import signal
@@ -83,7 +84,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Run]]:
         with run.process:
             run.process.kill()
     for pid in processes_that_know(folder):
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # the run's watchdog may be faster
+            os.kill(pid, signal.SIGKILL)
 
 
 def processes_that_know(folder: Path) -> list[int]:

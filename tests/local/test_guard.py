@@ -1,8 +1,10 @@
 """Who is answered by the servers of a local run, and who is not: a browser tries it, and so do we."""
 
+import asyncio
 import contextlib
 import http.client
 import http.server
+import json
 import signal
 import threading
 import urllib.parse
@@ -11,9 +13,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from playwright.sync_api import Page, sync_playwright
+from starlette.types import Message, Receive, Scope, Send
 
 from local.aws import LocalStack, local_stack
-from local.guard import refusal
+from local.guard import local_only, refusal
 from local.page_server import serve_page
 from tests.local.conftest import Run
 from tests.page.conftest import CHROMIUM_OPTIONS, executable
@@ -69,6 +72,32 @@ def test_only_pages_of_this_machine_are_answered(headers: dict[str, str], is_ref
     assert bool(refusal([("Host", HERE), *headers.items()])) == is_refused
 
 
+@pytest.mark.parametrize(
+    "origin, answer",
+    [("http://localhost:5173", "websocket.accept"), ("https://evil.example", "websocket.close")],
+)
+def test_a_foreign_page_opens_no_websocket(origin: str, answer: str):
+    sent = []
+
+    async def accept(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "websocket.accept"})
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message["type"])
+
+    headers = [(b"host", HERE.encode()), (b"origin", origin.encode())]
+
+    async def connect() -> None:
+        await local_only(accept)({"type": "websocket", "headers": headers}, receive, send)
+
+    asyncio.run(connect())
+
+    assert sent == [answer]
+
+
 @pytest.fixture(scope="module")
 def stack() -> Iterator[LocalStack]:
     with local_stack() as stack:
@@ -101,7 +130,7 @@ def test_each_server_refuses_foreign_names_and_pages(ports: dict[str, int], serv
     assert status(ports[server], path, Host=f"evil.example:{ports[server]}") == 403
     for method in ("GET", "POST", "OPTIONS"):
         foreign = {"Host": here, "Origin": "https://evil.example"}
-        assert status(ports[server], path, method, **foreign) in {403, 501}, method
+        assert status(ports[server], path, method, **foreign) == 403, method
     assert status(ports[server], path, Host=here, Sec_Fetch_Site="cross-site") == 403
     assert status(ports[server], path, Host=here) != 403
     assert status(ports[server], path, Host=here, Origin="http://localhost:5173") != 403
@@ -193,6 +222,21 @@ def test_a_web_page_can_make_no_function_and_run_no_agent(
 
 
 @pytest.mark.e2e
+def test_a_dev_server_of_this_machine_may_do_what_a_foreign_page_may_not(
+    stack: LocalStack, foreign_page: Page
+):
+    for host in ("evil.example", "localhost"):
+        foreign_page.goto(foreign_page.url.replace("evil.example", host))
+        put = "url => fetch(url, {method: 'PUT'}).catch(() => undefined)"
+        foreign_page.evaluate(put, f"{stack.endpoint}/made-by-{host}")
+
+    with urllib.request.urlopen(stack.endpoint, timeout=20) as answer:
+        buckets = answer.read()
+    assert b"made-by-localhost" in buckets
+    assert b"made-by-evil" not in buckets
+
+
+@pytest.mark.e2e
 def test_what_is_served_to_a_rebound_name_is_nothing(ports: dict[str, int], foreign_page: Page):
     for server, path in PATHS_OF_ALL:
         answer = foreign_page.goto(f"http://rebound.example:{ports[server]}{path}")
@@ -204,22 +248,17 @@ def test_what_is_served_to_a_rebound_name_is_nothing(ports: dict[str, int], fore
 @pytest.mark.e2e
 def test_six_runs_at_once_answer_for_themselves(start: Callable[..., Run]):
     """One port is everybody's first choice, so all six want it at the same moment."""
-    runs = [start("--empty") for _ in range(6)]
-    for run in runs:
-        run.read_until("Serving until Ctrl-C.")
+    tasks = [f"Find me a painter in Austin under ${price}" for price in range(400, 406)]
+    runs = [start("--pace", "0", task) for task in tasks]
 
-    ports = [
-        urllib.parse.urlsplit(run.found(r"MiniStack, a local AWS, is at (\S+);.*")).port or 0
-        for run in runs
-    ]
-    assert len(set(ports)) == 6
-    for number, port in enumerate(ports):
-        put = urllib.request.Request(f"http://127.0.0.1:{port}/bucket-{number}", method="PUT")
-        urllib.request.urlopen(put, timeout=20).close()
-    for number, port in enumerate(ports):
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=20) as answer:
-            names = answer.read().decode()
-        assert [n for n in range(6) if f"bucket-{n}" in names] == [number]
+    for task, run in zip(tasks, runs, strict=True):
+        run.read_until("Serving until Ctrl-C.")
+        assert "completed   ✔ Agent completed task successfully" in run.text()
+        api = run.found(r"  API_URL=(\S+)")
+        with urllib.request.urlopen(f"{api}/tasks", timeout=20) as answer:
+            assert [each["description"] for each in json.load(answer)] == [task]
+        with urllib.request.urlopen(run.found(r"  page  (\S+) .*"), timeout=20) as page:
+            assert json.dumps(api) in page.read().decode()
     for run in runs:
         run.interrupt(signal.SIGINT)
     assert [run.finish() for run in runs] == [(0, "")] * 6

@@ -15,11 +15,11 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from local import REGION, ministack_gaps
+from local import REGION
 from local.addresses import free_port
 from local.aws import Api, LocalStack
 from tests.conftest import eventually
-from tests.deployment.operators import Stack, copy_project, fast_aws_server
+from tests.deployment.operators import Stack, copy_project
 
 TABLE = {
     "TableName": "gaps-by-hand",
@@ -32,13 +32,11 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")
-def stack(ministack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(ministack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Stack:
     """A stack that asks for everything that MiniStack leaves out."""
-    with fast_aws_server() as port:
-        folder: Path = copy_project(tmp_path_factory.mktemp("gaps") / "project")
-        stack = Stack(ministack, port, folder, "gaps")
-        stack.deploy("--worker-concurrency", "5")
-        yield stack
+    stack = Stack(ministack, copy_project(tmp_path_factory.mktemp("gaps") / "project"), "gaps")
+    stack.deploy("--worker-concurrency", "5")
+    return stack
 
 
 @pytest.fixture
@@ -59,22 +57,6 @@ def make(ministack: LocalStack, stack: Stack) -> Callable[..., str]:
         return eventually(state, lambda state: not state.endswith("_IN_PROGRESS"))
 
     return create
-
-
-def test_cors_is_refused_until_it_is_mended(stack: Stack):
-    api = Api(stack.ministack.port, stack.api()["ApiId"])
-
-    def preflight() -> int:
-        asked = {"Origin": "http://localhost:5173", "Access-Control-Request-Method": "POST"}
-        return api.request("OPTIONS", "/tasks", headers=asked).status
-
-    assert stack.api()["CorsConfiguration"] == {}
-    assert preflight() == 403
-
-    ministack_gaps.mend(stack.ministack.endpoint, api.api_id)
-
-    assert preflight() in {200, 204}
-    assert stack.api()["CorsConfiguration"]["MaxAge"] == 3600
 
 
 def test_point_in_time_recovery_stays_off(stack: Stack):
@@ -134,23 +116,28 @@ def test_a_permission_needs_no_function(stack: Stack, make: Callable[..., str]):
 
 
 @pytest.fixture
-def plain_ministack(ministack: LocalStack, tmp_path: Path) -> Iterator[str]:
-    """The address of a MiniStack as it comes."""
-    environment = ministack._ministack_environment(tmp_path) | {"GATEWAY_PORT": str(free_port())}
+def plain_ministack(ministack: LocalStack, tmp_path: Path) -> Iterator[int]:
+    """The port of a MiniStack as it comes."""
+    port = free_port()
+    environment = ministack._ministack_environment(tmp_path) | {"GATEWAY_PORT": str(port)}
     command = [sys.executable, "-m", "ministack"]
     with subprocess.Popen(command, cwd=tmp_path, env=environment) as server:
-        yield f"http://127.0.0.1:{environment['GATEWAY_PORT']}"
+        yield port
         server.terminate()
 
 
-def names_what_is_not_made(endpoint: str) -> bool:
-    """Tells whether a change set names a resource whose condition is false."""
-    cloudformation = boto3.client(
+def cloudformation_at(port: int) -> Any:
+    return boto3.client(
         "cloudformation",
         region_name=REGION,
-        endpoint_url=endpoint,
+        endpoint_url=f"http://127.0.0.1:{port}",
         config=Config(retries={"total_max_attempts": 20, "mode": "standard"}),
     )
+
+
+def names_what_is_not_made(port: int) -> bool:
+    """Tells whether a change set names a resource whose condition is false."""
+    cloudformation = cloudformation_at(port)
     resource = {"Type": "AWS::SNS::Topic"}
     template = {
         "Conditions": {"Never": {"Fn::Equals": ["a", "b"]}},
@@ -167,10 +154,34 @@ def names_what_is_not_made(endpoint: str) -> bool:
 
 
 def test_a_change_set_names_resources_that_are_not_made_until_it_is_mended(
-    ministack: LocalStack, plain_ministack: str
+    ministack: LocalStack, plain_ministack: int
 ):
     assert names_what_is_not_made(plain_ministack)
-    assert not names_what_is_not_made(ministack.endpoint)
+    assert not names_what_is_not_made(ministack.port)
+
+
+def preflights(port: int) -> list[int]:
+    """Returns the statuses of a preflight to an API that was made so, and of one after an update."""
+    cloudformation = cloudformation_at(port)
+    api = Api(port, "0123abcd")
+    asked = {"Origin": "http://localhost:5173", "Access-Control-Request-Method": "POST"}
+    statuses = []
+    for verb, seconds in (("create", 60), ("update", 3600)):
+        cors = {"AllowOrigins": ["*"], "AllowMethods": ["POST"], "MaxAge": seconds}
+        tags = {"ms-custom-id": api.api_id}
+        properties = {"ProtocolType": "HTTP", "CorsConfiguration": cors, "Tags": tags}
+        resource = {"Type": "AWS::ApiGatewayV2::Api", "Properties": properties}
+        template = json.dumps({"Resources": {"It": resource}})
+        getattr(cloudformation, f"{verb}_stack")(StackName="gaps-cors", TemplateBody=template)
+        waiter = cloudformation.get_waiter(f"stack_{verb}_complete")
+        waiter.wait(StackName="gaps-cors", WaiterConfig={"Delay": 1})
+        statuses.append(api.request("OPTIONS", "/tasks", headers=asked).status)
+    return statuses
+
+
+def test_cors_is_refused_until_it_is_mended(ministack: LocalStack, plain_ministack: int):
+    assert preflights(plain_ministack) == [403, 403]
+    assert preflights(ministack.port) == [204, 204]
 
 
 def test_an_update_reports_resources_that_it_left_alone(stack: Stack):
