@@ -34,9 +34,7 @@ Not here: HTTP, the agent, and when to try a failed write again.
 from __future__ import annotations
 
 import functools
-import json
 import os
-import random
 import time
 import uuid
 from collections.abc import Callable, Collection, Sequence
@@ -63,9 +61,7 @@ from valro.dynamodb_items import (
     STATUS_UNCHANGED,
     chunk_id,
     decode_cursor,
-    from_item,
     is_permanent_rejection,
-    is_transaction_conflict,
     item_that_failed_condition,
     kept_answer,
     names_in,
@@ -76,6 +72,16 @@ from valro.dynamodb_items import (
     update_request,
 )
 from valro.dynamodb_pages import LISTED_ATTRIBUTES, PageRequest, StoreBusy, batch_get, owner_page
+from valro.dynamodb_table import TaskTable
+from valro.store_errors import (
+    AlreadyFollowed,
+    CancelRequested,
+    ClaimLost,
+    NotAccepted,
+    TaskNotClaimable,
+    TaskNotFinal,
+    TaskNotFound,
+)
 from valro.tasks import (
     CANCELLED,
     CANCELLED_UNSTARTED,
@@ -89,7 +95,6 @@ from valro.tasks import (
     REPORT_SILENCE_SECONDS,
     STATUSES,
     UNSEEN_ENDS,
-    Answer,
     Event,
     Outcome,
     Report,
@@ -106,55 +111,6 @@ from valro.tasks import (
 
 ALL_NEW = {"ReturnValues": "ALL_NEW"}
 REPORT_ATTEMPTS = 5
-CONFLICT_RETRIES = 4
-
-
-class StoreError(Exception):
-    """Anything the store refuses, as opposed to what DynamoDB fails at."""
-
-
-class TaskNotFound(StoreError):
-    """No task has this id any more, or none that this owner may see."""
-
-    def __init__(self, task_id: str) -> None:
-        super().__init__(f"Task {task_id} not found")
-        self.task_id = task_id
-
-
-class TaskNotClaimable(StoreError):
-    """Somebody else has the task, or it has ended; ``task`` is what was found."""
-
-    def __init__(self, task: Task) -> None:
-        super().__init__(f"Task {task['id']} is {task.get('status')}")
-        self.task = task
-
-
-class TaskNotFinal(StoreError):
-    """The task has not ended yet."""
-
-
-class AlreadyFollowed(StoreError):
-    """Another task follows this one already, and its agent may have acted."""
-
-    def __init__(self, task_id: str, follower: str) -> None:
-        super().__init__(f"Task {task_id} is followed by {follower}")
-        self.follower = follower
-
-
-class NotAccepted(StoreError):
-    """A report on a task that no agent has accepted to report on."""
-
-
-class ClaimLost(StoreError):
-    """The task ended without this worker; ``task`` is what was found, None if it is gone."""
-
-    def __init__(self, task_id: str, task: Task | None) -> None:
-        super().__init__(f"Task {task_id} is {task.get('status') if task else 'gone'}")
-        self.task = task
-
-
-class CancelRequested(StoreError):
-    """Somebody has asked for the task's end: nothing but that end is written any more."""
 
 
 @dataclass
@@ -167,12 +123,11 @@ class Claim:
     is_fresh: bool = True
 
 
-class TaskStore:
+class TaskStore(TaskTable):
     """The tasks of one table.
 
-    ``client`` is a botocore DynamoDB client. ``clock`` gives epoch seconds. ``on_expired`` hears of
-    each task that a read has ended. botocore's errors pass through unchanged, but for the refused
-    conditions that the module's table lists.
+    ``on_expired`` hears of each task that a read has ended. botocore's errors pass through unchanged,
+    but for the refused conditions that the module's table lists.
     """
 
     def __init__(
@@ -185,11 +140,8 @@ class TaskStore:
         sleep: Callable[[float], None] = time.sleep,
         on_expired: Callable[[Task], None] = lambda _: None,
     ) -> None:
-        self.client = client
-        self.table_name = table_name
+        super().__init__(client, table_name, clock, sleep)
         self.ttl_days = ttl_days
-        self.clock = clock
-        self.sleep = sleep
         self.on_expired = on_expired
 
     # --- the transitions --------------------------------------------------------------------------
@@ -439,31 +391,12 @@ class TaskStore:
             raise TaskNotFound(task_id)
         return task
 
-    def find_item(self, task_id: str) -> Task:
-        """Reads one task, consistently; it may be a tombstone, and is empty if there is nothing."""
-        item = self.client.get_item(
-            TableName=self.table_name, Key={"id": {"S": task_id}}, ConsistentRead=True
-        ).get("Item")
-        return from_item(item) if item else {}
-
     def get_task(self, task_id: str, owner: str) -> Task:
         """Reads one task, consistently; raises TaskNotFound, for another owner's task too.
 
         An answer kept in chunks is not read yet: ``with_answer`` does that.
         """
         return self._visible_task(self.find_task(task_id), task_id, owner)
-
-    def with_answer(self, task: Task) -> Task:
-        """Reads the answer of a task that keeps it in chunks; raises TaskNotFound if it is gone."""
-        if not task.get("chunks"):
-            return task
-        ids = [chunk_id(task["id"], number) for number in range(task["chunks"])]
-        found = batch_get(self.client, self.table_name, ids, sleep=self.sleep)
-        if len(found) < len(ids):
-            # The chunks were written with the task, all or nothing, and go with it.
-            raise TaskNotFound(task["id"])
-        answer: Answer = json.loads("".join(found[chunk_id]["chunk"] for chunk_id in ids))
-        return task | answer
 
     def list_tasks(
         self,
@@ -527,44 +460,6 @@ class TaskStore:
         if follower.get("may_have_acted") is not False:
             raise AlreadyFollowed(task["id"], task["followed_by"])
         return follower
-
-    def _send(self, operation: Callable[..., Any], **request: Any) -> Any:
-        """Sends a write, again if a transaction was at its item: botocore repeats throttles only."""
-        retries, started = 0, self.clock()
-        while True:
-            try:
-                return operation(**request)
-            except ClientError as error:
-                # Not where calls are slow: whoever writes counts on how long a try takes.
-                is_last = retries == CONFLICT_RETRIES or self.clock() > started + 1
-                if is_last or not is_transaction_conflict(error):
-                    raise
-            retries += 1
-            self.sleep(random.uniform(0, 0.05 * 2**retries))
-
-    def _write(
-        self, task_id: str, update: dict[str, Any], chunks: Sequence[dict[str, Any]] = ()
-    ) -> tuple[Task, bool]:
-        """Writes an update and what belongs to it, all or nothing.
-
-        Returns the task, if the update asks for it, and True, or what refused it and False; raises
-        TaskNotFound if there is nothing, or a tombstone.
-        """
-        where = target(self.table_name, task_id)
-        puts = [{"Put": {"TableName": self.table_name, "Item": chunk}} for chunk in chunks]
-        try:
-            if puts:
-                writes = [{"Update": where | update}, *puts]
-                self._send(self.client.transact_write_items, TransactItems=writes)
-                return {}, True
-            written = self._send(self.client.update_item, **where, **update).get("Attributes")
-        except ClientError as error:
-            if (found := item_that_failed_condition(error)) is None:
-                raise
-            if found.get("status", DELETED) == DELETED:
-                raise TaskNotFound(task_id) from error
-            return found, False
-        return from_item(written) if written else {}, True
 
     def _update_claimed(
         self,

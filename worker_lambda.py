@@ -47,20 +47,19 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from dynamodb_helpers import (
-    CancelRequested,
-    Claim,
-    ClaimLost,
-    StoreError,
-    TaskNotClaimable,
-    TaskNotFound,
-    TaskStore,
-    task_store,
-)
+from dynamodb_helpers import Claim, TaskStore, task_store
 from valro.agent.answers import Accepted, AgentError, AgentLost, AgentNotStarted, Answer
 from valro.agent.runtime import HTTP, PROTOCOLS, AgentRequest, AgentRuntime, InvalidArn
 from valro.aws import aws_session, log, log_in_parts, prepare
 from valro.dynamodb_items import is_genuine_aws_error, is_permanent_rejection
+from valro.progress import Progress
+from valro.store_errors import (
+    CancelRequested,
+    ClaimLost,
+    StoreError,
+    TaskNotClaimable,
+    TaskNotFound,
+)
 from valro.tasks import (
     CANCELLED,
     DELETED,
@@ -74,7 +73,6 @@ from valro.tasks import (
     duration_fields,
     is_task_id,
     redact,
-    timestamp,
 )
 
 T = TypeVar("T")
@@ -85,7 +83,6 @@ TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 # Kept back from the agent for writing the outcome: a fifth of a short function's time.
 RESERVE_SECONDS = 20.0
 RESERVE_SHARE = 0.2
-PROGRESS_INTERVAL_SECONDS = 2.0
 
 # Trying a write again. A call takes about 9 s (see the store's client), and a second is kept for the
 # log: a call that Lambda would cut off is not begun. But a try may be two calls, the first refused by
@@ -484,87 +481,6 @@ class TaskRun:
     def _hide(self, value: Any) -> Any:
         """What an agent says, without its token wherever it says that."""
         return redact(self.secret, value)
-
-
-class Progress:
-    """Writes what the agent says, in gathered lines, at most once every two seconds.
-
-    A timer writes, so that a line is seen though the agent falls silent after it, and so that a
-    slow DynamoDB never keeps the agent's stream from being read. A write that fails leaves its
-    lines in the claim: they ride in the next one, the last of which is the outcome's. One that is
-    refused since somebody asked for the task's end is the last: ``on_cancel`` is called.
-    """
-
-    def __init__(
-        self,
-        store: TaskStore,
-        claim: Claim,
-        clock: Callable[[], float],
-        timer: Callable[[float, Callable[[], None]], Any],
-        on_cancel: Callable[[], None],
-    ) -> None:
-        self.store = store
-        self.claim = claim
-        self.clock = clock
-        self.make_timer = timer
-        self.on_cancel = on_cancel
-        self.timer: Any = None
-        self.lines: list[tuple[str, str]] = []
-        self.last_write = -PROGRESS_INTERVAL_SECONDS
-        self.closed = False
-        # ``state`` is held for moments, ``writing`` for as long as a write takes.
-        self.state = threading.Lock()
-        self.writing = threading.Lock()
-
-    def say(self, message: str) -> None:
-        """Takes one line; returns at once."""
-        with self.state:
-            self.lines.append((timestamp(self.clock()), message))
-            if self.timer is None and not self.closed:
-                wait = self.last_write + PROGRESS_INTERVAL_SECONDS - self.clock()
-                # A clock that is set back must not silence the agent.
-                wait = min(max(wait, 0.0), PROGRESS_INTERVAL_SECONDS)
-                self.timer = self.make_timer(wait, self._write)
-                self.timer.daemon = True
-                self.timer.start()
-
-    def close(self) -> None:
-        """Ends the writing; what is unwritten stays in the claim for the outcome to carry."""
-        with self.state:
-            self.closed = True
-            if self.timer is not None:
-                self.timer.cancel()
-        with self.writing:
-            self._note_lines()
-
-    def _write(self) -> None:
-        is_cancelled = False
-        with self.writing:
-            with self.state:
-                if self.closed:
-                    return
-                self.timer = None
-                self.last_write = self.clock()
-            self._note_lines()
-            try:
-                self.store.record_progress(self.claim)
-            except CancelRequested:
-                self.closed = is_cancelled = True
-            except Exception as error:  # noqa: BLE001 - progress is never worth a task
-                log(
-                    "WARNING",
-                    "progress not written",
-                    task_id=self.claim.task["id"],
-                    detail=repr(error),
-                )
-        if is_cancelled:
-            self.on_cancel()
-
-    def _note_lines(self) -> None:
-        with self.state:
-            lines, self.lines = self.lines, []
-        for ts, message in lines:
-            self.claim.timeline.add_progress(ts, message)
 
 
 def _created_if_by_hand(store: TaskStore, task: TaskEvent) -> str:

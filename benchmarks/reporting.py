@@ -13,6 +13,7 @@ import json
 import sys
 import tempfile
 from dataclasses import dataclass
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +46,12 @@ class ReportingLedger(cost.Ledger):
 
     report: dict[str, str]
 
-    def answer(self, path: str, target: str, body: bytes) -> tuple[int, bytes]:
+    def answer(self, path: str, headers: Message, body: bytes) -> tuple[int, bytes]:
         """Answers one request and bills it."""
         if path.startswith("/runtimes/"):
             self.report = json.loads(body)["report"]
             return 200, b'{"accepted": true}'
-        return super().answer(path, target, body)
+        return super().answer(path, headers, body)
 
 
 @dataclass

@@ -17,7 +17,7 @@ from simulation.agent import AGENT_ARN, Listening
 from simulation.aws import WORKER_ARN, Aws, task_of
 from simulation.checks import Checks
 from simulation.world import EPOCH, Lock, Sandbox, Timer, Violation, World
-from valro import aws, dynamodb_items, dynamodb_pages, tasks
+from valro import api_requests, aws, dynamodb_items, dynamodb_pages, tasks
 from valro.agent import reader, runtime
 
 Json = Any
@@ -40,7 +40,7 @@ SCALED_DOWN = {
     (tasks, "MAX_ANSWER_RESPONSE_BYTES"): 9_000,
     (reader, "MAX_BYTES"): 40_000,
     (lambda_function, "MAX_PAGE_BYTES"): 3_000,
-    (lambda_function, "MAX_REPORT_BYTES"): 20_000,
+    (api_requests, "MAX_REPORT_BYTES"): 20_000,
 }
 
 

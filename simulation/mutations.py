@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import dynamodb_helpers
 import worker_lambda
-from valro import tasks
+from valro import progress, tasks
 from valro.agent import runtime
 
 ALWAYS = "attribute_exists(#id)"
@@ -63,7 +63,7 @@ class Constant(NamedTuple):
 
 
 Store, Claim = dynamodb_helpers.TaskStore, dynamodb_helpers.Claim
-Run, Progress = worker_lambda.TaskRun, worker_lambda.Progress
+Run, Progress = worker_lambda.TaskRun, progress.Progress
 Report = tasks.Report
 Agent = runtime.AgentRuntime
 

@@ -22,12 +22,12 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from lambda_function import idempotent_id
 from local import REGION
 from local.aws import AGENT_RUNTIME_ARN, LocalStack, local_stack
 from local.processes import Program
 from tests.api.test_end_to_end import PROMPT, function_processes
 from tests.conftest import TABLE_NAME, Deployment, eventually
+from valro.api_requests import idempotent_id
 from valro.tasks import timestamp
 
 QUIET = f"{PROMPT} [agent: quiet]"

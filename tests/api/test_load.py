@@ -1,7 +1,8 @@
 """32 people at once: nothing is lost, nothing is refused, and every agent runs once.
 
 A request may be a 500 where DynamoDB does not answer two calls in 3 s each, which a local AWS does not
-on a machine that is busy otherwise: the person asks again, and the log must say that this was why.
+on a machine that is busy otherwise: the person asks again, a POST with its key, and the log must say
+that this was why.
 
 15 seconds by default; VALRO_LOAD_SECONDS=60 makes it a minute. `pytest -s` prints the counts.
 """
@@ -10,6 +11,7 @@ import itertools
 import json
 import os
 import time
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -42,21 +44,23 @@ class Person:
         self.seen = seen
         self.tasks: dict[str, dict[str, Any]] = {}
 
-    def request(self, method: str, path: str, body: Any = None) -> Any:
+    def request(self, method: str, path: str, body: Any = None, key: str = "") -> Any:
         """Sends a request and returns its answer's JSON; counts the status."""
         sent = {"Host": self.host, "Content-Type": "application/json"}
+        if key:
+            sent["Idempotency-Key"] = key
         self.connection.request(method, path, json.dumps(body) if body else None, sent)
         response = self.connection.getresponse()
         text = response.read()
         self.seen[f"{method} {response.status}"] += 1
         if response.status == 500:
-            return self.request(method, path, body)
+            return self.request(method, path, body, key)
         assert response.status in {200, 202}, (method, path, response.status, text[:500])
         return json.loads(text)
 
     def run_task(self) -> None:
         """Posts one task and polls until it is final."""
-        task_id = self.request("POST", "/tasks", {"description": PROMPT})["id"]
+        task_id = self.request("POST", "/tasks", {"description": PROMPT}, uuid.uuid4().hex)["id"]
         assert task_id not in self.tasks
         end = time.monotonic() + PATIENCE_SECONDS
         events: list[Any] = []

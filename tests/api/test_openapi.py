@@ -33,7 +33,7 @@ from tests.api.contract import (
     validate_response,
 )
 from tests.conftest import Deployment, serve_from
-from valro import http_events, tasks
+from valro import api_requests, http_events, tasks
 from valro.dynamodb_pages import LISTED_ATTRIBUTES, StoreBusy
 from valro.tasks import PUBLIC_FIELDS, PUBLIC_FIELDS_ONCE_KNOWN, Outcome
 
@@ -148,7 +148,7 @@ def test_every_operation_has_a_name_a_summary_and_an_example_of_each_answer_with
 
 
 def test_the_codes_are_those_in_the_function():
-    files = (lambda_function.__file__, http_events.__file__)
+    files = (lambda_function.__file__, api_requests.__file__, http_events.__file__)
     source = "".join(Path(file).read_text(encoding="utf-8") for file in files)
     in_function = set(re.findall(r'HttpError\(\s*\d{3},\s*"(\w+)"', source))
 

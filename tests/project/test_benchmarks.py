@@ -212,10 +212,9 @@ def test_a_task_costs_three_writes_of_seven_units_and_a_page_the_same_in_any_tab
     assert 3_000 < counts.size < 3_500
     assert (life.operations, life.all_writes) == (["PutItem", "UpdateItem", "UpdateItem"], 7)
     assert (counts.poll_running.requests, counts.poll_running.read) == (1, 1)
-    for page in (counts.page[100], counts.page[1_000]):
-        # botocore asks again what a busy machine answers too late.
-        assert [*dict.fromkeys(page.operations)] == ["Query", "BatchGetItem"]
-        assert page.read == 1 + 50 * page.operations.count("BatchGetItem")
+    small, large = counts.page[100], counts.page[1_000]
+    assert (small.operations, small.read) == (large.operations, large.read)
+    assert small.operations == ["Query", "BatchGetItem"]
 
 
 @pytest.mark.e2e

@@ -11,7 +11,7 @@ import lambda_function
 from local.aws import ROOT
 from tests.deployment.test_template import dashboard, read_template
 from tests.project.test_readme import PAGES
-from valro import tasks
+from valro import api_requests, tasks
 
 README, CONTRIBUTING, FRONTEND, OPERATORS, BY_HAND, LIFE = (
     PAGES[name]
@@ -135,7 +135,7 @@ def test_numbers_of_the_documents_are_those_of_the_code():
     lines, size = tasks.MAX_AGENT_EVENTS, tasks.MAX_AGENT_EVENT_BYTES // kilobyte
     assert f"takes {lines} lines and {size} KB" in LIFE
     assert f"1 to {tasks.MAX_DESCRIPTION_CHARACTERS:,} characters" in FRONTEND
-    assert f"1 to {lambda_function.MAX_LIMIT}, {lambda_function.DEFAULT_LIMIT} if left" in FRONTEND
+    assert f"1 to {api_requests.MAX_LIMIT}, {api_requests.DEFAULT_LIMIT} if left" in FRONTEND
     assert lambda_function.POLLING == ((10, 1), (60, 2), (300, 5))
     assert "1 at first, 2 after 10 s, 5 after a minute, 10 after five" in FRONTEND
     assert f"still pending after {lambda_function.REDISPATCH_SECONDS} s" in FRONTEND

@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError
 import dynamodb_helpers
 import lambda_function
 import worker_lambda
-from dynamodb_helpers import Claim, StoreError, TaskStore
+from dynamodb_helpers import Claim, TaskStore
 from local.aws import LocalStack
 from simulation import backend, reporters
 from simulation.__main__ import main, shrunk
@@ -37,6 +37,7 @@ from simulation.network import (
 from simulation.schedule import run
 from valro import dynamodb_items, tasks
 from valro.dynamodb_pages import StoreBusy
+from valro.store_errors import StoreError
 from valro.tasks import Outcome, Report
 
 TABLE_NAME = "valro-tasks"

@@ -7,12 +7,7 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 import dynamodb_helpers
-from dynamodb_helpers import (
-    Claim,
-    TaskNotClaimable,
-    TaskNotFound,
-    TaskStore,
-)
+from dynamodb_helpers import Claim, TaskStore
 from tests.product.dynamodb_helpers.fakes import (
     ANSWER,
     COMPLETED,
@@ -35,6 +30,7 @@ from tests.product.dynamodb_helpers.fakes import (
 )
 from valro import aws
 from valro.dynamodb_items import TABLE_DEFINITION
+from valro.store_errors import TaskNotClaimable, TaskNotFound
 from valro.tasks import (
     DEADLINE_MARGIN_SECONDS,
     MAX_DESCRIPTION_CHARACTERS,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from dynamodb_helpers import AlreadyFollowed, TaskNotFinal, TaskNotFound, TaskStore
+from dynamodb_helpers import TaskStore
 from tests.product.dynamodb_helpers.fakes import (
     NOW,
     Clock,
@@ -34,6 +34,7 @@ from valro.conversations import (
     history_after,
     resume_with,
 )
+from valro.store_errors import AlreadyFollowed, TaskNotFinal, TaskNotFound
 from valro.tasks import CANCELLED, NOT_STARTED, PUBLIC_OWNER, Outcome, dumps
 
 ANN = "jwt#ann"

@@ -12,11 +12,7 @@ from botocore.exceptions import ClientError
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dynamodb_helpers import (
-    TaskNotClaimable,
-    TaskNotFound,
-    TaskStore,
-)
+from dynamodb_helpers import TaskStore
 from tests.product.dynamodb_helpers.fakes import (
     ANSWER,
     BARE_TABLE,
@@ -38,6 +34,7 @@ from tests.product.dynamodb_helpers.fakes import (
 from valro import dynamodb_pages
 from valro.dynamodb_items import InvalidCursor, decode_cursor, encode_cursor
 from valro.dynamodb_pages import StoreBusy
+from valro.store_errors import TaskNotClaimable, TaskNotFound
 from valro.tasks import (
     CHUNK_CHARACTERS,
     MAX_AGENT_EVENTS,

@@ -8,15 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from dynamodb_helpers import (
-    CancelRequested,
-    ClaimLost,
-    NotAccepted,
-    TaskNotClaimable,
-    TaskNotFinal,
-    TaskNotFound,
-    TaskStore,
-)
+from dynamodb_helpers import TaskStore
 from tests.product.dynamodb_helpers.fakes import (
     ANSWER,
     COMPLETED,
@@ -42,6 +34,14 @@ from tests.product.dynamodb_helpers.fakes import (
 )
 from valro import tasks
 from valro.dynamodb_pages import StoreBusy
+from valro.store_errors import (
+    CancelRequested,
+    ClaimLost,
+    NotAccepted,
+    TaskNotClaimable,
+    TaskNotFinal,
+    TaskNotFound,
+)
 from valro.tasks import (
     MAX_AGENT_EVENTS,
     MAX_ANSWER_BYTES,

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from dynamodb_helpers import CancelRequested, Claim, ClaimLost, TaskNotFound, TaskStore
+from dynamodb_helpers import Claim, TaskStore
 from tests.product.dynamodb_helpers.fakes import (
     ANSWER,
     LONG,
@@ -33,6 +33,7 @@ from tests.product.dynamodb_helpers.fakes import (
     throttled,
 )
 from valro.dynamodb_items import TABLE_DEFINITION
+from valro.store_errors import CancelRequested, ClaimLost, TaskNotFound
 from valro.tasks import EXPIRED, PUBLIC_OWNER, Outcome, timestamp
 
 FAILED = Outcome.of(ANSWER, "agent_failed", "No vendors")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import dynamodb_helpers
-from dynamodb_helpers import TaskNotClaimable, TaskStore
+from dynamodb_helpers import TaskStore
 from tests.product.lambda_function.function import (
     DESCRIPTION,
     TOKEN,
@@ -27,6 +27,7 @@ from tests.product.lambda_function.function import (
     request,
     said,
 )
+from valro.store_errors import TaskNotClaimable
 
 
 @pytest.mark.usefixtures("allowed")

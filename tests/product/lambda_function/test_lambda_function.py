@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
 from urllib3.exceptions import IncompleteRead, ProtocolError
 
-import dynamodb_helpers
 import lambda_function
 from dynamodb_helpers import TaskStore
 from lambda_function import lambda_handler, main
@@ -44,6 +43,7 @@ from tests.product.lambda_function.function import (
 )
 from valro import aws
 from valro.dynamodb_items import TABLE_DEFINITION
+from valro.store_errors import TaskNotClaimable
 from valro.tasks import PUBLIC_OWNER, Outcome
 
 
@@ -291,7 +291,7 @@ class TestWorkerUnavailable:
     ):
         worker.failure = ReadTimeoutError(endpoint_url="https://lambda")
         task_id = said(post())["id"]
-        with pytest.raises(dynamodb_helpers.TaskNotClaimable):
+        with pytest.raises(TaskNotClaimable):
             store.claim_task(task_id, "t", 4e9)
 
     def test_if_the_failure_cannot_be_written_either_it_stays_pending_and_its_deadline_ends_it(

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import pytest
 
 import dynamodb_helpers
-import worker_lambda
 from tests.product.worker_lambda.fakes import (
     ANSWER,
     BEGINNING,
@@ -18,6 +17,7 @@ from tests.product.worker_lambda.fakes import (
     Worker,
     says,
 )
+from valro import progress
 from valro.agent.answers import (
     Answer,
 )
@@ -218,7 +218,7 @@ def test_a_flood_of_progress_over_a_bad_line_is_told_once_and_in_order(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ):
     """With real threads: lines arrive while others are being written, and answers get lost."""
-    monkeypatch.setattr(worker_lambda, "PROGRESS_INTERVAL_SECONDS", 0.001)
+    monkeypatch.setattr(progress, "PROGRESS_INTERVAL_SECONDS", 0.001)
     steps = [f"step {number}" for number in range(150)]
     event = worker.create()
     trouble = itertools.cycle([("lose", 1), ("", 0), ("refuse", 1), ("lose", 2)])

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
 
-import dynamodb_helpers
+from dynamodb_helpers import task_store
 from tests.product.agent_server import (
     ARN,
     AgentServer,
@@ -41,6 +41,7 @@ from valro.agent.answers import (
     AgentNotStarted,
     Answer,
 )
+from valro.store_errors import TaskNotFound
 from valro.tasks import timestamp
 from worker_lambda import TaskEvent, TaskRun
 
@@ -182,7 +183,7 @@ def test_an_event_of_a_deleted_task_succeeds_and_makes_nothing(worker: Worker, l
     event = TaskEvent(TASK_ID, DESCRIPTION, timestamp(NOW))
     assert worker.deliver(event)["outcome"] == "deleted"
     assert worker.agent.runs == []
-    with pytest.raises(dynamodb_helpers.TaskNotFound):
+    with pytest.raises(TaskNotFound):
         worker.task()
     assert log.outcomes == ["deleted"]
 
@@ -561,7 +562,7 @@ def test_seed_s_direct_invocation_runs_through_the_real_call_and_a_real_socket(
     )
     event = {"task_id": "test-123", "description": "Find me a painter"}
     assert handle(worker, event)["outcome"] == "completed"
-    task = dynamodb_helpers.task_store().get_task("test-123", "public")
+    task = task_store().get_task("test-123", "public")
     assert task["status"] == "completed"
     assert task["vendors"][0]["emails"] == [{"recipient": "ANN@x", "subject": "Hello"}]
     assert task["emails_sent"] == 1
@@ -662,7 +663,7 @@ def test_without_an_agent_the_task_ends_at_once(
     arn, protocol, message = misconfigured
     monkeypatch.setenv("AGENT_RUNTIME_ARN", arn)
     monkeypatch.setenv("AGENT_PROTOCOL", protocol)
-    store = dynamodb_helpers.task_store()
+    store = task_store()
     event = {"task_id": TASK_ID, "description": "x"}
     if not by_hand:
         event["created_at"] = store.create_task(TASK_ID, "x")[0]["created_at"]
@@ -686,7 +687,7 @@ def test_without_an_agent_a_task_that_runs_elsewhere_is_left_alone(
 ):
     """The function's configuration changed while an older worker was still at work."""
     worker.time.now = time.time()
-    store = dynamodb_helpers.task_store()
+    store = task_store()
     task, _ = store.create_task(TASK_ID, "x")
     store.claim_task(TASK_ID, "token", worker.time.now + 600)
     handle(worker, {"task_id": TASK_ID, "description": "x", "created_at": task["created_at"]})

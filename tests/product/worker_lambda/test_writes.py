@@ -28,6 +28,7 @@ from valro.agent.answers import (
     AgentLost,
     Answer,
 )
+from valro.progress import Progress
 from valro.tasks import Outcome
 from worker_lambda import TaskEvent
 
@@ -103,13 +104,13 @@ def test_an_answer_is_in_the_log_before_a_write_of_progress_is_waited_for(
 ):
     """That wait may take all the time that a function of seconds has left."""
     logged: list[int] = []
-    close = worker_lambda.Progress.close
+    close = Progress.close
 
-    def wait(progress: worker_lambda.Progress) -> None:
+    def wait(progress: Progress) -> None:
         logged.append(len(log.said("answer, in case it cannot be written")))
         close(progress)
 
-    monkeypatch.setattr(worker_lambda.Progress, "close", wait)
+    monkeypatch.setattr(Progress, "close", wait)
     worker.deliver(worker.create(), 5.0)
     assert logged == [1]
 
