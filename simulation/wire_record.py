@@ -461,7 +461,7 @@ class Caller:
         config = aws.CLIENT_CONFIG.merge(times)
         with mock.patch.object(aws, "CLIENT_CONFIG", config):
             if self.operation.service == "lambda":
-                return lambda_function.lambda_client.__wrapped__()
+                return aws.lambda_client.__wrapped__()
             return dynamodb_helpers.task_store.__wrapped__().client
 
     def _count(self, **_event: Any) -> None:

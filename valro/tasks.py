@@ -60,7 +60,7 @@ AGENT_TIMEOUT = "agent_timeout"
 ANSWER_TOO_LARGE = "answer_too_large"
 NEVER_STARTED = frozenset({DISPATCH_FAILED, NOT_STARTED, NOT_CONFIGURED})
 # Ends of which nobody knows whether the agent's session has ended too.
-UNSEEN_ENDS = frozenset({CANCELLED, AGENT_LOST, AGENT_TIMEOUT})
+UNSEEN_ENDS = frozenset({CANCELLED, WORKER_LOST, AGENT_LOST, AGENT_TIMEOUT})
 
 # Together these keep the largest possible item under DynamoDB's 400 KB.
 MAX_EVENT_CHARACTERS = 1_000
@@ -339,6 +339,12 @@ def expiry_code(task: Mapping[str, Any], now: str) -> str:
     if "last_report" not in task:
         return WORKER_LOST
     return AGENT_TIMEOUT if task.get("deadline") == task.get("report_until") else AGENT_LOST
+
+
+def may_run_on(task: Mapping[str, Any]) -> bool:
+    """Whether the agent of a task that has ended may still be at work; also of a tombstone."""
+    is_unseen = task.get("error_code") in UNSEEN_ENDS and "started_at" in task
+    return is_unseen or (task.get("status") == DELETED and "session" in task)
 
 
 def duration_fields(task: Mapping[str, Any], now: float) -> dict[str, int]:

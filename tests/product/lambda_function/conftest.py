@@ -32,7 +32,7 @@ def store(monkeypatch: pytest.MonkeyPatch, table_name: str) -> TaskStore:
 def worker(monkeypatch: pytest.MonkeyPatch, store: TaskStore) -> Worker:
     worker = Worker()
     monkeypatch.setenv("WORKER_LAMBDA_ARN", WORKER_ARN)
-    monkeypatch.setattr(lambda_function, "lambda_client", lambda: worker)
+    monkeypatch.setattr(valro.aws, "lambda_client", lambda: worker)
     return worker
 
 
