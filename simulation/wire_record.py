@@ -33,7 +33,6 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 import dynamodb_helpers
-import lambda_function
 from simulation.wire import Row, write
 from valro import aws
 from valro.agent import runtime

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 from moto import mock_aws
 
 import lambda_function
+import valro.aws
 from dynamodb_helpers import TaskStore
 from local import REGION
 from local.aws import LocalStack, local_stack

@@ -7,7 +7,7 @@ import pytest
 from botocore.exceptions import BotoCoreError
 from playwright.sync_api import expect
 
-import lambda_function
+import valro.aws
 from tests.conftest import eventually
 from tests.page.conftest import PROMPT, Backend, Open, submit
 from valro.tasks import Outcome

@@ -6,6 +6,7 @@ import pytest
 
 import dynamodb_helpers
 import lambda_function
+import valro.aws
 from dynamodb_helpers import TaskStore
 from tests.product.lambda_function.function import WORKER_ARN, Worker
 
