@@ -342,8 +342,14 @@ def expiry_code(task: Mapping[str, Any], now: str) -> str:
 
 
 def may_run_on(task: Mapping[str, Any]) -> bool:
-    """Whether the agent of a task that has ended may still be at work; also of a tombstone."""
-    is_unseen = task.get("error_code") in UNSEEN_ENDS and "started_at" in task
+    """Whether the agent of a task that has ended may be at work, though nobody stops it; also of a
+    tombstone.
+
+    A worker that waits for its agent stops it by itself, unless the worker is lost.
+    """
+    code = task.get("error_code")
+    is_alone = code in (CANCELLED, WORKER_LOST) or "last_report" in task
+    is_unseen = is_alone and code in UNSEEN_ENDS and "started_at" in task
     return is_unseen or (task.get("status") == DELETED and "session" in task)
 
 
