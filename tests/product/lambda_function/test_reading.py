@@ -55,7 +55,7 @@ class TestGetOne:
         ]
         assert task["status"] == "completed"
         assert task["agent_response"] == "Done"
-        assert task["vendors"] == [{"name": "A"}]
+        assert task["vendors"] == [{"name": "A", "emails": []}]
         assert task["quotes"] == [{"amount": 275.5}]
         assert task["emails_sent"] == 3
         assert [list(line) for line in task["events"]] == [["ts", "message", "type"]] * 4
@@ -136,7 +136,7 @@ class TestGetOne:
             "updated_at": {"S": "2025-10-31T12:00:00.123456"},
         }
         store.client.put_item(TableName=store.table_name, Item=item)
-        assert read("old-1")["vendors"] == [{"price": 275.5, "count": 3}]
+        assert read("old-1")["vendors"] == [{"price": 275.5, "count": 3, "emails": []}]
 
     @pytest.mark.parametrize(
         "code, may_have_acted",
@@ -257,7 +257,7 @@ class TestList:
         tasks = said(request("GET"))
         assert [task["id"] for task in tasks] == ids[::-1]
         assert tasks[2]["status"] == "completed"
-        assert tasks[2]["vendors"] == [{"name": "A"}]
+        assert tasks[2]["vendors"] == [{"name": "A", "emails": []}]
         assert "agent_response" not in tasks[2]
         assert set(tasks[2]) == {*PUBLIC_FIELDS, "started_at", "completed_at"}
 
@@ -447,7 +447,7 @@ class TestDamagedItems:
     }
     NAMES = (
         "description status deadline updated_at event_seq events emails_sent vendors quotes claim "
-        "cancel_requested_at last_report report_until report_ids fingerprint lists_crc expires_at"
+        "cancel_requested_at last_report report_until report_ids fingerprint expires_at"
     ).split()
 
     @pytest.fixture
