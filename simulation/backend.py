@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import random
 import sys
+import threading
+import time
+import traceback
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import dynamodb_helpers
@@ -17,7 +22,7 @@ from simulation.agent import AGENT_ARN, Listening
 from simulation.aws import WORKER_ARN, Aws, task_of
 from simulation.checks import Checks
 from simulation.world import EPOCH, Lock, Sandbox, Timer, Violation, World
-from valro import api_requests, aws, dynamodb_items, dynamodb_pages, tasks
+from valro import api_requests, aws, dynamodb_items, tasks
 from valro.agent import reader, runtime
 
 Json = Any
@@ -27,7 +32,11 @@ WORKER_SECONDS = (600.0, 60.0, 900.0)
 DEFAULT_SKEW = 5.0
 REPORTS_BASE_URL = "https://api.invalid"
 
-PRODUCT = (dynamodb_helpers, lambda_function, tasks, worker_lambda)
+PRODUCT = [
+    module
+    for name, module in sys.modules.items()
+    if name in ("dynamodb_helpers", "lambda_function", "worker_lambda") or name.startswith("valro.")
+]
 LONG_ANSWER = 1_500  # characters, here
 
 # So that small answers are long ones: to cut 4 MB again and again would take all the time there is.
@@ -152,13 +161,18 @@ def in_place_of_aws(backend: Backend) -> Iterator[None]:
     def uuid4() -> uuid.UUID:
         return uuid.UUID(int=next(world.ids) << 80 | 0x4000_8000_0000_0000_0000)
 
-    environment = SimpleNamespace(environ=backend.environment)
     ids = SimpleNamespace(uuid4=uuid4, uuid5=uuid.uuid5, UUID=uuid.UUID)
     chance = SimpleNamespace(uniform=lambda low, high: low + (high - low) * pick((0.5, 0.0, 1.0)))
-    threads = SimpleNamespace(Lock=partial(Lock, world), Timer=partial(Timer, world))
-    log = SimpleNamespace(stderr=SimpleNamespace(write=world.log, flush=lambda: None))
-    # A stack would take longer to format than all the rest, and says nothing new here.
-    stacks = SimpleNamespace(format_exc=lambda: repr(sys.exc_info()[1]))
+    # In every module of the product that has imported them, so that none is forgotten.
+    stand_ins: dict[Any, Any] = {
+        os: SimpleNamespace(environ=backend.environment),
+        random: chance,
+        threading: SimpleNamespace(Lock=partial(Lock, world)),
+        time: SimpleNamespace(time=backend.clock),
+        # A stack would take longer to format than all the rest, and says nothing new here.
+        traceback: SimpleNamespace(format_exc=lambda: repr(sys.exc_info()[1])),
+        uuid: ids,
+    }
     timed: dict[str, Any] = {"clock": backend.clock, "sleep": world.sleep}
 
     def session() -> Aws:
@@ -173,22 +187,21 @@ def in_place_of_aws(backend: Backend) -> Iterator[None]:
             world.sleep(backend.fitting_seconds)
         return fit_answer(answer, room)
 
-    fitting = [module for module in PRODUCT if getattr(module, "fit_answer", None) is fit_answer]
     places = (
         SCALED_DOWN
-        | {(module, "fit_answer"): fit for module in fitting}
+        | {
+            (module, name): stand_ins[value]
+            for module in PRODUCT
+            for name, value in vars(module).items()
+            if isinstance(value, ModuleType) and value in stand_ins
+        }
+        | {(tasks, "fit_answer"): fit}
         | {
             (aws, "aws_session"): session,
+            (aws, "sys"): SimpleNamespace(
+                stderr=SimpleNamespace(write=world.log, flush=lambda: None)
+            ),
             (dynamodb_helpers, "TaskStore"): partial(dynamodb_helpers.TaskStore, **timed),
-            (aws, "os"): environment,
-            (dynamodb_helpers, "os"): environment,
-            (dynamodb_pages, "random"): chance,
-            (aws, "sys"): log,
-            (dynamodb_helpers, "uuid"): ids,
-            (lambda_function, "os"): environment,
-            (lambda_function, "time"): SimpleNamespace(time=backend.clock),
-            (lambda_function, "traceback"): stacks,
-            (lambda_function, "uuid"): ids,
             (worker_lambda, "AgentRuntime"): partial(
                 runtime.AgentRuntime,
                 monotonic=lambda: world.now,
@@ -203,11 +216,6 @@ def in_place_of_aws(backend: Backend) -> Iterator[None]:
                 timer=partial(Timer, world),
             ),
             (worker_lambda, "aws_session"): session,
-            (worker_lambda, "os"): environment,
-            (worker_lambda, "random"): chance,
-            (worker_lambda, "threading"): threads,
-            (worker_lambda, "traceback"): stacks,
-            (worker_lambda, "uuid"): ids,
         }
     )
     caches = (
