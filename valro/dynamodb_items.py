@@ -97,6 +97,16 @@ MAX_CHUNKS = 100  # so many items has a transaction, the task among them
 MAX_SORT_KEY_BYTES = 1_024
 
 
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text} is no number of JSON's")
+    return number
+
+
+# Python reads NaN and infinities, which no browser does.
+DECODER = json.JSONDecoder(parse_constant=_finite, parse_float=_finite)
+
+
 class InvalidCursor(ValueError):
     """A cursor that no page of this store ended with."""
 
@@ -262,15 +272,8 @@ def from_item(item: dict[str, Any]) -> Task:
 
 def _json_or_none(text: str) -> Any:
     with suppress(ValueError, RecursionError):
-        # Python reads NaN and infinities, which no browser does.
-        return json.loads(text, parse_constant=_finite, parse_float=_finite)
+        return DECODER.decode(text)
     return None
-
-
-def _finite(text: str) -> float:
-    if not math.isfinite(number := float(text)):
-        raise ValueError(f"{text} is no number of JSON's")
-    return number
 
 
 def _plain(value: dict[str, Any]) -> Any:

@@ -97,6 +97,9 @@ EXPIRED = {
 }
 
 
+ENCODER = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":"))
+
+
 class InvalidDescription(ValueError):
     """A description that no task can have; the message is fit for the person who wrote it."""
 
@@ -375,7 +378,7 @@ def displayable(kind: str, sent: Sequence[Any]) -> list[dict[str, Any]]:
     for one in sent:
         fields = _without_nulls(one if isinstance(one, dict) else {texts[0]: one})
         for name in texts:
-            if not isinstance(value := fields.get(name, ""), str):
+            if name in fields and not isinstance(value := fields[name], str):
                 del fields[name]
                 fields |= {name: dumps(value)} if type(value) in (int, float) else {}
         if kind == "vendors":
@@ -394,7 +397,9 @@ def displayed_otherwise(answer: Answer) -> list[dict[str, Any]]:
 
 
 def _without_nulls(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}
+    if None in fields.values():
+        return {name: value for name, value in fields.items() if value is not None}
+    return {**fields}
 
 
 def question_in(interrupt: Mapping[str, Any]) -> str:
@@ -435,7 +440,7 @@ def fit_answer(answer: Answer, room: int = 0) -> tuple[Answer, int]:
 
 def dumps(value: Any) -> str:
     """JSON without spaces, its text as it is."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return ENCODER.encode(value)
 
 
 def size_as_json(text: str) -> int:
