@@ -248,6 +248,40 @@ ask_for_agent_arn() {
     || wrong_usage 'which agent? Give --agent-runtime-arn or set AGENT_RUNTIME_ARN. Nothing was created.'
 }
 
+# Looks at the runtime, so that what cannot work is said before anything is deployed. Who may not look,
+# or whose CLI does not know how, deploys all the same.
+inspect_runtime() {
+  local arn="${GIVEN[AgentRuntimeArn]}" name region status='' protocol idle issuer reason
+  [[ "$arn" =~ ^arn:[a-z-]+:bedrock-agentcore:([a-z0-9-]+):([0-9]+):runtime/([A-Za-z0-9_-]+)$ ]] || return 0
+  region="${BASH_REMATCH[1]}" name="the runtime ${BASH_REMATCH[3]}"
+  if [[ "${BASH_REMATCH[2]}" != "$ACCOUNT" ]]; then
+    reason='it is of another account'
+  elif REGION="$region" aws_cli bedrock-agentcore-control get-agent-runtime --agent-runtime-id "${BASH_REMATCH[3]}" \
+    --query '[status, protocolConfiguration.serverProtocol, lifecycleConfiguration.idleRuntimeSessionTimeout,
+      authorizerConfiguration.customJWTAuthorizer.discoveryUrl, failureReason]' >"$WORK/runtime" 2>"$WORK/refused"; then
+    IFS=$'\t' read -r status protocol idle issuer reason <"$WORK/runtime"
+  else
+    reason="$(tr -s '\n' ' ' <"$WORK/refused")" reason="${reason# }"
+    [[ "$reason" != *ResourceNotFoundException* ]] || die "$name is not in $region. Nothing was changed."
+  fi
+  if [[ -z "$status" ]]; then
+    [[ -v GIVEN[AgentProtocol] ]] || { [[ -v STACK[AgentProtocol] ]] && is_deployed AgentRuntimeArn; } \
+      || say "note: $name could not be looked at: ${reason:0:300}"$'\n''  If it speaks AG-UI: --agent-protocol AGUI.'
+    return
+  fi
+  [[ "$issuer" == None ]] || die "$name admits only tokens of $issuer, and so refuses the worker, which signs its" \
+    'calls with IAM. Make a runtime without an authorizer. Nothing was changed.'
+  protocol="${protocol/None/HTTP}"
+  [[ "$protocol" =~ ^(HTTP|AGUI)$ ]] \
+    || die "$name speaks $protocol; the worker calls agents that speak HTTP or AGUI. Nothing was changed."
+  : "${GIVEN[AgentProtocol]:=$protocol}"
+  [[ "${GIVEN[AgentProtocol]}" == "$protocol" ]] || say "warning: $name speaks $protocol, not ${GIVEN[AgentProtocol]}."
+  # The stack does not need it, and may well be made at the same time.
+  [[ "$status" == READY ]] || say "warning: $name is $status (${reason/None/no reason given}): tasks fail until it is READY."
+  [[ "$idle" == None ]] || say "$name ends a session after $((idle / 60)) idle minutes; a reply that comes later" \
+    'finds an agent that remembers nothing by itself: docs/agents.md, Conversations.'
+}
+
 # Waits for a run that is under way or was interrupted, and removes what a failed first one left.
 settle_stack() {
   local start="$SECONDS"
@@ -508,6 +542,7 @@ main() {
   begin "$@"
   settle_stack
   ask_for_agent_arn
+  inspect_runtime
   prepare_zips
   [[ -n "${STACK[StackId]:-}" ]] || inspect_table
   collect_parameters
