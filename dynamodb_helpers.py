@@ -409,20 +409,17 @@ class TaskStore(TaskTable):
         cursor: str | None = None,
         *,
         statuses: Collection[str] = (),
-        as_text: bool = False,
     ) -> tuple[list[Task], str | None]:
         """Reads a page of an owner's tasks, newest first, and the cursor of the next page if any.
 
         With ``statuses`` only tasks that have one of them: of 300 at most, so that the page may be
-        shorter, even empty, although others follow. ``as_text``: with the JSON text of vendors and
-        quotes, for who only hands it on.
+        shorter, even empty, although others follow.
         """
         after = None if cursor is None else decode_cursor(cursor)
         tasks, more = owner_page(
             self.client,
             self.table_name,
             PageRequest(owner, limit, after, statuses, timestamp(self.clock())),
-            as_text=as_text,
             sleep=self.sleep,
         )
         shown = [self._shown(task) for task in tasks]

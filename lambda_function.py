@@ -52,7 +52,7 @@ from valro.api_requests import (
 )
 from valro.aws import invoke_worker, lambda_client, log, log_in_parts, prepare, send_stop
 from valro.conversations import AnswersRequired, InvalidAnswers
-from valro.dynamodb_items import InvalidCursor, JsonText, encode_cursor
+from valro.dynamodb_items import InvalidCursor, encode_cursor
 from valro.dynamodb_pages import StoreBusy
 from valro.http_events import (
     PREFLIGHT_HEADERS,
@@ -69,9 +69,6 @@ from valro.tasks import (
     DELETED,
     DISPATCH_FAILED,
     FINAL_STATUSES,
-    NEVER_STARTED,
-    PUBLIC_FIELDS,
-    PUBLIC_FIELDS_ONCE_KNOWN,
     PUBLIC_OWNER,
     UNSTARTED,
     Report,
@@ -80,6 +77,7 @@ from valro.tasks import (
     duration_fields,
     epoch,
     may_run_on,
+    public_task,
     size_as_json,
 )
 
@@ -198,14 +196,13 @@ def list_tasks(request: Request) -> Response:
             int(query["limit"]),
             query.get("cursor"),
             statuses=statuses,
-            as_text=True,
         )
     except InvalidCursor as error:
         raise HttpError(400, "invalid_cursor", f"{error}.") from error
     parts: list[str] = []
     size = 0
     for task in found:
-        part = _task_json(task)
+        part = dumps(public_task(task))
         size += size_as_json(part)
         if size > MAX_PAGE_BYTES and parts:
             cursor = encode_cursor(found[len(parts) - 1])
@@ -310,17 +307,6 @@ def tasks() -> TaskStore:
     store = task_store()
     store.on_expired = _stop_left_behind
     return store
-
-
-def public_task(task: Task) -> dict[str, Any]:
-    """What a client may see of a task: nothing internal leaves."""
-    defaults = {"vendors": [], "quotes": [], "emails_sent": 0, "events": []}
-    defaults |= {"thread_id": task["id"]}  # its own, unless it follows another one
-    shown = {name: task.get(name, defaults.get(name)) for name in PUBLIC_FIELDS}
-    shown |= {name: task[name] for name in PUBLIC_FIELDS_ONCE_KNOWN if name in task}
-    if task["status"] == "error":  # tasks of an older version say it in their sentences only
-        shown.setdefault("may_have_acted", task.get("error_code") not in NEVER_STARTED)
-    return shown
 
 
 def age_of(task: Task) -> float:
@@ -437,14 +423,6 @@ def _not_found(message: str = "Task not found.") -> HttpError:
 def _wrong_token() -> HttpError:
     headers = {"WWW-Authenticate": "Bearer"}
     return HttpError(401, "invalid_token", "This token is not the task's.", headers=headers)
-
-
-def _task_json(task: Task) -> str:
-    """What a client may see of a task, as JSON."""
-    shown = public_task(task)
-    ready = {name: value for name, value in shown.items() if isinstance(value, JsonText)}
-    rest = dumps({name: value for name, value in shown.items() if name not in ready})
-    return rest[:-1] + "".join(f',"{name}":{text}' for name, text in ready.items()) + "}"
 
 
 def main(arguments: list[str]) -> int:

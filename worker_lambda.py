@@ -69,6 +69,7 @@ from valro.tasks import (
     Report,
     Task,
     clean_description,
+    displayed_otherwise,
     duration_fields,
     is_task_id,
     may_run_on,
@@ -471,6 +472,8 @@ class TaskRun:
         self._log("not understood", unparsed)
         unmatched = answer.unmatched_emails if answer else ()
         self._log("e-mails to nobody among the vendors", unmatched)
+        odd = displayed_otherwise(answer.task_fields()) if answer else []
+        self._log("vendors and quotes that are not shown as the agent sent them", odd)
 
     def _log(self, what: str, value: Any) -> None:
         log_in_parts(what, self._hide(value), task_id=self.task.task_id)
