@@ -4,6 +4,7 @@
 PYTHON ?= python3
 ONCE ?=
 AGENT ?=
+PROTOCOL ?=
 EMPTY ?=
 QUICK ?=
 PYTEST_ARGS ?=
@@ -18,7 +19,7 @@ INSTALLED := .venv/installed
 SHELL_SCRIPTS = $(wildcard *.sh .ci/*)
 # What ends the word "yes" in make: ONCE=1 is yes; ONCE=, ONCE=0 and no ONCE are no.
 RUN_ARGS = $(if $(filter-out 0 no false,$(ONCE)),--once) $(if $(filter-out 0 no false,$(EMPTY)),--empty) \
-	$(if $(AGENT),--agent "$$AGENT")
+	$(if $(AGENT),--agent "$$AGENT") $(if $(PROTOCOL),--protocol "$$PROTOCOL")
 # Every optional check of shellcheck, less two that are matters of taste:
 # require-variable-braces ("$x" is clear) and check-set-e-suppressed (`if f; then` is meant).
 SHELLCHECK_OPTIONS = --external-sources --enable=all \
@@ -32,6 +33,7 @@ help: ## List the commands
 	@echo "make run          run a task end to end on a local AWS, then serve until Ctrl-C"
 	@echo "make run ONCE=1   the same, but stop after the task"
 	@echo "make run AGENT=http://127.0.0.1:8080    use your own agent, which serves /invocations and /ping"
+	@echo "  PROTOCOL=AGUI   and speaks AG-UI"
 	@echo "make run EMPTY=1  serve a local AWS with nothing deployed in it, to try the scripts"
 	@echo "make test         run all tests (several minutes)"
 	@echo "make check        format, lint, types, scripts and the fast tests (a minute)"

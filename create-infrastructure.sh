@@ -24,7 +24,7 @@ declare -A NAMES=()     # option -> its name, which for a parameter is the templ
 declare -A SWITCHES=()  # options that are true or false (1), or may have another value too (2)
 declare -A GIVEN=()     # name -> the value that this run was given
 declare -A STACK=()     # what is deployed: StackStatus, StackId, parameters and outputs
-declare -A TABLE_HAS=() # what a table that is taken in has already: ID, INDEX, ON_DEMAND, TTL
+declare -A TABLE_HAS=() # what a table that is taken in has already: ID, INDEX, ON_DEMAND, TTL, …
 PARAMETERS=() TAGS=()
 
 say() { printf '%s\n' "$*" >&2; }
@@ -248,6 +248,40 @@ ask_for_agent_arn() {
     || wrong_usage 'which agent? Give --agent-runtime-arn or set AGENT_RUNTIME_ARN. Nothing was created.'
 }
 
+# Looks at the runtime, so that what cannot work is said before anything is deployed. Who may not look,
+# or whose CLI does not know how, deploys all the same.
+inspect_runtime() {
+  local arn="${GIVEN[AgentRuntimeArn]}" name region status='' protocol idle issuer reason
+  [[ "$arn" =~ ^arn:[a-z-]+:bedrock-agentcore:([a-z0-9-]+):([0-9]+):runtime/([A-Za-z0-9_-]+)$ ]] || return 0
+  region="${BASH_REMATCH[1]}" name="the runtime ${BASH_REMATCH[3]}"
+  if [[ "${BASH_REMATCH[2]}" != "$ACCOUNT" ]]; then
+    reason='it is of another account'
+  elif REGION="$region" aws_cli bedrock-agentcore-control get-agent-runtime --agent-runtime-id "${BASH_REMATCH[3]}" \
+    --query '[status, protocolConfiguration.serverProtocol, lifecycleConfiguration.idleRuntimeSessionTimeout,
+      authorizerConfiguration.customJWTAuthorizer.discoveryUrl, failureReason]' >"$WORK/runtime" 2>"$WORK/refused"; then
+    IFS=$'\t' read -r status protocol idle issuer reason <"$WORK/runtime"
+  else
+    reason="$(tr -s '\n' ' ' <"$WORK/refused")" reason="${reason# }"
+    [[ "$reason" != *ResourceNotFoundException* ]] || die "$name is not in $region. Nothing was changed."
+  fi
+  if [[ -z "$status" ]]; then
+    [[ -v GIVEN[AgentProtocol] ]] || { [[ -v STACK[AgentProtocol] ]] && is_deployed AgentRuntimeArn; } \
+      || say "note: $name could not be looked at: ${reason:0:300}"$'\n''  If it speaks AG-UI: --agent-protocol AGUI.'
+    return
+  fi
+  [[ "$issuer" == None ]] || die "$name admits only tokens of $issuer, and so refuses the worker, which signs its" \
+    'calls with IAM. Make a runtime without an authorizer. Nothing was changed.'
+  protocol="${protocol/None/HTTP}"
+  [[ "$protocol" =~ ^(HTTP|AGUI)$ ]] \
+    || die "$name speaks $protocol; the worker calls agents that speak HTTP or AGUI. Nothing was changed."
+  : "${GIVEN[AgentProtocol]:=$protocol}"
+  [[ "${GIVEN[AgentProtocol]}" == "$protocol" ]] || say "warning: $name speaks $protocol, not ${GIVEN[AgentProtocol]}."
+  # The stack does not need it, and may well be made at the same time.
+  [[ "$status" == READY ]] || say "warning: $name is $status (${reason/None/no reason given}): tasks fail until it is READY."
+  [[ "$idle" == None ]] || say "$name ends a session after $((idle / 60)) idle minutes; a reply that comes later" \
+    'finds an agent that remembers nothing by itself: docs/agents.md, Conversations.'
+}
+
 # Waits for a run that is under way or was interrupted, and removes what a failed first one left.
 settle_stack() {
   local start="$SECONDS"
@@ -421,6 +455,8 @@ execute_change_set() {
 # compares templates and not tables: whatever the first one leaves out is lost at the next update.
 inspect_table() {
   local name value kept=''
+  STREAM="${GIVEN[TableStream]-}"
+  ! is_on TaskEvents || STREAM=NEW_AND_OLD_IMAGES
   look table ResourceNotFoundException aws_cli dynamodb describe-table --table-name "$TABLE" --query "Table.[
     ['other keys than id', join(' ', KeySchema[?AttributeName != 'id'].AttributeName)],
     ['keys that are not text', join(' ', AttributeDefinitions[?AttributeType != 'S'].AttributeName)],
@@ -437,13 +473,16 @@ inspect_table() {
     case "$name=$value" in
       *= | *=None | *=False) ;;
       ID=* | INDEX=* | ON_DEMAND=* | TTL=expires_at) TABLE_HAS["$name"]=true ;;
-      Table*) GIVEN["$name"]="${GIVEN[$name]-$value}" kept+=", $name $value" ;;
+      TableStream=*) [[ "${STREAM:=$value}" == "$value" ]] || die "the table $TABLE has a stream of another kind:" \
+        "$value, not $STREAM. Nothing was changed." ;;&
+      Table*) TABLE_HAS["$name"]=true GIVEN["$name"]="${GIVEN[$name]-$value}" kept+=", $name $value" ;;
       *) die "the table $TABLE has ${name/TTL/another time to live} ($value), which this stack cannot keep." \
         'Remove that, or give another --dynamodb-table-name. Nothing was changed.' ;;
     esac
   done < <(cat "$WORK/table" "$WORK/ttl")
   say "table $TABLE: is there, and is taken in with its tasks${kept:+. It keeps ${kept#, }}"
-  kept="${TABLE_HAS[INDEX]-the index, }${TABLE_HAS[TTL]-time to live, }${TABLE_HAS[ON_DEMAND]-on-demand capacity, }"
+  kept="${STREAM:+${TABLE_HAS[TableStream]-a stream, }}${TABLE_HAS[INDEX]-the index, }"
+  kept+="${TABLE_HAS[TTL]-time to live, }${TABLE_HAS[ON_DEMAND]-on-demand capacity, }"
   say "  It gets ${kept//true/}point-in-time recovery"
 }
 
@@ -459,6 +498,8 @@ take_in_table() {
     AttributeName=owner,AttributeType=S AttributeName=created_at,AttributeType=S --global-secondary-index-updates \
     '[{"Create": {"IndexName": "owner-created_at-index", "Projection": {"ProjectionType": "KEYS_ONLY"}, "KeySchema":
       [{"AttributeName": "owner", "KeyType": "HASH"}, {"AttributeName": "created_at", "KeyType": "RANGE"}]}}]'
+  [[ -z "$STREAM" || -v TABLE_HAS[TableStream] ]] || change_table update-table --stream-specification \
+    "StreamEnabled=true,StreamViewType=$STREAM"
   [[ -v TABLE_HAS[TTL] ]] || change_table update-time-to-live --time-to-live-specification \
     Enabled=true,AttributeName=expires_at
   change_table update-continuous-backups --point-in-time-recovery-specification PointInTimeRecoveryEnabled=true
@@ -508,6 +549,7 @@ main() {
   begin "$@"
   settle_stack
   ask_for_agent_arn
+  inspect_runtime
   prepare_zips
   [[ -n "${STACK[StackId]:-}" ]] || inspect_table
   collect_parameters

@@ -72,7 +72,12 @@ def main(arguments: list[str] | None = None) -> int:
             aws, page = map(exits.enter_context, _listeners(console, options))
             with console.waiting("Starting a local AWS"):
                 stack = exits.enter_context(
-                    local_stack(listener=aws, agent=options.agent, pace=options.pace)
+                    local_stack(
+                        listener=aws,
+                        agent=options.agent,
+                        protocol=options.protocol or "HTTP",
+                        pace=options.pace,
+                    )
                 )
             console.line(f"MiniStack, a local AWS, is at {stack.endpoint}; {_agent(options)}")
             if options.empty:
@@ -268,6 +273,12 @@ def _read_arguments(arguments: list[str] | None) -> argparse.Namespace:
         help="your own agent, which serves /invocations and /ping, say http://127.0.0.1:8080",
     )
     parser.add_argument(
+        "--protocol",
+        type=str.upper,
+        choices=("HTTP", "AGUI"),
+        help="what your agent speaks: HTTP (as if nothing is given), or AGUI, which is AG-UI",
+    )
+    parser.add_argument(
         "--empty", action="store_true", help="deploy nothing: an account to try the scripts on"
     )
     parser.add_argument(
@@ -287,6 +298,8 @@ def _read_arguments(arguments: list[str] | None) -> argparse.Namespace:
         parser.error("the task is empty: write what is to be done, or leave it out")
     if options.empty and (options.once or options.description):
         parser.error("--empty deploys nothing that could take a task")
+    if options.protocol and not options.agent:
+        parser.error("--protocol is your agent's: give --agent too")
     if options.once and options.agent and not options.description:
         parser.error("--once with --agent needs a task: your agent may write to real people")
     if not options.agent and not options.description:

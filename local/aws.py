@@ -131,18 +131,20 @@ class LocalStack:
         *,
         listener: socket.socket | None = None,
         agent: str | None = None,
+        protocol: str = "HTTP",
         pace: float = 0,
         authorization: bool = True,
         function_environment: Mapping[str, str] | None = None,
     ) -> None:
         """Takes a listening socket to serve on (default: on any port), the URL of an agent of one's own in the place
-        of the sample, and the sample's seconds per step; starts nothing yet.
+        of the sample with the protocol that it speaks, and the sample's seconds per step; starts nothing yet.
 
         The functions inherit MiniStack's environment, and so function_environment: this is how
         the worker finds the agent while scripts and zips know nothing of a local AWS.
         """
         self._listener = listener
         self._agent = agent
+        self._protocol = protocol
         self._pace = pace
         self._authorization = authorization
         self._function_environment = dict(function_environment or {})
@@ -213,6 +215,7 @@ class LocalStack:
         """Returns what of the environment makes tools talk to this AWS; it names no file of ours."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ENDPOINT_URL_BEDROCK_AGENTCORE_CONTROL": self.agent_endpoint,
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_REGION": REGION,
@@ -304,6 +307,7 @@ class LocalStack:
         }
         command = [sys.executable, "-m", "local.runtime", "--socket", str(listener.fileno())]
         command += ["--agent", self._agent] if self._agent else []
+        command += ["--protocol", self._protocol]
         program.start(command, environment, ROOT, (listener.fileno(),))
         self._wait_until(program, lambda: _answers(self.agent_port, "/ping"))
 

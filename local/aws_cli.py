@@ -17,7 +17,7 @@ from awscli.clidriver import create_clidriver
 
 from local import REGION
 
-SERVICES = ("cloudformation", "dynamodb", "s3", "sts")
+SERVICES = ("bedrock-agentcore-control", "cloudformation", "dynamodb", "s3", "sts")
 
 
 def serve() -> None:

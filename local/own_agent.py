@@ -11,8 +11,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 CONNECT_SECONDS = 5
-# What of a call reaches an agent's container on AWS.
-_PASSED_ON = ("accept", "content-type", "x-amzn-bedrock-agentcore-runtime-")
+# What of a call reaches an agent's container on AWS. Nothing else does, also none of the headers that
+# an HTTP client sets by itself: an agent that needs one would work here, and only here.
+_PASSED_ON = {"accept", "content-type", "traceparent", "tracestate", "baggage", "x-amzn-trace-id"}
+_SESSION = "x-amzn-bedrock-agentcore-runtime-"
+_NOT_SET = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 
 def forward_to(url: str) -> ASGIApp:
@@ -28,7 +31,12 @@ def forward_to(url: str) -> ASGIApp:
                 request.method,
                 url + request.url.path,
                 data=body,
-                headers=_headers(request),
+                headers={
+                    name: value
+                    for name, value in request.headers.items()
+                    if name in _PASSED_ON or name.startswith(_SESSION)
+                },
+                skip_auto_headers=_NOT_SET,
                 allow_redirects=False,
             )
             try:
@@ -49,11 +57,6 @@ def forward_to(url: str) -> ASGIApp:
                 await send({"type": "http.response.body", "body": b""})
 
     return forward
-
-
-def _headers(request: Request) -> dict[str, str]:
-    kept = {name: value for name, value in request.headers.items() if name.startswith(_PASSED_ON)}
-    return {"content-type": "application/json", **kept, "accept-encoding": "identity"}
 
 
 def _not_there(url: str) -> JSONResponse:

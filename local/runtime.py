@@ -4,6 +4,7 @@ It answers what botocore sends for InvokeAgentRuntime and StopRuntimeSession:
 
     POST /runtimes/{arn}/invocations          -> the agent's /invocations
     POST /runtimes/{arn}/stopruntimesession   -> ends that session's run
+    GET  /runtimes/{id}/  (GetAgentRuntime)   -> that it is ready, and the protocol that it speaks
     GET  /invocations                         -> what reached it, for tests
     GET  /ping                                -> the agent's health
 
@@ -60,7 +61,8 @@ class Runtime:
         request = Request(scope, receive)
         body = await request.body()
         payload = _read_payload(body)
-        task_id, prompt = str(payload.get("task_id", "")), str(payload.get("prompt", ""))
+        task_id = str(payload.get("task_id") or payload.get("runId", ""))  # AG-UI's name for it
+        prompt = str(payload.get("prompt", ""))
         refusal = self._refuse(task_id, prompt)
         if refusal:
             await refusal(scope, receive, send)
@@ -201,8 +203,8 @@ class _Call:
         await self._send({"type": "http.response.body", "body": bytes(response.body)})
 
 
-def build_server(app: ASGIApp = agent.app) -> Starlette:
-    """Returns the ASGI application that speaks AgentCore's two calls for an agent."""
+def build_server(app: ASGIApp = agent.app, protocol: str = "HTTP") -> Starlette:
+    """Returns the ASGI application that speaks AgentCore's calls for an agent of this protocol."""
     runtime = Runtime(app)
 
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
@@ -212,6 +214,9 @@ def build_server(app: ASGIApp = agent.app) -> Starlette:
         elif path.endswith("/stopruntimesession"):
             response = await runtime.stop(Request(scope, receive))
             await response(scope, receive, send)
+        elif scope["method"] == "GET":
+            about = {"status": "READY", "protocolConfiguration": {"serverProtocol": protocol}}
+            await JSONResponse(about)(scope, receive, send)
         else:
             await _error(404, "ResourceNotFoundException", path)(scope, receive, send)
 
@@ -230,6 +235,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--socket", type=int, help="a listening socket to serve on instead")
     parser.add_argument("--agent", metavar="URL", help="an agent of your own (default: the sample)")
+    parser.add_argument("--protocol", choices=("HTTP", "AGUI"), default="HTTP")
     options = parser.parse_args()
     if options.socket is None:
         listener = socket.create_server(("127.0.0.1", options.port), backlog=256)
@@ -237,7 +243,9 @@ def main() -> None:
         listener = socket.socket(fileno=options.socket)
     app = forward_to(options.agent) if options.agent else agent.app
     config = uvicorn.Config(
-        local_only(build_server(app)), log_level="warning", timeout_graceful_shutdown=1
+        local_only(build_server(app, options.protocol)),
+        log_level="warning",
+        timeout_graceful_shutdown=1,
     )
     with contextlib.suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listener])

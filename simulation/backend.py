@@ -237,7 +237,7 @@ def in_place_of_aws(backend: Backend) -> Iterator[None]:
     )
     caches = (
         dynamodb_helpers.task_store,
-        lambda_function.lambda_client,
+        aws.lambda_client,
         lambda_function.tasks,
         worker_lambda.agent_runtime,
     )

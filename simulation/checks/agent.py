@@ -84,7 +84,9 @@ class Agents:
         over = bool(life.ended or at_console or gave_up or is_asked)
         must("the outcome comes first", over, session)
         life.stops += 1
-        once = life.stops == 1 or is_asked or life.is_deleted or life.accepted_at is not None
+        # Once by the worker; those who see an end that it did not write do not know of that.
+        unseen = is_asked or life.is_deleted or (life.ended and life.ended_by is not life.holder)
+        once = life.stops == 1 or unseen or life.accepted_at is not None
         must("a session is stopped once", once, session)
 
     def raised(self, event: Json, sandbox: Sandbox, error: Exception) -> None:

@@ -78,6 +78,7 @@ class Stack:
             "PATH": f"{cli}{os.pathsep}{environment['PATH']}",
             "AWS_REGION": self.region,
             "AGENT_RUNTIME_ARN": ARN,
+            "AGENT_PROTOCOL": "HTTP",  # another account's runtime is not looked at
             **variables,
         }
 

@@ -14,13 +14,16 @@ app = BedrockAgentCoreApp()
 
 @app.entrypoint
 async def invoke(payload: dict[str, Any], context: RequestContext) -> Any:
+    if "runId" in payload:
+        result = {"response": f"{payload['messages'][-1]['content']} in AG-UI"}
+        return stream_events({"type": "RUN_STARTED"}, {"type": "RUN_FINISHED", "result": result})
     prompt = payload["prompt"]
     if prompt == "die":
         os._exit(1)
     if prompt == "fail":
         raise ValueError(prompt)
     if prompt == "json":
-        headers = dict(context.request_headers or {})
+        headers = dict(context.request.headers) if context.request else {}
         return {"response": payload["task_id"], "session": context.session_id, "headers": headers}
     if prompt == "wait":
         # The SDK's own stream would not notice for long that nobody listens any more.
@@ -33,6 +36,11 @@ async def stream(prompt: str) -> AsyncIterator[Any]:
     if prompt == "die midway":
         os._exit(1)
     yield {"response": "Found one."}
+
+
+async def stream_events(*events: dict[str, Any]) -> AsyncIterator[Any]:
+    for event in events:
+        yield event
 
 
 async def wait() -> AsyncIterator[bytes]:

@@ -292,6 +292,7 @@ def test_a_developers_own_aws_account_cannot_be_reached(monkeypatch: pytest.Monk
     ours = {name: value for name, value in environment.items() if name.startswith("AWS_")}
     assert ours.keys() == {
         "AWS_ENDPOINT_URL",
+        "AWS_ENDPOINT_URL_BEDROCK_AGENTCORE_CONTROL",
         "AWS_ACCESS_KEY_ID",
         "AWS_SECRET_ACCESS_KEY",
         "AWS_REGION",

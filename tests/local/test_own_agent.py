@@ -65,11 +65,14 @@ class Runtime:
             config=Config(retries={"total_max_attempts": 1}),
         )
 
-    def invoke(self, prompt: str, session: str = "", task_id: str = "t1") -> dict[str, Any]:
+    def invoke(
+        self, prompt: str, session: str = "", task_id: str = "t1", **more: str
+    ) -> dict[str, Any]:
         answer: dict[str, Any] = self.client.invoke_agent_runtime(
             agentRuntimeArn=AGENT_RUNTIME_ARN,
             runtimeSessionId=session or str(uuid.uuid4()),
             payload=json.dumps({"prompt": prompt, "task_id": task_id}),
+            **more,
         )
         return answer
 
@@ -125,7 +128,13 @@ def test_its_answer_comes_through_and_it_sees_what_a_container_sees(runtime: Run
     assert answer["runtimeSessionId"] == session
     seen = json.loads(answer["response"].read())
     assert (seen["response"], seen["session"]) == ("t7", session)
-    assert "authorization" not in {name.lower() for name in seen["headers"]}
+    http = {"host", "content-length"}
+    named = {"x-amzn-bedrock-agentcore-runtime-session-id"}
+    # Nothing that the caller did not send: an agent that needs it would fail on AWS.
+    assert set(seen["headers"]) == http | named
+    headers = {"accept": "text/event-stream", "contentType": "application/json", "baggage": "a=b"}
+    seen = json.loads(runtime.invoke("json", **headers)["response"].read())
+    assert set(seen["headers"]) == http | named | {"accept", "content-type", "baggage"}
 
 
 def test_its_stream_comes_through_as_it_is_sent(runtime: Runtime):
@@ -228,3 +237,14 @@ def test_a_task_is_its_and_what_became_of_it_is_shown(agent: OwnAgent, start: Ca
     assert f"the agent is yours at {agent.url}." in run.text()
     assert "● Looking around" in run.text()
     assert "Found one." in run.text()
+
+
+def test_an_agent_that_speaks_ag_ui_is_called_in_it(agent: OwnAgent, start: Callable[..., Run]):
+    """The script asks the runtime for the protocol, as on AWS, and the worker is told."""
+    run = start("--agent", agent.url, "--protocol", "agui", "--port", "0", "Hello")
+
+    run.read_until("Agent completed task successfully (")
+
+    assert "Hello in AG-UI" in run.text()
+    with pytest.raises(SystemExit):
+        command.main(["--protocol", "AGUI"])

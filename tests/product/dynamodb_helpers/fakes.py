@@ -178,8 +178,8 @@ def runs_forward(task: dict[str, Any]) -> bool:
 
 
 @functools.cache
-def noise(characters: int, alphabet: str = string.printable) -> str:
-    return "".join(random.Random(7).choices(alphabet, k=characters))
+def noise(characters: int) -> str:
+    return "".join(random.Random(7).choices(string.printable, k=characters))
 
 
 def no_index(real: Callable[..., Any], request: dict[str, Any]) -> Any:

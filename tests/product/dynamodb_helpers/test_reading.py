@@ -2,7 +2,6 @@
 
 import base64
 import json
-import string
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, ClassVar
@@ -70,11 +69,6 @@ class TestGetOne:
         with pytest.raises(TaskNotFound):
             store.get_task(task_id, PUBLIC_OWNER)
 
-    @pytest.mark.parametrize("task_id", ["test-123", "A", "x" * 100, "a_b-c"])
-    def test_an_id_made_by_hand_is_found(self, store: TaskStore, task_id: str):
-        create(store, task_id)
-        assert store.get_task(task_id, PUBLIC_OWNER)["id"] == task_id
-
     def test_a_replica_that_lags_is_never_asked(self, store: TaskStore, network: Network):
         """A client may read a task, and its answer's chunks, right after they were written."""
 
@@ -95,10 +89,15 @@ class TestGetOne:
 
 class TestAnswers:
     @pytest.mark.parametrize(
-        "size", [1_048_576, MAX_INLINE_ANSWER_BYTES + 1, 4 * CHUNK_CHARACTERS + 1]
+        "text",
+        [
+            noise(MAX_INLINE_ANSWER_BYTES + 1),
+            noise(4 * CHUNK_CHARACTERS + 1),
+            "x" + "\U0001f3e1" * 200_000,
+        ],
+        ids=["more than an item's", "one character too much", "chunks split characters"],
     )
-    def test_a_large_answer_comes_back_whole(self, store: TaskStore, size: int):
-        text = noise(size, string.ascii_letters + string.digits)
+    def test_a_large_answer_comes_back_whole(self, store: TaskStore, text: str):
         store.end_task(claimed(store), Outcome.of(ANSWER | {"agent_response": text}))
         task = seen(store)
         assert task["agent_response"] == text
@@ -118,11 +117,6 @@ class TestAnswers:
         )
         ids = {item["id"]["S"] for item in everything(store)}
         assert ids == {"task-1", "task-2", *(f"task-2#{number}" for number in range(3))}
-
-    def test_characters_that_chunks_split_are_put_together_again(self, store: TaskStore):
-        text = "x" + "\U0001f3e1" * 200_000
-        store.end_task(claimed(store), Outcome.of({"agent_response": text}))
-        assert seen(store)["agent_response"] == text
 
     def test_vendors_and_quotes_can_be_the_large_part(self, store: TaskStore):
         vendors = [{"name": f"Vendor {number}", "price": number / 3} for number in range(15_000)]
@@ -165,19 +159,6 @@ class TestAnswers:
         assert sum(map(weight_of, items)) < 4 * 1024 * 1024
         assert len(requests[0]["TransactItems"]) <= 100
 
-    def test_what_is_too_long_is_cut_and_said(self, store: TaskStore):
-        whole = {"agent_response": "x" * 4_000_000, "vendors": ANSWER["vendors"], "quotes": []}
-        store.end_task(claimed(store), Outcome.of(whole))
-        task = seen(store)
-        cut = 4_000_000 - len(task["agent_response"])
-        assert task["status"] == "completed"
-        assert task["agent_response_truncated"] is True
-        assert task["vendors"] == ANSWER["vendors"]
-        assert messages(task)[-2:] == [
-            f"The agent's answer was too long: {cut:,} bytes of it were cut",
-            COMPLETED[-1],
-        ]
-
     def test_chunks_carry_the_tasks_ttl_and_no_owner(self, store: TaskStore):
         store.ttl_days = 7
         store.end_task(claimed(store), Outcome.of({"agent_response": "x" * 400_000}))
@@ -194,11 +175,6 @@ class TestAnswers:
         with pytest.raises(TaskNotFound):
             seen(store)
 
-    @pytest.mark.parametrize("size", [10, 400_000])
-    def test_no_retention_means_no_ttl(self, store: TaskStore, size: int):
-        store.end_task(claimed(store), Outcome.of({"agent_response": "x" * size}))
-        assert not any("expires_at" in item for item in everything(store))
-
     @pytest.mark.parametrize(
         "value",
         [
@@ -214,7 +190,9 @@ class TestAnswers:
             {"": ""},
             "emoji 👩‍🌾, line\u2028separator, nul \x00, backslash \\",
             [[], [[]], {"a": [{"b": None}]}],
+            json.loads("[" * 500 + '"deep"' + "]" * 500),  # DynamoDB would refuse it as lists
         ],
+        ids=lambda value: str(value).strip("[")[:20],
     )
     @pytest.mark.parametrize("padding", [0, 400_000])
     def test_any_json_survives_in_vendors_and_quotes(
@@ -226,19 +204,6 @@ class TestAnswers:
         assert task["vendors"] == [value]
         assert task["quotes"] == [{"q": value}]
         assert type(task["vendors"][0]) is type(value)
-
-    def test_nesting_that_dynamodb_would_refuse_survives(self, store: TaskStore):
-        value: Any = "deep"
-        for _ in range(500):
-            value = [value]
-        store.end_task(claimed(store), Outcome.of({"agent_response": "", "vendors": [value]}))
-        assert seen(store)["vendors"] == [value]
-
-    def test_an_empty_answer_is_an_answer(self, store: TaskStore):
-        empty = {"agent_response": "", "vendors": [], "quotes": [], "emails_sent": 0}
-        store.end_task(claimed(store), Outcome.of(empty))
-        task = seen(store)
-        assert {name: task[name] for name in empty} == empty
 
 
 def weight_of(item: dict[str, Any]) -> int:
@@ -336,11 +301,6 @@ class TestForeignItems:
         assert seen(store, "old-1")["owner"] == PUBLIC_OWNER
         with pytest.raises(TaskNotFound):
             store.get_task("old-1", "jwt#somebody")
-
-    def test_without_a_deadline_they_do_not_expire(self, store: TaskStore, dynamodb: Any):
-        item = self.ITEM | {"status": {"S": "processing"}}
-        dynamodb.put_item(TableName=store.table_name, Item=item)
-        assert seen(store, "old-1")["status"] == "processing"
 
     def test_without_a_deadline_no_worker_gets_them(self, store: TaskStore, dynamodb: Any):
         """Whether their agent has run is not known."""
@@ -651,8 +611,3 @@ class TestCursors:
         cursor = base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
         with pytest.raises(InvalidCursor, match="'cursor' is not one that this API gave"):
             decode_cursor(cursor)
-
-    @pytest.mark.parametrize("cursor", ["", "nonsense", "e30"])
-    def test_a_list_refuses_them(self, store: TaskStore, cursor: str):
-        with pytest.raises(InvalidCursor):
-            store.list_tasks(PUBLIC_OWNER, 50, cursor)

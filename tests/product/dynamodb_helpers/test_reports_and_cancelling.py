@@ -51,61 +51,6 @@ from valro.tasks import (
     timestamp,
 )
 
-ENDED_BY_WORKER = {
-    "completed": Outcome.of(ANSWER),
-    "failed": Outcome.of({}, "agent_failed", "No."),
-    "not started": Outcome.of({}, "not_started", "No."),
-}
-
-
-@pytest.mark.parametrize("is_cancelled", [False, True])
-@pytest.mark.parametrize(
-    "how, end",
-    [
-        ("dispatch", ("dispatch_failed", False)),
-        ("pending", ("not_started", False)),
-        ("processing", ("worker_lost", True)),
-        ("reporting", ("agent_lost", True)),
-        ("completed", (None, None)),
-        ("failed", ("agent_failed", True)),
-        ("not started", ("not_started", False)),
-        ("reported", ("agent_failed", True)),
-    ],
-)
-def test_every_end_says_when_the_run_began_and_ended_and_whether_the_agent_may_have_acted(
-    store: TaskStore,
-    clock: Clock,
-    how: str,
-    end: tuple[str | None, bool | None],
-    is_cancelled: bool,
-):
-    create(store)
-    clock.now += 1
-    claim = None if how in ("dispatch", "pending") else store.claim_task("task-1", "t", NOW + 600)
-    if claim and how.startswith("report"):
-        store.accept_task(claim)
-    clock.now += 1
-    if is_cancelled:
-        cancelled(store)
-        end = ("cancelled", how not in ("dispatch", "pending", "not started"))
-    clock.now += 1
-    if how == "dispatch":
-        store.fail_pending_task("task-1", "Error invoking worker", "No.", "dispatch_failed")
-    elif how == "reported":
-        reported(store, "end", outcome=ENDED_BY_WORKER["failed"])
-    elif claim and how in ENDED_BY_WORKER:
-        outcome = ENDED_BY_WORKER[how]
-        store.end_task(claim, outcome.cancelled() if is_cancelled else outcome)
-    else:
-        clock.now += 1_000
-    task = seen(store)
-    assert (task.get("error_code"), task.get("may_have_acted")) == end
-    assert task.get("started_at") == (timestamp(NOW + 1) if claim else None)
-    assert task["completed_at"] == task["events"][-1]["ts"] == task["updated_at"]
-    (listed,), _ = store.list_tasks(PUBLIC_OWNER, 1)
-    names = ("may_have_acted", "started_at", "completed_at")
-    assert [listed.get(name) for name in names] == [task.get(name) for name in names]
-
 
 class TestConfirm:
     def test_it_succeeds_while_the_task_waits_for_its_agent_and_shows_nothing(
@@ -653,15 +598,3 @@ class TestTombstones:
         clock.now += seconds
         with pytest.raises(TaskNotFound):
             seen(store)
-
-
-def test_a_task_that_is_deleted_while_it_is_read_is_not_found(
-    store: TaskStore, network: Network, clock: Clock
-):
-    """Read overdue, ended by somebody else, deleted by its owner: then this reader's own try."""
-    claimed(store)
-    clock.now += 661
-    other = TaskStore(network.client, store.table_name, clock=clock)
-    network.plan("update_item", after(lambda: other.delete_task("task-1", PUBLIC_OWNER)))
-    with pytest.raises(TaskNotFound):
-        store.get_task("task-1", PUBLIC_OWNER)

@@ -3,7 +3,7 @@
 import hashlib
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -149,10 +149,28 @@ def read(task_id: str, **options: Any) -> Any:
     return said(response)
 
 
-def next_of(response: dict[str, Any]) -> dict[str, str]:
-    """The query of the page that comes next; empty if none does."""
-    link = response["headers"].get("Link", "")
-    return dict(parse_qsl(link.removeprefix("<?").partition(">")[0]))
+def pages(user: str | None = None, **query: str) -> Iterator[list[dict[str, Any]]]:
+    """Each page of a list, by the link of the one before it."""
+    following: dict[str, str] | None = query
+    while following is not None:
+        response = request("GET", query=following, user=user)
+        assert response["statusCode"] == 200
+        yield json.loads(response["body"], parse_constant=no_constant)
+        following = None
+        if link := response["headers"].get("Link"):
+            given, _, relation = link.removeprefix("<?").partition(">")
+            following = dict(parse_qsl(given))
+            assert relation == '; rel="next"'
+            assert following.get("status") == query.get("status")
+
+
+def no_constant(name: str) -> Any:
+    raise AssertionError(f"{name} is no JSON")
+
+
+def walk(user: str | None = None, **query: str) -> list[list[str]]:
+    """The ids of each page."""
+    return [[task["id"] for task in page] for page in pages(user, **query)]
 
 
 def items(store: TaskStore) -> list[dict[str, Any]]:

@@ -26,6 +26,8 @@ BEGINNING = [
     "Worker Lambda invoked - processing started",
     "Agent processing started",
 ]
+Say = Callable[[str], None]
+Play = Callable[[Say], Answer]
 ANSWER = Answer(
     "I e-mailed Ann.", [{"name": "Ann", "emails": [{"recipient": "ann@x"}]}], [{"price": 250.5}], 1
 )
@@ -94,7 +96,7 @@ class FakeTimer:
 class FakeAgent(AgentRuntime):
     """Does what a test tells it, in the place of the real agent."""
 
-    def __init__(self, play: Callable[[Callable[[str], None]], Answer] | None = None) -> None:
+    def __init__(self, play: Play | None = None) -> None:
         self.play = play or (lambda _: ANSWER)
         self.runs: list[tuple[str, str, float]] = []
         self.stops: list[str] = []
@@ -125,15 +127,15 @@ class FakeAgent(AgentRuntime):
             raise self.stop_error
 
 
-def raises(error: BaseException) -> Callable[[Callable[[str], None]], Answer]:
-    def play(_: Callable[[str], None]) -> Answer:
+def raises(error: BaseException) -> Play:
+    def play(_: Say) -> Answer:
         raise error
 
     return play
 
 
-def says(*messages: str) -> Callable[[Callable[[str], None]], Answer]:
-    def play(say: Callable[[str], None]) -> Answer:
+def says(*messages: str) -> Play:
+    def play(say: Say) -> Answer:
         for message in messages:
             say(message)
         return ANSWER
@@ -179,6 +181,9 @@ class FaultyClient:
         return [name for name in self.calls if name in WRITES]
 
 
+FORBIDDEN = ClientError({"Error": {"Code": "AccessDeniedException"}}, "UpdateItem")
+
+
 def throttled(name: str) -> ClientError:
     return ClientError({"Error": {"Code": "ThrottlingException", "Message": "slow down"}}, name)
 
@@ -214,6 +219,12 @@ class Worker:
             timer=self.timers,
         ).run()
 
+    def run(self, play: Play | None = None) -> str:
+        """Has the agent play its part in a new task; returns what became of it."""
+        event = self.create()
+        self.agent.play = play or self.agent.play
+        return str(self.deliver(event)["outcome"])
+
     def cancel(self) -> None:
         """Somebody asks for the task's end."""
         self.store.cancel_task(TASK_ID, "public")
@@ -222,7 +233,7 @@ class Worker:
         """Somebody else, whose network is well."""
         return TaskStore(self.client.client, self.store.table_name, clock=self.time.clock)
 
-    def play(self, play: Callable[[Callable[[str], None]], Answer]) -> None:
+    def play(self, play: Play) -> None:
         self.agent.play = play
 
     def task(self, task_id: str = TASK_ID) -> dict[str, Any]:

@@ -4,13 +4,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError, EndpointConnectionError
+from botocore.exceptions import EndpointConnectionError
 
 from tests.product.worker_lambda.fakes import (
     ANSWER,
     DESCRIPTION,
+    FORBIDDEN,
     TASK_ID,
     Log,
+    Say,
     Worker,
     handle,
     raises,
@@ -52,8 +54,7 @@ def requested_of(worker: Worker, event: TaskEvent) -> AgentRequest:
 def test_a_follow_up_goes_on_with_all_that_was_said_and_the_answer_in_the_same_session(
     worker: Worker,
 ):
-    worker.play(answers(QUESTION))
-    worker.deliver(worker.create())
+    worker.run(answers(QUESTION))
     assert requested_of(worker, follow(worker)) == AgentRequest(
         NEXT_ID,
         "Yes",
@@ -74,8 +75,7 @@ def test_a_first_task_is_asked_what_it_ever_was(worker: Worker):
 
 
 def test_an_agent_that_stopped_to_ask_has_completed_its_run(worker: Worker, log: Log):
-    worker.play(answers(QUESTION))
-    assert worker.deliver(worker.create())["outcome"] == "completed"
+    assert worker.run(answers(QUESTION)) == "completed"
     task = worker.task()
     assert task["interrupts"] == ASKS
     assert task["agent_response"] == ASKS[0]["message"]
@@ -86,8 +86,7 @@ def test_an_agent_that_stopped_to_ask_has_completed_its_run(worker: Worker, log:
 
 
 def test_an_error_beside_the_questions_wins_and_they_are_logged(worker: Worker, log: Log):
-    worker.play(raises(AgentFailed("It failed.", partial=QUESTION)))
-    worker.deliver(worker.create())
+    worker.run(raises(AgentFailed("It failed.", partial=QUESTION)))
     assert worker.task()["status"] == "error"
     assert "interrupts" not in worker.task()
     (line,) = log.said("not asked, since it failed")
@@ -103,18 +102,16 @@ def test_a_session_is_either_stopped_or_open_to_a_follow_up(
 ):
     """One in which an agent waits for an answer is never stopped after its task."""
     monkeypatch.setenv("STOP_SESSION_AFTER_TASK", wish)
-    worker.play(answers(answer))
-    worker.deliver(worker.create())
+    worker.run(answers(answer))
     assert worker.agent.stops == [] if is_open else [TASK_ID]
     assert requested_of(worker, follow(worker)).session == (TASK_ID if is_open else NEXT_ID)
 
 
 def test_whoever_stops_a_follow_up_stops_the_session_that_it_runs_in(stopping: Worker):
-    stopping.play(answers(QUESTION))
-    stopping.deliver(stopping.create())
+    stopping.run(answers(QUESTION))
     event = follow(stopping)
 
-    def play(_: Callable[[str], None]) -> Answer:
+    def play(_: Say) -> Answer:
         stopping.store.cancel_task(NEXT_ID, "public")
         handle(stopping, {"stop": NEXT_ID})
         raise AgentLost("Lost.")
@@ -133,7 +130,7 @@ def test_a_completed_task_whose_agent_reported_is_not_stopped_by_a_late_event(
     reporting: Worker, stopping: Worker
 ):
     """A follow-up may be at work in its session."""
-    reporting.deliver(reporting.create())
+    reporting.run()
     task = reporting.store.find_task(TASK_ID)
     reporting.store.report(task, Report("r-1", outcome=Outcome.of({})))
     assert reporting.task()["status"] == "completed"
@@ -146,17 +143,15 @@ def test_while_nobody_knows_whether_the_agent_may_report_its_session_is_left_alo
     reporting: Worker, monkeypatch: pytest.MonkeyPatch, is_written: bool
 ):
     """It may complete its task by a report, and a follow-up may go on in its session."""
-    event = reporting.create()
     accept = reporting.store.accept_task
 
     def unheard(claim: Any) -> None:
         if is_written:
             accept(claim)
         reporting.client.down = True
-        raise ClientError({"Error": {"Code": "AccessDeniedException"}}, "UpdateItem")
+        raise FORBIDDEN
 
     monkeypatch.setattr(reporting.store, "accept_task", unheard)
-    reporting.play(answers(Accepted("")))
     with pytest.raises(EndpointConnectionError):
-        reporting.deliver(event)
+        reporting.run(answers(Accepted("")))
     assert reporting.agent.stops == []

@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -14,10 +13,12 @@ from dynamodb_helpers import TaskStore
 from tests.product.worker_lambda.fakes import (
     ANSWER,
     BEGINNING,
+    FORBIDDEN,
     MAYBE,
     NOW,
     TASK_ID,
     Log,
+    Say,
     Worker,
     handle,
     raises,
@@ -37,17 +38,15 @@ from valro.tasks import Outcome
 
 @pytest.mark.parametrize("cancelled", [False, True])
 def test_an_agent_is_given_up_only_if_the_task_s_end_was_asked_for(worker: Worker, cancelled: bool):
-    event = worker.create()
     heard: list[bool] = []
 
-    def play(_: Callable[[str], None]) -> Answer:
+    def play(_: Say) -> Answer:
         if cancelled:
             worker.cancel()
         heard.append(worker.agent.should_stop())
         raise AgentLost("The agent was told to stop.", partial=ANSWER)
 
-    worker.play(play)
-    worker.deliver(event)
+    worker.run(play)
     assert heard == [cancelled]
     task = worker.task()
     assert task["error_code"] == ("cancelled" if cancelled else "agent_lost")
@@ -58,10 +57,9 @@ def test_an_agent_is_given_up_only_if_the_task_s_end_was_asked_for(worker: Worke
 def test_an_agent_is_given_up_once_a_reader_ended_its_task_or_its_owner_deleted_it(
     worker: Worker,
 ):
-    event = worker.create()
     heard: list[bool] = []
 
-    def play(_: Callable[[str], None]) -> Answer:
+    def play(_: Say) -> Answer:
         worker.time.sleep(661)
         worker.task()
         heard.append(worker.agent.should_stop())
@@ -69,32 +67,28 @@ def test_an_agent_is_given_up_once_a_reader_ended_its_task_or_its_owner_deleted_
         heard.append(worker.agent.should_stop())
         return ANSWER
 
-    worker.play(play)
-    assert worker.deliver(event)["outcome"] == "lost"
+    assert worker.run(play) == "lost"
     assert heard == [True, True]
-    assert [set(item) for item in worker.items()] == [{"id", "status"}]
+    assert [set(item) for item in worker.items()] == [{"id", "status", "session"}]
 
 
 def test_an_agent_is_waited_for_while_nobody_can_look(worker: Worker):
-    event = worker.create()
     heard: list[bool] = []
 
-    def play(_: Callable[[str], None]) -> Answer:
+    def play(_: Say) -> Answer:
         worker.cancel()
         worker.client.down = True
         heard.append(worker.agent.should_stop())
         worker.client.down = False
         return ANSWER
 
-    worker.play(play)
-    worker.deliver(event)
+    worker.run(play)
     assert heard == [False]
 
 
 def test_progress_that_a_cancellation_refuses_stops_the_session_once(worker: Worker):
-    event = worker.create()
 
-    def play(say: Callable[[str], None]) -> Answer:
+    def play(say: Say) -> Answer:
         say("one")
         worker.timers.fire()
         worker.cancel()
@@ -105,8 +99,7 @@ def test_progress_that_a_cancellation_refuses_stops_the_session_once(worker: Wor
         assert worker.agent.stops == [TASK_ID]
         return ANSWER
 
-    worker.play(play)
-    assert worker.deliver(event)["outcome"] == "cancelled"
+    assert worker.run(play) == "cancelled"
     task = worker.task()
     assert task["error_code"] == "cancelled"
     assert worker.messages() == [*BEGINNING, "one", "two", "three", f"Cancelled. {MAYBE}"]
@@ -127,15 +120,13 @@ def test_whatever_came_out_a_cancelled_task_ends_as_cancelled_with_what_was_answ
     worker: Worker, log: Log, play: Any, kept: str | None
 ):
     """A stream that ends cleanly after a stop is not a completed task."""
-    event = worker.create()
 
-    def cancelled(say: Callable[[str], None]) -> Answer:
+    def cancelled(say: Say) -> Answer:
         worker.cancel()
         answer: Answer = play(say)
         return answer
 
-    worker.play(cancelled)
-    assert worker.deliver(event)["outcome"] == "cancelled"
+    assert worker.run(cancelled) == "cancelled"
     task = worker.task()
     assert (task["status"], task["error_code"]) == ("error", "cancelled")
     assert task["error_message"] == f"Cancelled. {MAYBE}"
@@ -147,13 +138,13 @@ def test_whatever_came_out_a_cancelled_task_ends_as_cancelled_with_what_was_answ
 
 
 def test_without_a_base_for_reports_the_agent_hears_of_none(worker: Worker):
-    worker.deliver(worker.create())
+    worker.run()
     assert worker.agent.report is None
     assert "report_hash" not in worker.task()
 
 
 def test_an_agent_learns_where_to_report_and_only_a_hash_of_its_token_is_kept(reporting: Worker):
-    reporting.deliver(reporting.create())
+    reporting.run()
     assert reporting.agent.report is not None
     token = reporting.agent.report["token"]
     assert reporting.agent.report == {
@@ -168,7 +159,7 @@ def test_an_agent_learns_where_to_report_and_only_a_hash_of_its_token_is_kept(re
 
 
 def test_an_agent_that_accepts_is_left_to_its_work(reporting: Worker, log: Log):
-    assert reporting.deliver(reporting.create())["outcome"] == "accepted"
+    assert reporting.run() == "accepted"
     task = reporting.task()
     assert task["status"] == "processing"
     assert "last_report" in task
@@ -177,25 +168,15 @@ def test_an_agent_that_accepts_is_left_to_its_work(reporting: Worker, log: Log):
     assert log.outcomes == ["accepted"]
 
 
-def test_nor_is_its_session_stopped_where_others_are(
-    reporting: Worker, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setenv("STOP_SESSION_AFTER_TASK", "true")
-    reporting.deliver(reporting.create())
-    assert reporting.agent.stops == []
-
-
 def test_an_acceptance_after_a_cancellation_ends_the_task_and_stops_the_session(
     reporting: Worker,
 ):
-    event = reporting.create()
 
-    def play(_: Callable[[str], None]) -> Answer:
+    def play(_: Say) -> Answer:
         reporting.cancel()
         return Accepted("")
 
-    reporting.play(play)
-    assert reporting.deliver(event)["outcome"] == "cancelled"
+    assert reporting.run(play) == "cancelled"
     assert reporting.task()["error_code"] == "cancelled"
     assert reporting.agent.stops == [TASK_ID]
 
@@ -203,12 +184,8 @@ def test_an_acceptance_after_a_cancellation_ends_the_task_and_stops_the_session(
 def test_an_acceptance_that_cannot_be_written_ends_the_task_and_stops_the_session(
     reporting: Worker, monkeypatch: pytest.MonkeyPatch
 ):
-    def forbidden(_claim: Any) -> None:
-        raise ClientError({"Error": {"Code": "AccessDeniedException"}}, "UpdateItem")
-
-    event = reporting.create()
-    monkeypatch.setattr(reporting.store, "accept_task", forbidden)
-    assert reporting.deliver(event)["outcome"] == "error"
+    monkeypatch.setattr(reporting.store, "accept_task", raises(FORBIDDEN))
+    assert reporting.run() == "error"
     task = reporting.task()
     assert task["error_code"] == "agent_lost"
     assert MAYBE in task["error_message"]
@@ -227,15 +204,32 @@ def test_an_agent_whose_acceptance_was_written_is_not_stopped_though_it_seems_re
         task = reporting.store.find_task(TASK_ID)
         if reported is not None:
             reporting.store.report(task, tasks.Report("a1", reported))
-        raise ClientError({"Error": {"Code": "AccessDeniedException"}}, "UpdateItem")
+        raise FORBIDDEN
 
-    event = reporting.create()
     monkeypatch.setattr(reporting.store, "accept_task", accepted_unheard)
-    assert reporting.deliver(event)["outcome"] == "accepted"
+    assert reporting.run() == "accepted"
     assert reporting.messages() == [*BEGINNING, *(reported or [])]
     assert reporting.task()["status"] == "processing"
     assert reporting.agent.stops == []
     assert log.outcomes == ["accepted"]
+
+
+@pytest.mark.parametrize("is_deleted", [False, True])
+def test_an_agent_that_may_have_been_accepted_is_stopped_unless_nobody_knows_how_its_task_ended(
+    reporting: Worker, monkeypatch: pytest.MonkeyPatch, is_deleted: bool
+):
+    """A deleted task may have completed by a report, and another may use the session now."""
+
+    def refused_too_late(_claim: Any) -> None:
+        reporting.time.sleep(661)
+        reporting.task()
+        if is_deleted:
+            reporting.store.delete_task(TASK_ID, "public")
+        raise FORBIDDEN
+
+    monkeypatch.setattr(reporting.store, "accept_task", refused_too_late)
+    assert reporting.run() == "lost"
+    assert reporting.agent.stops == ([] if is_deleted else [TASK_ID])
 
 
 def test_a_code_under_a_status_of_somebody_elses_ends_no_tries(worker: Worker):
@@ -246,7 +240,6 @@ def test_a_code_under_a_status_of_somebody_elses_ends_no_tries(worker: Worker):
         )
         for code in ("AccessDeniedException", "ValidationException")
     ]
-    event = worker.create()
     end_task = worker.store.end_task
 
     def refused_at_first(claim: dynamodb_helpers.Claim, outcome: Outcome) -> None:
@@ -255,31 +248,27 @@ def test_a_code_under_a_status_of_somebody_elses_ends_no_tries(worker: Worker):
         end_task(claim, outcome)
 
     worker.store.end_task = refused_at_first  # type: ignore[method-assign]
-    worker.play(lambda _: ANSWER)
-    assert worker.deliver(event)["outcome"] == "completed"
+    assert worker.run(lambda _: ANSWER) == "completed"
     assert worker.task()["agent_response"] == ANSWER.agent_response
 
 
 def test_an_acceptance_to_a_task_that_a_reader_ended_stops_the_session(reporting: Worker):
-    event = reporting.create()
 
-    def play(_: Callable[[str], None]) -> Answer:
+    def play(_: Say) -> Answer:
         reporting.time.sleep(661)
         reporting.task()
         return Accepted("")
 
-    reporting.play(play)
-    assert reporting.deliver(event)["outcome"] == "lost"
+    assert reporting.run(play) == "lost"
     assert reporting.task()["error_code"] == "worker_lost"
     assert reporting.agent.stops == [TASK_ID]
 
 
 @pytest.mark.parametrize("ends", ["answer", "failed", "unreadable", "ours", "lost"])
 def test_its_token_is_nowhere_whatever_it_says(reporting: Worker, log: Log, ends: str):
-    event = reporting.create()
     tokens: list[str] = []
 
-    def play(say: Callable[[str], None]) -> Answer:
+    def play(say: Say) -> Answer:
         token = (reporting.agent.report or {})["token"]
         tokens.append(token)
         say(f"curl -H 'Bearer {token}' {'x' * 2_000}")
@@ -302,9 +291,8 @@ def test_its_token_is_nowhere_whatever_it_says(reporting: Worker, log: Log, ends
             raise RuntimeError(f"ours {token}")
         return answer
 
-    reporting.play(play)
     with suppress(EndpointConnectionError):
-        reporting.deliver(event)
+        reporting.run(play)
     (token,) = tokens
     assert token not in str(reporting.items())
     assert token not in log.text
@@ -352,7 +340,8 @@ def in_state(worker: Worker, state: str) -> None:
         ("absent", 0, None),
         ("processing, completed, deleted", 0, None),
         ("pending, cancelled, deleted", 0, None),
-        ("processing, expired, deleted", 0, None),
+        ("processing, expired", 1, "error"),
+        ("processing, expired, deleted", 1, None),
         ("processing, cancelled, expired, deleted", 1, None),
         ("reporting, expired, deleted", 1, None),
         ("reporting, reported, deleted", 0, None),
@@ -366,7 +355,7 @@ def in_state(worker: Worker, state: str) -> None:
         ("processing, completed", 0, "completed"),
     ],
 )
-def test_a_session_is_stopped_only_if_its_end_was_asked_for_or_its_reporting_is_over(
+def test_a_session_is_stopped_only_if_its_end_was_asked_for_or_nobody_saw_it(
     stopping: Worker, log: Log, state: str, stops: int, ends_as: str | None
 ):
     in_state(stopping, state)

@@ -1,6 +1,5 @@
 """What the worker writes while the agent works."""
 
-import itertools
 import threading
 from collections.abc import Callable
 
@@ -14,10 +13,10 @@ from tests.product.worker_lambda.fakes import (
     FakeAgent,
     FakeContext,
     Log,
+    Say,
     Worker,
     says,
 )
-from valro import progress
 from valro.agent.answers import (
     Answer,
 )
@@ -31,10 +30,9 @@ def test_the_first_line_is_written_at_once_and_the_next_ones_together_two_second
     worker: Worker,
 ):
     """At most one write every two seconds."""
-    event = worker.create()
     writes: list[int] = []
 
-    def play(say: Callable[[str], None]) -> Answer:
+    def play(say: Say) -> Answer:
         say("one")
         worker.timers.fire()
         worker.time.sleep(0.5)
@@ -48,28 +46,26 @@ def test_the_first_line_is_written_at_once_and_the_next_ones_together_two_second
         assert worker.messages() == [*BEGINNING, "one", "two", "three"]
         return ANSWER
 
-    worker.play(play)
-    worker.deliver(event)
+    worker.run(play)
     assert worker.timers.waits == [0.0, 1.5]
     assert writes == [3, 3, 4]
     assert len(worker.client.writes) == 5
 
 
 def test_a_line_after_a_long_silence_is_written_at_once(worker: Worker):
-    def play(say: Callable[[str], None]) -> Answer:
+    def play(say: Say) -> Answer:
         say("one")
         worker.timers.fire()
         worker.time.sleep(60)
         say("two")
         return ANSWER
 
-    worker.play(play)
-    worker.deliver(worker.create())
+    worker.run(play)
     assert worker.timers.waits == [0.0, 0.0]
 
 
 def test_a_clock_set_back_neither_silences_the_agent_nor_turns_the_timeline_round(worker: Worker):
-    def play(say: Callable[[str], None]) -> Answer:
+    def play(say: Say) -> Answer:
         say("one")
         worker.timers.fire()
         worker.time.now -= 3_600
@@ -77,29 +73,26 @@ def test_a_clock_set_back_neither_silences_the_agent_nor_turns_the_timeline_roun
         worker.timers.fire()
         return ANSWER
 
-    worker.play(play)
-    worker.deliver(worker.create())
+    worker.run(play)
     assert worker.timers.waits == [0.0, 2.0]
     times = [event["ts"] for event in worker.task()["events"]]
     assert times == sorted(times)
 
 
 def test_a_line_carries_the_time_at_which_it_was_said(worker: Worker):
-    def play(say: Callable[[str], None]) -> Answer:
+    def play(say: Say) -> Answer:
         say("one")
         worker.time.sleep(30)
         return ANSWER
 
-    worker.play(play)
-    worker.deliver(worker.create())
+    worker.run(play)
     times = {event["message"]: event["ts"] for event in worker.task()["events"]}
     assert times["one"] == timestamp(NOW)
     assert times["Agent completed task successfully"] == timestamp(NOW + 30)
 
 
 def test_what_is_unwritten_at_the_end_rides_in_the_outcome(worker: Worker):
-    worker.play(says("one", "two"))
-    worker.deliver(worker.create())
+    worker.run(says("one", "two"))
     assert len(worker.client.writes) == 3
     assert worker.messages()[3:5] == ["one", "two"]
     assert worker.timers.running == []
@@ -118,13 +111,12 @@ def test_a_timer_that_goes_off_during_the_outcome_s_write_writes_nothing(
 
     monkeypatch.setattr(worker.store, "end_task", complete_late)
 
-    def play(say: Callable[[str], None]) -> Answer:
+    def play(say: Say) -> Answer:
         say("one")
         late.append(worker.timers.running[0].write)
         return ANSWER
 
-    worker.play(play)
-    worker.deliver(worker.create())
+    worker.run(play)
     assert len(worker.client.writes) == 3
     assert worker.messages()[3:] == ["one", "Agent completed task successfully"]
 
@@ -132,9 +124,8 @@ def test_a_timer_that_goes_off_during_the_outcome_s_write_writes_nothing(
 def test_a_failed_progress_write_is_not_fatal_and_its_lines_ride_in_the_next(
     worker: Worker, log: Log
 ):
-    event = worker.create()
 
-    def play(say: Callable[[str], None]) -> Answer:
+    def play(say: Say) -> Answer:
         worker.client.refuse = ["update_item"]
         say("one")
         worker.timers.fire()
@@ -144,8 +135,7 @@ def test_a_failed_progress_write_is_not_fatal_and_its_lines_ride_in_the_next(
         assert worker.messages() == [*BEGINNING, "one", "two"]
         return ANSWER
 
-    worker.play(play)
-    assert worker.deliver(event)["outcome"] == "completed"
+    assert worker.run(play) == "completed"
     assert len(log.said("progress not written")) == 1
 
 
@@ -160,7 +150,7 @@ def test_with_real_timers_a_line_is_seen_while_the_agent_is_silent(worker: Worke
 
     worker.store.record_progress = recorded  # type: ignore[method-assign]
 
-    def play(say: Callable[[str], None]) -> Answer:
+    def play(say: Say) -> Answer:
         say("one")
         assert seen.wait(5)
         assert worker.messages() == [*BEGINNING, "one"]
@@ -194,7 +184,7 @@ def test_the_outcome_waits_for_a_progress_write_that_is_under_way(
     monkeypatch.setattr(worker.store, "record_progress", slow)
     monkeypatch.setattr(worker.store, "end_task", then)
 
-    def play(say: Callable[[str], None]) -> Answer:
+    def play(say: Say) -> Answer:
         say("one")
         assert under_way.wait(5)
         say("two")  # returns at once
@@ -211,43 +201,3 @@ def test_the_outcome_waits_for_a_progress_write_that_is_under_way(
         "two",
         "Agent completed task successfully",
     ]
-
-
-@pytest.mark.e2e
-def test_a_flood_of_progress_over_a_bad_line_is_told_once_and_in_order(
-    worker: Worker, monkeypatch: pytest.MonkeyPatch
-):
-    """With real threads: lines arrive while others are being written, and answers get lost."""
-    monkeypatch.setattr(progress, "PROGRESS_INTERVAL_SECONDS", 0.001)
-    steps = [f"step {number}" for number in range(150)]
-    event = worker.create()
-    trouble = itertools.cycle([("lose", 1), ("", 0), ("refuse", 1), ("lose", 2)])
-    record = worker.store.record_progress
-
-    def record_badly(claim: dynamodb_helpers.Claim) -> None:
-        fault, times = next(trouble)
-        if fault:
-            setattr(worker.client, fault, ["update_item"] * times)
-        record(claim)
-
-    worker.store.record_progress = record_badly  # type: ignore[method-assign]
-
-    def play(say: Callable[[str], None]) -> Answer:
-        for step in steps:
-            say(step)
-            worker.time.now += 0.001
-            threading.Event().wait(0.0005)
-        return ANSWER
-
-    context = FakeContext(worker.time)
-    run = TaskRun(
-        worker.store,
-        FakeAgent(play),
-        event,
-        context,
-        clock=worker.time.clock,
-        sleep=worker.time.sleep,
-    )
-    assert run.run()["outcome"] == "completed"
-    assert worker.messages() == [*BEGINNING, *steps, "Agent completed task successfully"]
-    assert len(worker.client.writes) > 6

@@ -25,9 +25,8 @@ from tests.product.worker_lambda.fakes import (
     MAYBE,
     NOW,
     TASK_ID,
-    FakeAgent,
-    FakeContext,
     Log,
+    Say,
     Worker,
     handle,
     raises,
@@ -43,7 +42,7 @@ from valro.agent.answers import (
 )
 from valro.store_errors import TaskNotFound
 from valro.tasks import timestamp
-from worker_lambda import TaskEvent, TaskRun
+from worker_lambda import TaskEvent
 
 # --- a task, from the claim to the outcome --------------------------------------------------------
 
@@ -68,20 +67,8 @@ def test_a_pending_task_is_claimed_run_and_completed(worker: Worker, log: Log):
 
 
 def test_three_writes_take_a_task_without_progress_from_nothing_to_completed(worker: Worker):
-    worker.deliver(worker.create())
+    worker.run()
     assert worker.client.calls == ["put_item", "update_item", "update_item"]
-
-
-def test_the_task_is_processing_while_the_agent_runs(worker: Worker):
-    seen: list[str] = []
-
-    def play(_: Callable[[str], None]) -> Answer:
-        seen.append(worker.task()["status"])
-        return ANSWER
-
-    worker.play(play)
-    worker.deliver(worker.create())
-    assert seen == ["processing"]
 
 
 def test_the_agent_gets_the_task_s_own_description(worker: Worker):
@@ -92,8 +79,7 @@ def test_the_agent_gets_the_task_s_own_description(worker: Worker):
 
 
 def test_progress_stands_between_the_start_and_the_end(worker: Worker):
-    worker.play(says("Looking", "E-mailing"))
-    worker.deliver(worker.create())
+    worker.run(says("Looking", "E-mailing"))
     assert worker.messages() == [
         *BEGINNING,
         "Looking",
@@ -117,28 +103,11 @@ def test_a_second_delivery_after_the_first_does_nothing_and_succeeds(worker: Wor
     assert log.outcomes == ["completed", "not_claimed"]
 
 
-def test_a_second_delivery_during_the_first_does_nothing(worker: Worker):
-    """Lambda's request id is the same for both, so it proves nothing."""
-    event = worker.create()
-
-    def play(_: Callable[[str], None]) -> Answer:
-        other = FakeAgent()
-        assert worker.deliver(event, agent=other)["outcome"] == "not_claimed"
-        assert other.runs == []
-        return ANSWER
-
-    worker.play(play)
-    worker.deliver(event)
-    assert worker.task()["status"] == "completed"
-    assert len(worker.agent.runs) == 1
-
-
 def test_ten_deliveries_at_once_run_the_agent_once(worker: Worker, log: Log):
     """The one that wins is held in its run until the nine others have come back."""
-    event = worker.create()
-    nine_are_back = threading.Semaphore(0)
+    event, nine_are_back = worker.create(), threading.Semaphore(0)
 
-    def play(_: Callable[[str], None]) -> Answer:
+    def play(_: Say) -> Answer:
         for _number in range(9):
             assert nine_are_back.acquire(timeout=10)
         return ANSWER
@@ -227,9 +196,8 @@ def test_the_deadline_is_the_end_of_the_function_and_a_minute(
 
 
 def test_the_time_that_a_claim_took_is_not_the_agent_s(worker: Worker):
-    event = worker.create()
     worker.time.calls_take = 5.0
-    worker.deliver(event)
+    worker.run()
     assert worker.agent.runs[0][2] == pytest.approx(600 - 20 - 5)
 
 
@@ -241,8 +209,7 @@ def test_a_failed_run_ends_the_task_with_the_agent_s_words(
     worker: Worker, log: Log, kind: type[AgentError]
 ):
     error = kind("No luck.", "arn:aws:secret")
-    worker.play(raises(error))
-    assert worker.deliver(worker.create())["outcome"] == "error"
+    assert worker.run(raises(error)) == "error"
     task = worker.task()
     assert task["status"] == "error"
     assert task["error_message"] == str(error)
@@ -253,15 +220,17 @@ def test_a_failed_run_ends_the_task_with_the_agent_s_words(
 
 
 def test_what_a_failed_agent_had_answered_is_kept(worker: Worker, log: Log):
-    partial = Answer("Half of it", [{"name": "Ann", "emails": []}], emails_sent=2)
+    vendors = [{"name": "Ann", "emails": []}, {"name": ["Bob"], "emails": []}]
+    partial = Answer("Half of it", vendors, emails_sent=2)
     partial.unmatched_emails = [{"recipient": "eve@x"}]
-    worker.play(raises(AgentLost("Lost.", partial=partial, unparsed='data: "and th')))
-    worker.deliver(worker.create())
+    worker.run(raises(AgentLost("Lost.", partial=partial, unparsed='data: "and th')))
     task = worker.task()
     assert (task["status"], task["agent_response"]) == ("error", "Half of it")
     assert (task["vendors"][0]["name"], task["emails_sent"]) == ("Ann", 2)
     assert [one["text"] for one in log.said("not understood")] == ['data: "and th']
     assert "eve@x" in log.said("e-mails to nobody among the vendors")[0]["text"]
+    (odd,) = log.said("vendors and quotes that are not shown as the agent sent them")
+    assert json.loads(odd["text"]) == vendors[1:]
 
 
 @pytest.mark.parametrize("error", [RuntimeError("bug"), OSError("disk"), RecursionError("deep")])
@@ -269,8 +238,7 @@ def test_a_fault_of_our_own_ends_the_task_and_is_not_raised(
     worker: Worker, log: Log, error: Exception
 ):
     """Raised, it would be delivered again; the agent may have acted."""
-    worker.play(raises(error))
-    assert worker.deliver(worker.create())["outcome"] == "error"
+    assert worker.run(raises(error)) == "error"
     assert worker.task()["error_message"] == f"The worker failed. {MAYBE}"
     assert "Traceback" in log.text
     assert str(error) in log.text
@@ -278,8 +246,7 @@ def test_a_fault_of_our_own_ends_the_task_and_is_not_raised(
 
 
 def test_a_long_detail_is_logged_in_parts_that_cloudwatch_takes(worker: Worker, log: Log):
-    worker.play(raises(AgentFailed("No.", detail="🏠" * 100_000)))
-    worker.deliver(worker.create())
+    worker.run(raises(AgentFailed("No.", detail="🏠" * 100_000)))
     assert max(len(one.encode()) for one in log.raw_lines) <= 200_000
     assert "".join(one["text"] for one in log.said("agent run failed")) == "🏠" * 100_000
 
@@ -306,17 +273,14 @@ def test_a_session_is_stopped_if_its_agent_may_still_run_or_if_asked_for(
     worker: Worker, monkeypatch: pytest.MonkeyPatch, play: Any, wish: str, stops: int
 ):
     monkeypatch.setenv("STOP_SESSION_AFTER_TASK", wish)
-    worker.play(play)
-    worker.deliver(worker.create())
+    worker.run(play)
     assert worker.agent.stops == [TASK_ID] * stops
 
 
 def test_the_session_is_stopped_only_after_the_outcome_was_written(worker: Worker):
     seen: list[str] = []
-    event = worker.create()
     worker.agent.stop = lambda task_id: seen.append(worker.task(task_id)["status"])  # type: ignore[method-assign]
-    worker.play(raises(AgentLost("Lost.")))
-    worker.deliver(event)
+    worker.run(raises(AgentLost("Lost.")))
     assert seen == ["error"]
 
 
@@ -327,8 +291,7 @@ def test_a_session_that_cannot_be_stopped_changes_nothing(
     worker: Worker, log: Log, error: Exception
 ):
     worker.agent.stop_error = error
-    worker.play(raises(AgentLost("Lost.")))
-    assert worker.deliver(worker.create())["outcome"] == "error"
+    assert worker.run(raises(AgentLost("Lost."))) == "error"
     assert worker.agent.stops == [TASK_ID]
     assert len(log.said("session not stopped")) == 1
 
@@ -336,16 +299,14 @@ def test_a_session_that_cannot_be_stopped_changes_nothing(
 def test_an_agent_that_may_still_run_is_stopped_although_its_outcome_was_not_written(
     worker: Worker,
 ):
-    event = worker.create()
 
-    def play(_: Callable[[str], None]) -> Answer:
+    def play(_: Say) -> Answer:
         worker.client.down = True
         worker.time.sleep(585)
         raise AgentLost("Lost.")
 
-    worker.play(play)
     with pytest.raises(EndpointConnectionError):
-        worker.deliver(event)
+        worker.run(play)
     assert worker.agent.stops == [TASK_ID]
 
 
@@ -358,7 +319,7 @@ def starts(
     """Lets the agent be called ``after`` seconds, as the real one is; returns when it started."""
     started: list[float] = []
 
-    def play(_: Callable[[str], None]) -> Answer:
+    def play(_: Say) -> Answer:
         worker.time.sleep(after)
         meanwhile()
         worker.agent.before_start()
@@ -369,40 +330,28 @@ def starts(
     return started
 
 
-def test_a_claim_of_less_than_10_seconds_ago_is_right_enough(worker: Worker):
-    event, started = worker.create(), starts(worker, 9.875)
+@pytest.mark.parametrize("age, takes, writes", [(9.875, 0, 3), (10, 0, 4), (5, 6, 4)])
+def test_a_claim_of_10_seconds_ago_is_confirmed_by_a_write_that_nobody_sees(
+    worker: Worker, age: float, takes: float, writes: int
+):
+    """It ages from when it was sent."""
+    event, started = worker.create(), starts(worker, age)
+    worker.time.calls_take = takes
     assert worker.deliver(event)["outcome"] == "completed"
-    assert started == [9.875]
-    assert len(worker.client.writes) == 3
-
-
-def test_an_older_one_is_confirmed_by_a_write_that_nobody_sees(worker: Worker):
-    event, started = worker.create(), starts(worker, 10)
-    assert worker.deliver(event)["outcome"] == "completed"
-    assert started == [10]
-    assert len(worker.client.writes) == 4
+    assert len(started) == 1
+    assert len(worker.client.writes) == writes
     assert worker.messages() == [*BEGINNING, "Agent completed task successfully"]
 
 
-def test_a_claim_ages_from_when_it_was_sent(worker: Worker):
-    event = worker.create()
-    worker.time.calls_take = 6
-    starts(worker, 5)
-    worker.deliver(event)
-    assert len(worker.client.writes) == 4
-
-
 def test_a_confirmation_is_as_good_as_a_claim_for_the_next_call(worker: Worker):
-    event = worker.create()
 
-    def play(_: Callable[[str], None]) -> Answer:
+    def play(_: Say) -> Answer:
         for wait in (10, 9, 2, 9):  # throttled, again and again
             worker.time.sleep(wait)
             worker.agent.before_start()
         return ANSWER
 
-    worker.play(play)
-    worker.deliver(event)
+    worker.run(play)
     assert len(worker.client.writes) == 3 + 2
 
 
@@ -416,7 +365,6 @@ def test_a_claim_that_was_found_again_is_confirmed_before_the_agent_starts(worke
 
 def test_a_claim_found_again_past_its_deadline_starts_nothing(worker: Worker, log: Log):
     """The answer was lost, the outage long, the function's clock slow: a reader may have ended it."""
-    event = worker.create()
     claim_task = worker.store.claim_task
 
     def found_again(*given: Any) -> Any:
@@ -426,15 +374,15 @@ def test_a_claim_found_again_past_its_deadline_starts_nothing(worker: Worker, lo
 
     worker.store.claim_task = found_again  # type: ignore[method-assign, assignment]
     started = starts(worker, 0)
-    assert worker.deliver(event)["outcome"] == "error"
+    assert worker.run() == "error"
     assert started == []
     assert worker.task()["error_code"] == "not_started"
     assert log.outcomes == ["error"]
 
 
 def test_a_task_cancelled_while_its_agent_was_throttled_starts_nothing(worker: Worker, log: Log):
-    event, started = worker.create(), starts(worker, 30, worker.cancel)
-    assert worker.deliver(event)["outcome"] == "cancelled"
+    started = starts(worker, 30, worker.cancel)
+    assert worker.run() == "cancelled"
     assert started == []
     task = worker.task()
     assert task["error_code"] == "cancelled"
@@ -446,43 +394,32 @@ def test_a_task_cancelled_while_its_agent_was_throttled_starts_nothing(worker: W
 
 
 def test_a_task_that_a_reader_has_ended_starts_nothing(worker: Worker, log: Log):
-    event, started = worker.create(), starts(worker, 661, worker.task)
-    assert worker.deliver(event, seconds=600)["outcome"] == "lost"
+    started = starts(worker, 661, worker.task)
+    assert worker.run() == "lost"
     assert started == []
     assert worker.agent.stops == []
 
 
 @pytest.mark.parametrize("fault", ["refuse", "lose"])
 def test_a_confirmation_that_fails_is_tried_again(worker: Worker, fault: str):
-    event = worker.create()
     trouble = lambda: setattr(worker.client, fault, ["update_item"] * 2)  # noqa: E731
     started = starts(worker, 20, trouble)
-    assert worker.deliver(event)["outcome"] == "completed"
+    assert worker.run() == "completed"
     assert len(started) == 1
     assert len(worker.messages()) == 4
 
 
 def test_one_that_fails_for_too_long_ends_the_task_as_not_started(worker: Worker):
-    event = worker.create()
     started = starts(worker, 20, lambda: setattr(worker.client, "down", True))
-    recover = worker.time.sleep
+    pass_time = worker.time.sleep
 
     def sleep(seconds: float) -> None:
-        recover(seconds)
+        pass_time(seconds)
         worker.client.down = worker.time.now < NOW + 60
 
+    worker.time.sleep = sleep  # type: ignore[method-assign]
     worker.time.calls_take = 1
-    run = TaskRun(
-        worker.store,
-        worker.agent,
-        event,
-        FakeContext(worker.time, 600),
-        clock=worker.time.clock,
-        monotonic=worker.time.clock,
-        sleep=sleep,
-        timer=worker.timers,
-    )
-    assert run.run()["outcome"] == "error"
+    assert worker.run() == "error"
     assert started == []
     task = worker.task()
     assert task["error_code"] == "not_started"
@@ -491,9 +428,8 @@ def test_one_that_fails_for_too_long_ends_the_task_as_not_started(worker: Worker
 
 
 def test_one_that_is_always_too_slow_ends_the_task_as_not_started(worker: Worker):
-    event = worker.create()
     started = starts(worker, 20, lambda: setattr(worker.time, "calls_take", 12))
-    assert worker.deliver(event)["outcome"] == "error"
+    assert worker.run() == "error"
     assert started == []
     worker.time.calls_take = 0
     assert worker.task()["error_code"] == "not_started"
@@ -506,13 +442,12 @@ def test_one_that_is_always_too_slow_ends_the_task_as_not_started(worker: Worker
 def test_an_outcome_is_one_json_line_with_what_an_operator_needs(
     worker: Worker, log: Log, monkeypatch: pytest.MonkeyPatch
 ):
-    def play(_: Callable[[str], None]) -> Answer:
+    def play(_: Say) -> Answer:
         worker.time.sleep(12.5)
         return ANSWER
 
-    worker.play(play)
     monkeypatch.setenv("_X_AMZN_TRACE_ID", "Root=1-5759e988-bd862e3f;Parent=53995c;Sampled=0")
-    worker.deliver(worker.create())
+    worker.run(play)
     assert log.lines == [
         {
             "level": "INFO",
@@ -527,17 +462,15 @@ def test_an_outcome_is_one_json_line_with_what_an_operator_needs(
 
 
 def test_every_line_names_its_task(worker: Worker, log: Log):
-    event = worker.create()
 
-    def play(say: Callable[[str], None]) -> Answer:
+    def play(say: Say) -> Answer:
         worker.client.refuse = ["update_item"] * 2
         say("one")
         worker.timers.fire()
         raise AgentLost("Lost.", "why", unparsed="raw")
 
     worker.agent.stop_error = throttled("StopRuntimeSession")
-    worker.play(play)
-    worker.deliver(event)
+    worker.run(play)
     assert len(log.lines) == 6
     assert {one["task_id"] for one in log.lines} == {TASK_ID}
 

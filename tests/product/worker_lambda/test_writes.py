@@ -19,6 +19,7 @@ from tests.product.worker_lambda.fakes import (
     OUTCOMES,
     TASK_ID,
     Log,
+    Say,
     Worker,
     raises,
 )
@@ -72,17 +73,15 @@ def test_a_claim_that_is_forbidden_is_raised_at_once(worker: Worker, dynamodb: A
 def test_an_outcome_whose_write_goes_wrong_is_written_once(
     worker: Worker, log: Log, play: Any, status: str, faults: tuple[str, int]
 ):
-    event = worker.create()
     fault, times = faults
 
-    def then_trouble(say: Callable[[str], None]) -> Answer:
+    def then_trouble(say: Say) -> Answer:
         setattr(worker.client, fault, ["update_item"] * times)
         say("one")
         answer: Answer = play(say)
         return answer
 
-    worker.play(then_trouble)
-    assert worker.deliver(event)["outcome"] == status
+    assert worker.run(then_trouble) == status
     assert worker.task()["status"] == status
     assert worker.messages()[:4] == [*BEGINNING, "one"]
     assert len(worker.messages()) == 5
@@ -90,7 +89,7 @@ def test_an_outcome_whose_write_goes_wrong_is_written_once(
 
 
 def goes_down(worker: Worker, answer: Answer) -> Callable[[Callable[[str], None]], Answer]:
-    def play(_: Callable[[str], None]) -> Answer:
+    def play(_: Say) -> Answer:
         worker.client.down = True
         worker.time.calls_take = 3.0
         worker.time.sleep(500)
@@ -135,11 +134,9 @@ def test_an_answer_that_cannot_be_written_is_in_the_log_and_the_function_raises(
     worker: Worker, log: Log
 ):
     """Tried until another try would be cut off, and then told in parts that CloudWatch takes."""
-    event = worker.create()
     answer = Answer("🏠\u2028" * 20_000 + "\ufffd", ANSWER.vendors, ANSWER.quotes, 7)
-    worker.play(goes_down(worker, answer))
     with pytest.raises(EndpointConnectionError):
-        worker.deliver(event)
+        worker.run(goes_down(worker, answer))
     assert 585 <= worker.time.now - NOW < 600  # a try takes 9 s, a wait 5 s, the log 1 s
     assert len(worker.client.writes) > 10
     parts = log.said("answer, in case it cannot be written")
@@ -167,10 +164,8 @@ def test_an_answer_that_dynamodb_will_never_take_is_logged_and_the_task_ends_at_
             raise ClientError({"Error": {"Code": "ValidationException"}}, "UpdateItem")
         end_task(claim, outcome)
 
-    event = worker.create()
-    worker.play(lambda _: ANSWER)
     monkeypatch.setattr(worker.store, "end_task", refuse)
-    assert worker.deliver(event)["outcome"] == "error"
+    assert worker.run(lambda _: ANSWER) == "error"
     task = worker.task()
     assert task["error_message"] == (
         "The agent's answer cannot be kept. The agent may already have contacted vendors."
@@ -182,14 +177,12 @@ def test_an_answer_that_dynamodb_will_never_take_is_logged_and_the_task_ends_at_
 
 
 def test_an_outcome_that_dynamodb_will_never_take_is_not_tried_again(worker: Worker, dynamodb: Any):
-    def play(_: Callable[[str], None]) -> Answer:
+    def play(_: Say) -> Answer:
         dynamodb.delete_table(TableName=worker.store.table_name)
         return ANSWER
 
-    event = worker.create()
-    worker.play(play)
     with pytest.raises(ClientError, match="ResourceNotFound"):
-        worker.deliver(event)
+        worker.run(play)
     assert worker.client.writes == ["put_item", "update_item", "update_item"]
 
 
@@ -200,17 +193,15 @@ def test_an_answer_to_a_task_that_a_reader_ended_is_logged_and_not_written(
     worker: Worker, log: Log, play: Any
 ):
     """Final means final. Nothing is raised: another delivery would change nothing."""
-    event = worker.create()
 
-    def too_late(say: Callable[[str], None]) -> Answer:
+    def too_late(say: Say) -> Answer:
         worker.time.sleep(661)
         assert worker.task()["status"] == "error"
         say("still here")
         worker.timers.fire()
         return play(say) if play.__code__.co_argcount else play()
 
-    worker.play(too_late)
-    assert worker.deliver(event)["outcome"] == "lost"
+    assert worker.run(too_late) == "lost"
     task = worker.task()
     assert task["status"] == "error"
     assert task["error_message"] == tasks.EXPIRED["worker_lost"]
@@ -221,19 +212,18 @@ def test_an_answer_to_a_task_that_a_reader_ended_is_logged_and_not_written(
     assert log.outcomes == ["expired", "lost"]
 
 
-def test_an_answer_to_a_task_deleted_meanwhile_is_logged_and_makes_nothing(
+def test_an_answer_to_a_task_deleted_meanwhile_is_logged_and_makes_nothing_and_its_agent_stops(
     worker: Worker, log: Log, dynamodb: Any, table_name: str
 ):
-    event = worker.create()
 
-    def play(_: Callable[[str], None]) -> Answer:
+    def play(_: Say) -> Answer:
         dynamodb.delete_item(TableName=table_name, Key={"id": {"S": TASK_ID}})
-        return ANSWER
+        raise AgentLost("Lost.", partial=ANSWER)
 
-    worker.play(play)
-    assert worker.deliver(event)["outcome"] == "lost"
-    assert "Item" not in dynamodb.get_item(TableName=table_name, Key={"id": {"S": TASK_ID}})
+    assert worker.run(play) == "lost"
+    assert worker.items() == []
     assert len(log.said("answer came too late")) == 1
+    assert worker.agent.stops == [TASK_ID]
 
 
 # --- answers that are too large -------------------------------------------------------------------
@@ -251,10 +241,8 @@ def test_an_answer_that_dynamodb_refuses_for_its_size_is_cut_shorter_and_tried_a
             raise too_large(kind)
         end_task(claim, outcome)
 
-    event = worker.create()
-    worker.play(lambda _: Answer("x" * 100_000, ANSWER.vendors))
     monkeypatch.setattr(worker.store, "end_task", refuse)
-    assert worker.deliver(event)["outcome"] == "completed"
+    assert worker.run(lambda _: Answer("x" * 100_000, ANSWER.vendors)) == "completed"
     assert all(after < before * 0.51 for before, after in itertools.pairwise(tried))
     task = worker.task()
     assert len(task["agent_response"]) == tried[-1]
@@ -284,14 +272,12 @@ def test_what_was_fitted_is_not_fitted_again_at_the_next_try(
         return fit_answer(*given)
 
     monkeypatch.setattr(tasks, "fit_answer", counted)
-    event = worker.create()
 
-    def play(_: Callable[[str], None]) -> Answer:
+    def play(_: Say) -> Answer:
         worker.client.refuse = ["update_item"] * 5
         return ANSWER
 
-    worker.play(play)
-    assert worker.deliver(event)["outcome"] == "completed"
+    assert worker.run(play) == "completed"
     assert len(fits) == 1
 
 
@@ -300,7 +286,6 @@ def test_an_answer_is_in_the_log_before_a_try_that_might_not_end_in_time(
     worker: Worker, log: Log, left: float, is_logged: bool
 ):
     """One call of 20.5 s was measured, and a try may be two."""
-    event = worker.create()
     end_task, logged = worker.store.end_task, list[bool]()
 
     def watched(claim: dynamodb_helpers.Claim, outcome: Outcome) -> None:
@@ -309,17 +294,15 @@ def test_an_answer_is_in_the_log_before_a_try_that_might_not_end_in_time(
 
     worker.store.end_task = watched  # type: ignore[method-assign]
 
-    def play(_: Callable[[str], None]) -> Answer:
+    def play(_: Say) -> Answer:
         worker.time.sleep(600 - left)
         return ANSWER
 
-    worker.play(play)
-    assert worker.deliver(event)["outcome"] == "completed"
+    assert worker.run(play) == "completed"
     assert logged == [is_logged]
 
 
 def test_so_is_what_could_not_be_read_of_a_failed_run(worker: Worker, log: Log):
-    event = worker.create()
     end_task, logged = worker.store.end_task, list[str]()
 
     def watched(claim: dynamodb_helpers.Claim, outcome: Outcome) -> None:
@@ -328,10 +311,9 @@ def test_so_is_what_could_not_be_read_of_a_failed_run(worker: Worker, log: Log):
 
     worker.store.end_task = watched  # type: ignore[method-assign]
 
-    def play(_: Callable[[str], None]) -> Answer:
+    def play(_: Say) -> Answer:
         worker.time.sleep(590)
         raise AgentFailed("The answer cannot be read.", unparsed="<html>")
 
-    worker.play(play)
-    worker.deliver(event)
+    worker.run(play)
     assert logged == ["<html>"]
