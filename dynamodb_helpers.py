@@ -94,7 +94,6 @@ from valro.tasks import (
     PUBLIC_OWNER,
     REPORT_SILENCE_SECONDS,
     STATUSES,
-    UNSEEN_ENDS,
     Event,
     Outcome,
     Report,
@@ -105,6 +104,7 @@ from valro.tasks import (
     expiry_code,
     is_task_id,
     make_event,
+    may_run_on,
     new_task,
     timestamp,
 )
@@ -359,7 +359,7 @@ class TaskStore(TaskTable):
         # Whether a follower acted says whether its place is free.
         names = ("id", "expires_at", *(["may_have_acted"] if "follows" in task else []))
         kept: Task = {name: task[name] for name in names if name in task}
-        if task.get("error_code") in UNSEEN_ENDS and "started_at" in task:
+        if may_run_on(task):
             # For a stop event that comes after this.
             kept["session"] = task.get("session", task_id)
         put = {
@@ -397,6 +397,10 @@ class TaskStore(TaskTable):
         An answer kept in chunks is not read yet: ``with_answer`` does that.
         """
         return self._visible_task(self.find_task(task_id), task_id, owner)
+
+    def end_if_overdue(self, task_id: str) -> Task:
+        """Reads one task, whoever's it is, and ends it if it is time; returns as find_item does."""
+        return self._expire_if_overdue(self.find_item(task_id))
 
     def list_tasks(
         self,

@@ -29,7 +29,6 @@ gc.disable()  # Importing makes next to no garbage; prepare() switches the colle
 import functools
 import hashlib
 import hmac
-import json
 import math
 import os
 import sys
@@ -41,7 +40,6 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
-from urllib3.exceptions import HTTPError
 
 from dynamodb_helpers import TaskStore, task_store
 from valro.api_requests import (
@@ -52,7 +50,7 @@ from valro.api_requests import (
     read_query,
     read_report,
 )
-from valro.aws import aws_client, log, log_in_parts, prepare
+from valro.aws import invoke_worker, lambda_client, log, log_in_parts, prepare, send_stop
 from valro.conversations import AnswersRequired, InvalidAnswers
 from valro.dynamodb_items import InvalidCursor, encode_cursor
 from valro.dynamodb_pages import StoreBusy
@@ -78,6 +76,7 @@ from valro.tasks import (
     dumps,
     duration_fields,
     epoch,
+    may_run_on,
     public_task,
     size_as_json,
 )
@@ -143,8 +142,7 @@ def route(request: Request, request_id: str) -> Response:  # noqa: C901 - a case
 
 def post_task(request: Request, request_id: str) -> Response:
     """Creates a task and starts its worker; the same Idempotency-Key finds the same task."""
-    worker_arn = os.environ.get("WORKER_LAMBDA_ARN")
-    if not worker_arn:
+    if not os.environ.get("WORKER_LAMBDA_ARN"):
         raise HttpError("not_configured", "WORKER_LAMBDA_ARN not set")
     new = read_new_task(request)
     owner = owner_of(request) if new.follows is None else _owner_who_may(request)
@@ -159,7 +157,7 @@ def post_task(request: Request, request_id: str) -> Response:
     # The client that created it may have died before it started the worker. To start one more is
     # harmless: only one can claim the task, and its deadline does not move.
     if created or (task["status"] == "pending" and age_of(task) > REDISPATCH_SECONDS):
-        task = dispatch(task, worker_arn, is_new=created)
+        task = dispatch(task, is_new=created)
     # Relative, since nobody here knows what stands before the path that the client sees.
     headers = {"Location": f"{'' if request.has_slash else 'tasks/'}{task['id']}"}
     if not created:
@@ -219,7 +217,7 @@ def cancel_task(request: Request, task_id: str) -> Response:
     try:
         task = tasks().cancel_task(task_id, _owner_who_may(request))
         if task["status"] == "processing":
-            send_stop(task)  # each time, since one may be lost
+            send_stop(task["id"])  # each time, since one may be lost
         elif task.get("error_code") != CANCELLED:
             message = f"The task has ended already: it is {task['status']}."
             raise HttpError("task_ended", message)
@@ -270,14 +268,14 @@ def post_report(request: Request, task_id: str) -> Response:
     return make_response(200, {"status": task["status"], "continue": is_awaited})
 
 
-def dispatch(task: Task, worker_arn: str, *, is_new: bool) -> Task:
+def dispatch(task: Task, *, is_new: bool) -> Task:
     """Starts the worker; returns the task, failed if that failed for a new one.
 
     Of another one an earlier event may be on its way still.
     """
     event = {name: task[name] for name in ("id", "description", "created_at")}
     event["task_id"] = event.pop("id")
-    error = invoke_worker(worker_arn, event)
+    error = invoke_worker(event)
     if error is None:
         return task
     fields = {"task_id": task["id"], "detail": repr(error)}
@@ -288,40 +286,12 @@ def dispatch(task: Task, worker_arn: str, *, is_new: bool) -> Task:
     return _fail_dispatch(task, error)
 
 
-def send_stop(task: Task) -> None:
-    """Has the worker stop the session of a task's agent, if that can be told to anybody."""
-    worker_arn = os.environ.get("WORKER_LAMBDA_ARN", "")
-    if error := invoke_worker(worker_arn, {"stop": task["id"]}):
-        log("WARNING", "stop not sent", task_id=task["id"], detail=repr(error))
-
-
-def invoke_worker(worker_arn: str, event: dict[str, Any]) -> Exception | None:
-    """Invokes the worker asynchronously; returns the error if the event was not taken."""
-    try:
-        response = lambda_client().invoke(
-            FunctionName=worker_arn, InvocationType="Event", Payload=json.dumps(event)
-        )
-    except Exception as error:  # noqa: BLE001 - what a cut or garbled error's body raises too
-        return error
-    # Left unread, the connection could not be used again, and each POST would open a new one. The
-    # event has been taken, whatever comes of this.
-    with suppress(BotoCoreError, HTTPError):
-        response["Payload"].read()
-    return None
-
-
 @functools.cache
 def tasks() -> TaskStore:
     """The process's task store."""
     store = task_store()
-    store.on_expired = _stop_reporting
+    store.on_expired = _stop_left_behind
     return store
-
-
-@functools.cache
-def lambda_client() -> Any:
-    """The process's Lambda client."""
-    return aws_client("lambda")
 
 
 def age_of(task: Task) -> float:
@@ -367,10 +337,10 @@ def _owner_who_may(request: Request) -> str:
     return owner
 
 
-def _stop_reporting(task: Task) -> None:
-    """Ends the session of an agent that reported, and whose task has just ended without it."""
-    if "last_report" in task:
-        send_stop(task)
+def _stop_left_behind(task: Task) -> None:
+    """Ends the session of an agent whose task has just ended without it."""
+    if may_run_on(task):
+        send_stop(task["id"])
 
 
 def _log_reported_end(report: Report, task: Task, *, is_new: bool) -> None:

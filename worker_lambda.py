@@ -62,7 +62,6 @@ from valro.store_errors import (
 )
 from valro.tasks import (
     CANCELLED,
-    DELETED,
     MAX_ANSWER_BYTES,
     NOT_CONFIGURED,
     InvalidDescription,
@@ -73,6 +72,7 @@ from valro.tasks import (
     displayed_otherwise,
     duration_fields,
     is_task_id,
+    may_run_on,
     redact,
 )
 
@@ -182,9 +182,8 @@ def stop_agent(task_id: str, context: Context) -> dict[str, Any]:
     store = task_store()
     task = store.find_item(task_id)
     # Of a completed one nothing is stopped: a follow-up may be at work in its session.
-    has_failed, reports = task.get("status") == "error", "last_report" in task
-    is_unseen = task.get("status") == DELETED and "session" in task
-    if not ("cancel_requested_at" in task or is_unseen or (has_failed and reports)):
+    has_ended, reports = may_run_on(task), "last_report" in task
+    if not ("cancel_requested_at" in task or has_ended):
         return _log_outcome("nothing_to_stop", "No cancellation was requested", task_id, context)
     try:
         agent_runtime().stop(task.get("session", task_id))
@@ -192,9 +191,7 @@ def stop_agent(task_id: str, context: Context) -> dict[str, Any]:
         return _log_outcome("nothing_to_stop", str(error), task_id, context)
     except ClientError as error:
         # Known to AgentCore only once its agent has been called: Lambda brings this event again.
-        if _error_code(error) != "ResourceNotFoundException" or not (
-            has_failed or is_unseen or reports
-        ):
+        if _error_code(error) != "ResourceNotFoundException" or not (has_ended or reports):
             raise
     fields: dict[str, Any] = {}
     if reports and task["status"] == "processing":

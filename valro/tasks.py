@@ -66,7 +66,7 @@ AGENT_TIMEOUT = "agent_timeout"
 ANSWER_TOO_LARGE = "answer_too_large"
 NEVER_STARTED = frozenset({DISPATCH_FAILED, NOT_STARTED, NOT_CONFIGURED})
 # Ends of which nobody knows whether the agent's session has ended too.
-UNSEEN_ENDS = frozenset({CANCELLED, AGENT_LOST, AGENT_TIMEOUT})
+UNSEEN_ENDS = frozenset({CANCELLED, WORKER_LOST, AGENT_LOST, AGENT_TIMEOUT})
 
 # Together these keep the largest possible item under DynamoDB's 400 KB.
 MAX_EVENT_CHARACTERS = 1_000
@@ -348,6 +348,17 @@ def expiry_code(task: Mapping[str, Any], now: str) -> str:
     if "last_report" not in task:
         return WORKER_LOST
     return AGENT_TIMEOUT if task.get("deadline") == task.get("report_until") else AGENT_LOST
+
+
+def may_run_on(task: Mapping[str, Any]) -> bool:
+    """Whether the agent of a task that has ended, or was deleted, may be at work unstopped.
+
+    A worker that waits for its agent stops it by itself, unless the worker is lost.
+    """
+    code = task.get("error_code")
+    is_alone = code in (CANCELLED, WORKER_LOST) or "last_report" in task
+    is_unseen = is_alone and code in UNSEEN_ENDS and "started_at" in task
+    return is_unseen or (task.get("status") == DELETED and "session" in task)
 
 
 def duration_fields(task: Mapping[str, Any], now: float) -> dict[str, int]:
