@@ -24,7 +24,7 @@ declare -A NAMES=()     # option -> its name, which for a parameter is the templ
 declare -A SWITCHES=()  # options that are true or false (1), or may have another value too (2)
 declare -A GIVEN=()     # name -> the value that this run was given
 declare -A STACK=()     # what is deployed: StackStatus, StackId, parameters and outputs
-declare -A TABLE_HAS=() # what a table that is taken in has already: ID, INDEX, ON_DEMAND, TTL
+declare -A TABLE_HAS=() # what a table that is taken in has already: ID, INDEX, ON_DEMAND, TTL, …
 PARAMETERS=() TAGS=()
 
 say() { printf '%s\n' "$*" >&2; }
@@ -455,6 +455,8 @@ execute_change_set() {
 # compares templates and not tables: whatever the first one leaves out is lost at the next update.
 inspect_table() {
   local name value kept=''
+  STREAM="${GIVEN[TableStream]-}"
+  ! is_on TaskEvents || STREAM=NEW_AND_OLD_IMAGES
   look table ResourceNotFoundException aws_cli dynamodb describe-table --table-name "$TABLE" --query "Table.[
     ['other keys than id', join(' ', KeySchema[?AttributeName != 'id'].AttributeName)],
     ['keys that are not text', join(' ', AttributeDefinitions[?AttributeType != 'S'].AttributeName)],
@@ -471,13 +473,16 @@ inspect_table() {
     case "$name=$value" in
       *= | *=None | *=False) ;;
       ID=* | INDEX=* | ON_DEMAND=* | TTL=expires_at) TABLE_HAS["$name"]=true ;;
-      Table*) GIVEN["$name"]="${GIVEN[$name]-$value}" kept+=", $name $value" ;;
+      TableStream=*) [[ "${STREAM:=$value}" == "$value" ]] || die "the table $TABLE has a stream of another kind:" \
+        "$value, not $STREAM. Nothing was changed." ;;&
+      Table*) TABLE_HAS["$name"]=true GIVEN["$name"]="${GIVEN[$name]-$value}" kept+=", $name $value" ;;
       *) die "the table $TABLE has ${name/TTL/another time to live} ($value), which this stack cannot keep." \
         'Remove that, or give another --dynamodb-table-name. Nothing was changed.' ;;
     esac
   done < <(cat "$WORK/table" "$WORK/ttl")
   say "table $TABLE: is there, and is taken in with its tasks${kept:+. It keeps ${kept#, }}"
-  kept="${TABLE_HAS[INDEX]-the index, }${TABLE_HAS[TTL]-time to live, }${TABLE_HAS[ON_DEMAND]-on-demand capacity, }"
+  kept="${STREAM:+${TABLE_HAS[TableStream]-a stream, }}${TABLE_HAS[INDEX]-the index, }"
+  kept+="${TABLE_HAS[TTL]-time to live, }${TABLE_HAS[ON_DEMAND]-on-demand capacity, }"
   say "  It gets ${kept//true/}point-in-time recovery"
 }
 
@@ -493,6 +498,8 @@ take_in_table() {
     AttributeName=owner,AttributeType=S AttributeName=created_at,AttributeType=S --global-secondary-index-updates \
     '[{"Create": {"IndexName": "owner-created_at-index", "Projection": {"ProjectionType": "KEYS_ONLY"}, "KeySchema":
       [{"AttributeName": "owner", "KeyType": "HASH"}, {"AttributeName": "created_at", "KeyType": "RANGE"}]}}]'
+  [[ -z "$STREAM" || -v TABLE_HAS[TableStream] ]] || change_table update-table --stream-specification \
+    "StreamEnabled=true,StreamViewType=$STREAM"
   [[ -v TABLE_HAS[TTL] ]] || change_table update-time-to-live --time-to-live-specification \
     Enabled=true,AttributeName=expires_at
   change_table update-continuous-backups --point-in-time-recovery-specification PointInTimeRecoveryEnabled=true

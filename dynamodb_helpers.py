@@ -94,7 +94,6 @@ from valro.tasks import (
     PUBLIC_OWNER,
     REPORT_SILENCE_SECONDS,
     STATUSES,
-    UNSEEN_ENDS,
     Event,
     Outcome,
     Report,
@@ -105,6 +104,7 @@ from valro.tasks import (
     expiry_code,
     is_task_id,
     make_event,
+    may_run_on,
     new_task,
     timestamp,
 )
@@ -359,7 +359,7 @@ class TaskStore(TaskTable):
         # Whether a follower acted says whether its place is free.
         names = ("id", "expires_at", *(["may_have_acted"] if "follows" in task else []))
         kept: Task = {name: task[name] for name in names if name in task}
-        if task.get("error_code") in UNSEEN_ENDS and "started_at" in task:
+        if may_run_on(task):
             # For a stop event that comes after this.
             kept["session"] = task.get("session", task_id)
         put = {
@@ -398,6 +398,10 @@ class TaskStore(TaskTable):
         """
         return self._visible_task(self.find_task(task_id), task_id, owner)
 
+    def end_if_overdue(self, task_id: str) -> Task:
+        """Reads one task, whoever's it is, and ends it if it is time; returns as find_item does."""
+        return self._expire_if_overdue(self.find_item(task_id))
+
     def list_tasks(
         self,
         owner: str,
@@ -405,20 +409,17 @@ class TaskStore(TaskTable):
         cursor: str | None = None,
         *,
         statuses: Collection[str] = (),
-        as_text: bool = False,
     ) -> tuple[list[Task], str | None]:
         """Reads a page of an owner's tasks, newest first, and the cursor of the next page if any.
 
         With ``statuses`` only tasks that have one of them: of 300 at most, so that the page may be
-        shorter, even empty, although others follow. ``as_text``: with the JSON text of vendors and
-        quotes, for who only hands it on.
+        shorter, even empty, although others follow.
         """
         after = None if cursor is None else decode_cursor(cursor)
         tasks, more = owner_page(
             self.client,
             self.table_name,
             PageRequest(owner, limit, after, statuses, timestamp(self.clock())),
-            as_text=as_text,
             sleep=self.sleep,
         )
         shown = [self._shown(task) for task in tasks]

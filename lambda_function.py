@@ -29,7 +29,6 @@ gc.disable()  # Importing makes next to no garbage; prepare() switches the colle
 import functools
 import hashlib
 import hmac
-import json
 import math
 import os
 import sys
@@ -41,7 +40,6 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
-from urllib3.exceptions import HTTPError
 
 from dynamodb_helpers import TaskStore, task_store
 from valro.api_requests import (
@@ -52,9 +50,9 @@ from valro.api_requests import (
     read_query,
     read_report,
 )
-from valro.aws import aws_client, log, log_in_parts, prepare
+from valro.aws import invoke_worker, lambda_client, log, log_in_parts, prepare, send_stop
 from valro.conversations import AnswersRequired, InvalidAnswers
-from valro.dynamodb_items import InvalidCursor, JsonText, encode_cursor
+from valro.dynamodb_items import InvalidCursor, encode_cursor
 from valro.dynamodb_pages import StoreBusy
 from valro.http_events import (
     PREFLIGHT_HEADERS,
@@ -71,9 +69,6 @@ from valro.tasks import (
     DELETED,
     DISPATCH_FAILED,
     FINAL_STATUSES,
-    NEVER_STARTED,
-    PUBLIC_FIELDS,
-    PUBLIC_FIELDS_ONCE_KNOWN,
     PUBLIC_OWNER,
     UNSTARTED,
     Report,
@@ -81,6 +76,8 @@ from valro.tasks import (
     dumps,
     duration_fields,
     epoch,
+    may_run_on,
+    public_task,
     size_as_json,
 )
 
@@ -145,8 +142,7 @@ def route(request: Request, request_id: str) -> Response:  # noqa: C901 - a case
 
 def post_task(request: Request, request_id: str) -> Response:
     """Creates a task and starts its worker; the same Idempotency-Key finds the same task."""
-    worker_arn = os.environ.get("WORKER_LAMBDA_ARN")
-    if not worker_arn:
+    if not os.environ.get("WORKER_LAMBDA_ARN"):
         raise HttpError(500, "not_configured", "WORKER_LAMBDA_ARN not set")
     new = read_new_task(request)
     owner = owner_of(request) if new.follows is None else _owner_who_may(request)
@@ -164,7 +160,7 @@ def post_task(request: Request, request_id: str) -> Response:
     # The client that created it may have died before it started the worker. To start one more is
     # harmless: only one can claim the task, and its deadline does not move.
     if created or (task["status"] == "pending" and age_of(task) > REDISPATCH_SECONDS):
-        task = dispatch(task, worker_arn, is_new=created)
+        task = dispatch(task, is_new=created)
     # Relative, since nobody here knows what stands before the path that the client sees.
     headers = {"Location": f"{'' if request.has_slash else 'tasks/'}{task['id']}"}
     if not created:
@@ -200,14 +196,13 @@ def list_tasks(request: Request) -> Response:
             int(query["limit"]),
             query.get("cursor"),
             statuses=statuses,
-            as_text=True,
         )
     except InvalidCursor as error:
         raise HttpError(400, "invalid_cursor", f"{error}.") from error
     parts: list[str] = []
     size = 0
     for task in found:
-        part = _task_json(task)
+        part = dumps(public_task(task))
         size += size_as_json(part)
         if size > MAX_PAGE_BYTES and parts:
             cursor = encode_cursor(found[len(parts) - 1])
@@ -237,7 +232,7 @@ def cancel_task(request: Request, task_id: str) -> Response:
     try:
         task = tasks().cancel_task(task_id, _owner_who_may(request))
         if task["status"] == "processing":
-            send_stop(task)  # each time, since one may be lost
+            send_stop(task["id"])  # each time, since one may be lost
         elif task.get("error_code") != CANCELLED:
             message = f"The task has ended already: it is {task['status']}."
             raise HttpError(409, "task_ended", message)
@@ -288,14 +283,14 @@ def post_report(request: Request, task_id: str) -> Response:
     return make_response(200, {"status": task["status"], "continue": is_awaited})
 
 
-def dispatch(task: Task, worker_arn: str, *, is_new: bool) -> Task:
+def dispatch(task: Task, *, is_new: bool) -> Task:
     """Starts the worker; returns the task, failed if that failed for a new one.
 
     Of another one an earlier event may be on its way still.
     """
     event = {name: task[name] for name in ("id", "description", "created_at")}
     event["task_id"] = event.pop("id")
-    error = invoke_worker(worker_arn, event)
+    error = invoke_worker(event)
     if error is None:
         return task
     fields = {"task_id": task["id"], "detail": repr(error)}
@@ -306,51 +301,12 @@ def dispatch(task: Task, worker_arn: str, *, is_new: bool) -> Task:
     return _fail_dispatch(task, error)
 
 
-def send_stop(task: Task) -> None:
-    """Has the worker stop the session of a task's agent, if that can be told to anybody."""
-    worker_arn = os.environ.get("WORKER_LAMBDA_ARN", "")
-    if error := invoke_worker(worker_arn, {"stop": task["id"]}):
-        log("WARNING", "stop not sent", task_id=task["id"], detail=repr(error))
-
-
-def invoke_worker(worker_arn: str, event: dict[str, Any]) -> Exception | None:
-    """Invokes the worker asynchronously; returns the error if the event was not taken."""
-    try:
-        response = lambda_client().invoke(
-            FunctionName=worker_arn, InvocationType="Event", Payload=json.dumps(event)
-        )
-    except Exception as error:  # noqa: BLE001 - what a cut or garbled error's body raises too
-        return error
-    # Left unread, the connection could not be used again, and each POST would open a new one. The
-    # event has been taken, whatever comes of this.
-    with suppress(BotoCoreError, HTTPError):
-        response["Payload"].read()
-    return None
-
-
 @functools.cache
 def tasks() -> TaskStore:
     """The process's task store."""
     store = task_store()
-    store.on_expired = _stop_reporting
+    store.on_expired = _stop_left_behind
     return store
-
-
-@functools.cache
-def lambda_client() -> Any:
-    """The process's Lambda client."""
-    return aws_client("lambda")
-
-
-def public_task(task: Task) -> dict[str, Any]:
-    """What a client may see of a task: nothing internal leaves."""
-    defaults = {"vendors": [], "quotes": [], "emails_sent": 0, "events": []}
-    defaults |= {"thread_id": task["id"]}  # its own, unless it follows another one
-    shown = {name: task.get(name, defaults.get(name)) for name in PUBLIC_FIELDS}
-    shown |= {name: task[name] for name in PUBLIC_FIELDS_ONCE_KNOWN if name in task}
-    if task["status"] == "error":  # tasks of an older version say it in their sentences only
-        shown.setdefault("may_have_acted", task.get("error_code") not in NEVER_STARTED)
-    return shown
 
 
 def age_of(task: Task) -> float:
@@ -396,10 +352,10 @@ def _owner_who_may(request: Request) -> str:
     return owner
 
 
-def _stop_reporting(task: Task) -> None:
-    """Ends the session of an agent that reported, and whose task has just ended without it."""
-    if "last_report" in task:
-        send_stop(task)
+def _stop_left_behind(task: Task) -> None:
+    """Ends the session of an agent whose task has just ended without it."""
+    if may_run_on(task):
+        send_stop(task["id"])
 
 
 def _log_reported_end(report: Report, task: Task, *, is_new: bool) -> None:
@@ -467,14 +423,6 @@ def _not_found(message: str = "Task not found.") -> HttpError:
 def _wrong_token() -> HttpError:
     headers = {"WWW-Authenticate": "Bearer"}
     return HttpError(401, "invalid_token", "This token is not the task's.", headers=headers)
-
-
-def _task_json(task: Task) -> str:
-    """What a client may see of a task, as JSON."""
-    shown = public_task(task)
-    ready = {name: value for name, value in shown.items() if isinstance(value, JsonText)}
-    rest = dumps({name: value for name, value in shown.items() if name not in ready})
-    return rest[:-1] + "".join(f',"{name}":{text}' for name, text in ready.items()) + "}"
 
 
 def main(arguments: list[str]) -> int:

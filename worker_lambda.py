@@ -62,7 +62,6 @@ from valro.store_errors import (
 )
 from valro.tasks import (
     CANCELLED,
-    DELETED,
     MAX_ANSWER_BYTES,
     NOT_CONFIGURED,
     InvalidDescription,
@@ -70,8 +69,10 @@ from valro.tasks import (
     Report,
     Task,
     clean_description,
+    displayed_otherwise,
     duration_fields,
     is_task_id,
+    may_run_on,
     redact,
 )
 
@@ -181,9 +182,8 @@ def stop_agent(task_id: str, context: Context) -> dict[str, Any]:
     store = task_store()
     task = store.find_item(task_id)
     # Of a completed one nothing is stopped: a follow-up may be at work in its session.
-    has_failed, reports = task.get("status") == "error", "last_report" in task
-    is_unseen = task.get("status") == DELETED and "session" in task
-    if not ("cancel_requested_at" in task or is_unseen or (has_failed and reports)):
+    has_ended, reports = may_run_on(task), "last_report" in task
+    if not ("cancel_requested_at" in task or has_ended):
         return _log_outcome("nothing_to_stop", "No cancellation was requested", task_id, context)
     try:
         agent_runtime().stop(task.get("session", task_id))
@@ -191,9 +191,7 @@ def stop_agent(task_id: str, context: Context) -> dict[str, Any]:
         return _log_outcome("nothing_to_stop", str(error), task_id, context)
     except ClientError as error:
         # Known to AgentCore only once its agent has been called: Lambda brings this event again.
-        if _error_code(error) != "ResourceNotFoundException" or not (
-            has_failed or is_unseen or reports
-        ):
+        if _error_code(error) != "ResourceNotFoundException" or not (has_ended or reports):
             raise
     fields: dict[str, Any] = {}
     if reports and task["status"] == "processing":
@@ -474,6 +472,8 @@ class TaskRun:
         self._log("not understood", unparsed)
         unmatched = answer.unmatched_emails if answer else ()
         self._log("e-mails to nobody among the vendors", unmatched)
+        odd = displayed_otherwise(answer.task_fields()) if answer else []
+        self._log("vendors and quotes that are not shown as the agent sent them", odd)
 
     def _log(self, what: str, value: Any) -> None:
         log_in_parts(what, self._hide(value), task_id=self.task.task_id)

@@ -63,7 +63,7 @@ TARGETS = (
     Target("cold post https", "valro", "naive", 0.60),
     Target("warm get http", "valro", "naive", 0.75),
     Target("warm post https", "valro", "naive", 0.11),
-    Target("warm list http", "valro", "naive", 0.25),
+    Target("warm list http", "valro", "naive", 0.45),
     Target("warm list http", "valro", "naive_native", 0.25),
     Target("warm list http", "valro", "floor", 1.30),
     Target("cold run https", "valro_worker", "naive_worker", 0.60),

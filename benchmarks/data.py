@@ -8,7 +8,6 @@ ten events, three vendors with an e-mail each, three quotes; 3.4 KB as DynamoDB 
 from __future__ import annotations
 
 import json
-import zlib
 from typing import Any
 
 Task = dict[str, Any]
@@ -117,10 +116,7 @@ def to_item(task: Task) -> dict[str, Any]:
         for name in ("vendors", "quotes")
         if name in task
     }
-    # As its store writes it: list_tasks hands on what has this checksum as it is.
-    crc = zlib.crc32(f"{texts.get('vendors')}{texts.get('quotes')}".encode())
-    sums = {"lists_crc": crc} if texts else {}
-    return {name: typed(value) for name, value in (task | texts | sums).items()}
+    return {name: typed(value) for name, value in (task | texts).items()}
 
 
 def typed(value: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Builds the two Lambda zips from the project's modules and the AWS SDK: `python -m bundle`.
 
     sdk.py           the SDK that requirements.txt pins, installed
-    modules.py       which modules go into a zip: what a handler imports, of an SDK with less in it
+    modules.py       which modules go into a zip: what the handlers import, of an SDK with less in it
     models.py        which of botocore's data: the models of the operations that are called
     certificates.py  the root certificates: those that AWS uses
     check.py         a program that runs a finished zip's content by itself

@@ -32,17 +32,21 @@ LICENCE_FILE = re.compile(r"LICEN[CS]E|NOTICE|COPYING", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Function:
-    """One Lambda function: its zip, the module that holds its handler, the services it calls."""
+class Zip:
+    """One zip: its name, the modules that hold its handlers, the services that they call."""
 
     zip_name: str
-    module: str
+    handlers: tuple[str, ...]
     services: tuple[str, ...]
 
 
-FUNCTIONS = (
-    Function("valro-api-lambda.zip", "lambda_function", ("dynamodb", "lambda")),
-    Function("valro-worker-lambda.zip", "worker_lambda", ("bedrock-agentcore", "dynamodb")),
+ZIPS = (
+    Zip("valro-api-lambda.zip", ("lambda_function",), ("dynamodb", "lambda")),
+    Zip(
+        "valro-worker-lambda.zip",
+        ("worker_lambda", "watcher_lambda"),
+        ("bedrock-agentcore", "dynamodb", "events", "lambda", "sqs"),
+    ),
 )
 
 
@@ -69,29 +73,29 @@ def build_all(sources: Path, installed: Path, work: Path) -> None:
     trimmed = work.resolve() / "sdk"
     modules.copy_trimmed(installed, trimmed)
     certificates.keep_those_of_aws(trimmed)
-    for function in FUNCTIONS:
-        print(f"Building {function.zip_name} ...", file=sys.stderr, flush=True)
-        folder = work / function.module
-        for path, content in contents(function, sources, installed, trimmed).items():
+    for wanted in ZIPS:
+        print(f"Building {wanted.zip_name} ...", file=sys.stderr, flush=True)
+        folder = work / Path(wanted.zip_name).stem
+        for path, content in contents(wanted, sources, installed, trimmed).items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_bytes(content)
         add_byte_code(folder)
-        run_check(function, folder, trimmed)
-        write_zip(folder, work / function.zip_name)
-    for function in FUNCTIONS:
-        data = (work / function.zip_name).read_bytes()
-        (work / function.zip_name).replace(sources / function.zip_name)
-        print(function.zip_name, len(data), "bytes, sha256", hashlib.sha256(data).hexdigest())
+        run_check(wanted, folder, trimmed)
+        write_zip(folder, work / wanted.zip_name)
+    for wanted in ZIPS:
+        data = (work / wanted.zip_name).read_bytes()
+        (work / wanted.zip_name).replace(sources / wanted.zip_name)
+        print(wanted.zip_name, len(data), "bytes, sha256", hashlib.sha256(data).hexdigest())
 
 
-def contents(function: Function, sources: Path, installed: Path, trimmed: Path) -> dict[str, bytes]:
-    """Returns what goes into a function's zip beside byte code: contents by path."""
-    own, of_sdk = modules.imported_by(function.module, sources, trimmed)
+def contents(wanted: Zip, sources: Path, installed: Path, trimmed: Path) -> dict[str, bytes]:
+    """Returns what goes into a zip beside byte code: contents by path."""
+    own, of_sdk = modules.imported_by(wanted.handlers, sources, trimmed)
     licences = (path for path in trimmed.glob("*.dist-info/**/*") if LICENCE_FILE.match(path.name))
     others = [file for file in (trimmed / certificates.BUNDLE, *licences) if file.is_file()]
     files = own | of_sdk | {file.relative_to(trimmed).as_posix(): file for file in others}
     calling = "\n".join(path.read_text(encoding="utf-8") for path in own.values())
-    data = models.client_data(installed / "botocore/data", function.services, calling)
+    data = models.client_data(installed / "botocore/data", wanted.services, calling)
     return data | {path: file.read_bytes() for path, file in files.items()}
 
 
@@ -107,13 +111,13 @@ def add_byte_code(folder: Path) -> None:
         )
 
 
-def run_check(function: Function, folder: Path, trimmed: Path) -> None:
+def run_check(wanted: Zip, folder: Path, trimmed: Path) -> None:
     """Runs a zip's content in a Python that has nothing else to import from."""
     # Nothing of the user's AWS settings: a profile must not decide whether a zip is good.
     environment = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
     program = [sys.executable, "-ISB", check.__file__]
     result = subprocess.run(
-        [*program, str(folder), str(trimmed), function.module, *function.services],
+        [*program, str(folder), str(trimmed), ",".join(wanted.handlers), *wanted.services],
         env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -122,7 +126,7 @@ def run_check(function: Function, folder: Path, trimmed: Path) -> None:
     )
     if result.returncode != 0:
         raise BundleError(
-            f"{function.zip_name} would not run by itself:\n{result.stderr.strip()}\n"
+            f"{wanted.zip_name} would not run by itself:\n{result.stderr.strip()}\n"
             "If botocore was upgraded, see what moved, and correct bundle/."
         )
 

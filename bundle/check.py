@@ -1,6 +1,6 @@
-"""Runs an unpacked zip by itself: ``python -ISB check.py FOLDER SDK MODULE SERVICE...``.
+"""Runs an unpacked zip by itself: ``python -ISB check.py FOLDER SDK HANDLER,... SERVICE...``.
 
-A program of its own, since it must have nothing else to import from. It imports the handler, makes
+A program of its own, since it must have nothing else to import from. It imports the handlers, makes
 a client of each service, and calls every operation that is in the zip, without a network, answered
 well and badly. Whatever that makes botocore import or read is thereby proven to be there.
 """
@@ -13,19 +13,20 @@ from pathlib import Path
 from typing import Any
 
 
-def main(folder: Path, sdk: Path, module: str, *services: str) -> None:
+def main(folder: Path, sdk: Path, handlers: str, *services: str) -> None:
     """Ends the program with a sentence if something is missing."""
     sys.path.insert(0, str(folder))
     missing = MissingModules(sdk)
     sys.meta_path.append(missing)
     try:
-        handler = importlib.import_module(module)
+        imported = [importlib.import_module(name) for name in handlers.split(",")]
         for service in services:
             call_everything(service)
     except ModuleNotFoundError as error:
         sys.exit(f"{error.name} is imported, but not in the zip.")
-    if not callable(getattr(handler, "lambda_handler", None)):
-        sys.exit(f"{module}.py has no function lambda_handler.")
+    for handler in imported:
+        if not callable(getattr(handler, "lambda_handler", None)):
+            sys.exit(f"{handler.__name__}.py has no function lambda_handler.")
     if missing.names:
         sys.exit(f"Imported but not in the zip: {', '.join(sorted(missing.names))}.")
 

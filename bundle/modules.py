@@ -1,4 +1,4 @@
-"""Which modules go into a zip: a handler's own and those of the SDK that they import."""
+"""Which modules go into a zip: the handlers' own and those of the SDK that they import."""
 
 import shutil
 import sys
@@ -53,13 +53,16 @@ def copy_trimmed(installed: Path, sdk: Path) -> None:
         (sdk / path).write_text(source, encoding="utf-8")
 
 
-def imported_by(handler: str, sources: Path, sdk: Path) -> tuple[dict[str, Path], dict[str, Path]]:
-    """Returns the project's and the SDK's modules that a handler needs, by their paths in a zip.
+def imported_by(
+    handlers: Iterable[str], sources: Path, sdk: Path
+) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Returns the project's and the SDK's modules that handlers need, by their paths in a zip.
 
     Imports inside functions count, so that nothing that could be reached is missing.
     """
     finder = ModuleFinder(path=[str(sources), str(sdk)])
-    finder.import_hook(handler)
+    for handler in handlers:
+        finder.import_hook(handler)
     found = (getattr(module, "__file__", None) for module in finder.modules.values())
     files = [Path(file) for file in found if file]
     of_sdk = {path.relative_to(sdk).as_posix(): path for path in files if path.is_relative_to(sdk)}

@@ -16,6 +16,7 @@ from typing import Any
 from hypercorn.asyncio import serve as serve_with_hypercorn
 from hypercorn.config import Config
 from ministack.app import app
+from ministack.services import lambda_svc
 from ministack.services.cloudformation import changesets, provisioners
 
 from local.guard import local_only
@@ -30,6 +31,8 @@ def serve() -> None:
     leave_out_what_is_not_made(vars(changesets))
     api = vars(provisioners)["_RESOURCE_HANDLERS"]["AWS::ApiGatewayV2::Api"]
     api |= {name: with_cors_of_the_service(api[name]) for name in ("create", "update")}
+    functions = vars(lambda_svc)
+    functions["_execute_function"] = with_failures_of_streams(functions["_execute_function"])
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     config = Config()
@@ -80,3 +83,28 @@ def with_cors_of_the_service(handler: Callable[..., Any]) -> Callable[..., Any]:
         return argument | {"CorsConfiguration": named}
 
     return handle
+
+
+def with_failures_of_streams(execute: Callable[..., Any]) -> Callable[..., Any]:
+    """Brings a table's changes again, from the first one that a function reports as failed.
+
+    MiniStack looks at what a function reports of a queue only, and the failed changes are lost.
+    """
+    handled: set[str] = set()
+
+    def execute_rest(function: Any, event: Any, *others: Any) -> Any:
+        records = event.get("Records") if isinstance(event, dict) else None
+        if not records or records[0].get("eventSource") != "aws:dynamodb":
+            return execute(function, event, *others)
+        numbers = [record["dynamodb"]["SequenceNumber"] for record in records]
+        rest = [one for one, number in zip(records, numbers, strict=True) if number not in handled]
+        result = execute(function, {"Records": rest}, *others)
+        body = result.get("body")
+        failed = body.get("batchItemFailures") if isinstance(body, dict) else None
+        if not failed:
+            return result
+        handled.update(numbers[: numbers.index(failed[0]["itemIdentifier"])])
+        # After an error it brings the same changes again, a second later.
+        return result | {"error": True}
+
+    return execute_rest

@@ -33,7 +33,6 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 import dynamodb_helpers
-import lambda_function
 from simulation.wire import Row, write
 from valro import aws
 from valro.agent import runtime
@@ -461,7 +460,7 @@ class Caller:
         config = aws.CLIENT_CONFIG.merge(times)
         with mock.patch.object(aws, "CLIENT_CONFIG", config):
             if self.operation.service == "lambda":
-                return lambda_function.lambda_client.__wrapped__()
+                return aws.lambda_client.__wrapped__()
             return dynamodb_helpers.task_store.__wrapped__().client
 
     def _count(self, **_event: Any) -> None:

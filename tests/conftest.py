@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 from moto import mock_aws
 
 import lambda_function
+import valro.aws
 from dynamodb_helpers import TaskStore
 from local import REGION
 from local.aws import LocalStack, local_stack
@@ -119,7 +120,7 @@ def serve_from(monkeypatch: pytest.MonkeyPatch, store: TaskStore, workers: Any) 
     monkeypatch.setattr(lambda_function, "task_store", lambda: store)
     # Not what a test before this one left in its cache.
     monkeypatch.setattr(lambda_function, "tasks", lambda_function.tasks.__wrapped__)
-    monkeypatch.setattr(lambda_function, "lambda_client", lambda: workers)
+    monkeypatch.setattr(valro.aws, "lambda_client", lambda: workers)
 
 
 class Deployment:

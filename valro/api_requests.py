@@ -21,6 +21,7 @@ from valro.tasks import (
     Outcome,
     Report,
     clean_description,
+    displayed_otherwise,
     redact,
 )
 
@@ -127,6 +128,9 @@ def read_report(request: Request, token: str, task_id: str) -> Report:
     report.unshown = {
         "not understood": unparsed,
         "e-mails to nobody among the vendors": read.unmatched_emails,
+        "vendors and quotes that are not shown as the agent sent them": displayed_otherwise(
+            read.task_fields()
+        ),
     }
     return report
 

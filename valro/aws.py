@@ -1,4 +1,6 @@
-"""What both functions share of Lambda: the session, the clients, the log, the warm-up."""
+"""What the functions share of Lambda: the session, the clients, the worker's events, the log, the
+warm-up.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +16,8 @@ from typing import Any
 
 import botocore.session
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError
+from urllib3.exceptions import HTTPError
 
 # Two attempts of 1 s + 3 s and a backoff of at most 1 s are 9 s, so the three calls of a POST whose
 # worker cannot be started end within the API's 30 s even if every one of them hangs.
@@ -41,6 +45,37 @@ def aws_client(service: str) -> Any:
     # Lambda sets the first, a shell often only the second.
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
     return aws_session().create_client(service, region_name=region, config=CLIENT_CONFIG)
+
+
+@functools.cache
+def lambda_client() -> Any:
+    """The process's Lambda client."""
+    return aws_client("lambda")
+
+
+def invoke_worker(event: dict[str, Any]) -> Exception | None:
+    """Invokes the worker asynchronously; returns the error if the event was not taken."""
+    try:
+        response = lambda_client().invoke(
+            FunctionName=os.environ.get("WORKER_LAMBDA_ARN", ""),
+            InvocationType="Event",
+            Payload=json.dumps(event),
+        )
+    except Exception as error:  # noqa: BLE001 - what a cut or garbled error's body raises too
+        return error
+    # Left unread, the connection could not be used again, and each POST would open a new one. The
+    # event has been taken, whatever comes of this.
+    with contextlib.suppress(BotoCoreError, HTTPError):
+        response["Payload"].read()
+    return None
+
+
+def send_stop(task_id: str) -> bool:
+    """Has the worker stop the session of a task's agent; returns whether that could be told it."""
+    error = invoke_worker({"stop": task_id})
+    if error:
+        log("WARNING", "stop not sent", task_id=task_id, detail=repr(error))
+    return error is None
 
 
 def prepare(*makers: Callable[[], Any]) -> None:

@@ -30,9 +30,7 @@ STATE_ATTRIBUTES = (
 ).split(",")
 # What a list reads of a task. agent_response can be hundreds of kilobytes and is left out.
 LISTED_ATTRIBUTES = [
-    *dict.fromkeys(
-        [*PUBLIC_FIELDS, *PUBLIC_FIELDS_ONCE_KNOWN, *STATE_ATTRIBUTES, "owner", "lists_crc"]
-    )
+    *dict.fromkeys([*PUBLIC_FIELDS, *PUBLIC_FIELDS_ONCE_KNOWN, *STATE_ATTRIBUTES, "owner"])
 ]
 LISTED_ATTRIBUTES.remove("agent_response")
 MOST_KEYS_LOOKED_AT = 300
@@ -58,12 +56,7 @@ class PageRequest(NamedTuple):
 
 
 def owner_page(
-    client: Any,
-    table_name: str,
-    page: PageRequest,
-    *,
-    as_text: bool,
-    sleep: Callable[[float], None],
+    client: Any, table_name: str, page: PageRequest, *, sleep: Callable[[float], None]
 ) -> tuple[list[Task], str | None]:
     """Reads a page, newest first, and the cursor of what follows if any.
 
@@ -89,7 +82,7 @@ def owner_page(
             ids = ids[: page.limit]
             more = encode_cursor(next(key for key in keys if key["id"] == ids[-1]))
     if found is None:
-        found = read(ids, LISTED_ATTRIBUTES, as_text=as_text)
+        found = read(ids, LISTED_ATTRIBUTES)
     # The index lags by moments: a task may have been deleted since.
     return [found[one] for one in ids if one in found], more
 
@@ -158,7 +151,6 @@ def batch_get(
     ids: Sequence[str],
     attributes: Sequence[str] = (),
     *,
-    as_text: bool = False,
     sleep: Callable[[float], None],
 ) -> dict[str, Task]:
     """Reads items by id, consistently, asking again for what DynamoDB leaves unprocessed."""
@@ -178,7 +170,7 @@ def batch_get(
             request = {table_name: {"Keys": missing, "ConsistentRead": True} | projection}
             page = client.batch_get_item(RequestItems=request)
             for item in page["Responses"].get(table_name, []):
-                task = from_item(item, as_text=as_text)
+                task = from_item(item)
                 found[task["id"]] = task
             missing = page.get("UnprocessedKeys", {}).get(table_name, {}).get("Keys", [])
             if not missing:

@@ -47,6 +47,12 @@ PUBLIC_FIELDS_ONCE_KNOWN = (
     "agent_response,agent_response_truncated,error_message,error_code,may_have_acted,"
     "cancel_requested_at,started_at,completed_at,follows,followed_by,interrupts"
 ).split(",")
+# Of what an agent sends, what is shown as a text or not at all; first what a text alone is.
+TEXTS = {
+    "vendors": ("name", "email", "phone"),
+    "quotes": ("text", "vendor", "currency"),
+    "emails": ("body", "recipient", "subject", "timestamp"),
+}
 
 # The ways in which a task ends as error.
 CANCELLED = "cancelled"
@@ -60,7 +66,7 @@ AGENT_TIMEOUT = "agent_timeout"
 ANSWER_TOO_LARGE = "answer_too_large"
 NEVER_STARTED = frozenset({DISPATCH_FAILED, NOT_STARTED, NOT_CONFIGURED})
 # Ends of which nobody knows whether the agent's session has ended too.
-UNSEEN_ENDS = frozenset({CANCELLED, AGENT_LOST, AGENT_TIMEOUT})
+UNSEEN_ENDS = frozenset({CANCELLED, WORKER_LOST, AGENT_LOST, AGENT_TIMEOUT})
 
 # Together these keep the largest possible item under DynamoDB's 400 KB.
 MAX_EVENT_CHARACTERS = 1_000
@@ -89,6 +95,9 @@ EXPIRED = {
     AGENT_LOST: f"The agent stopped reporting. {MAY_HAVE_ACTED}",
     AGENT_TIMEOUT: f"The agent did not finish within 8 hours. {MAY_HAVE_ACTED}",
 }
+
+
+ENCODER = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":"))
 
 
 class InvalidDescription(ValueError):
@@ -341,11 +350,67 @@ def expiry_code(task: Mapping[str, Any], now: str) -> str:
     return AGENT_TIMEOUT if task.get("deadline") == task.get("report_until") else AGENT_LOST
 
 
+def may_run_on(task: Mapping[str, Any]) -> bool:
+    """Whether the agent of a task that has ended, or was deleted, may be at work unstopped.
+
+    A worker that waits for its agent stops it by itself, unless the worker is lost.
+    """
+    code = task.get("error_code")
+    is_alone = code in (CANCELLED, WORKER_LOST) or "last_report" in task
+    is_unseen = is_alone and code in UNSEEN_ENDS and "started_at" in task
+    return is_unseen or (task.get("status") == DELETED and "session" in task)
+
+
 def duration_fields(task: Mapping[str, Any], now: float) -> dict[str, int]:
     """How long a task's run took until ``now``, for the log; nothing of one that was not claimed."""
     with suppress(KeyError, TypeError, ValueError):
         return {"duration_ms": round((now - epoch(task["started_at"])) * 1000)}
     return {}
+
+
+def public_task(task: Task) -> dict[str, Any]:
+    """What a client may see of a task: nothing internal leaves, and null is absent."""
+    given: Task = {"vendors": [], "quotes": [], "emails_sent": 0, "events": []}
+    given |= {"thread_id": task["id"]}  # its own, unless it follows another one
+    given |= _without_nulls(task)
+    names = (*PUBLIC_FIELDS, *PUBLIC_FIELDS_ONCE_KNOWN)
+    shown = {name: given[name] for name in names if name in given}
+    if task["status"] == "error":  # tasks of an older version say it in their sentences only
+        shown.setdefault("may_have_acted", task.get("error_code") not in NEVER_STARTED)
+    return shown | {name: displayable(name, shown[name]) for name in ("vendors", "quotes")}
+
+
+def displayable(kind: str, sent: Sequence[Any]) -> list[dict[str, Any]]:
+    """An agent's vendors, quotes or e-mails as pages may rely on them: objects without nulls.
+
+    Their ``TEXTS`` are texts, also where a number came, or absent; a vendor's ``emails`` are a list.
+    """
+    texts, shown = TEXTS[kind], []
+    for one in sent:
+        fields = _without_nulls(one if isinstance(one, dict) else {texts[0]: one})
+        for name in texts:
+            if name in fields and not isinstance(value := fields[name], str):
+                del fields[name]
+                fields |= {name: dumps(value)} if type(value) in (int, float) else {}
+        if kind == "vendors":
+            emails = fields.get("emails", [])
+            fields["emails"] = displayable(
+                "emails", emails if isinstance(emails, list) else [emails]
+            )
+        shown += [fields] if fields or isinstance(one, dict) else []
+    return shown
+
+
+def displayed_otherwise(answer: Answer) -> list[dict[str, Any]]:
+    """The vendors and quotes of an answer that are not displayed as they came, for the log."""
+    sent = [(kind, one) for kind in ("vendors", "quotes") for one in answer.get(kind, ())]
+    return [one for kind, one in sent if displayable(kind, [one]) != [_without_nulls(one)]]
+
+
+def _without_nulls(fields: Mapping[str, Any]) -> dict[str, Any]:
+    if None in fields.values():
+        return {name: value for name, value in fields.items() if value is not None}
+    return {**fields}
 
 
 def question_in(interrupt: Mapping[str, Any]) -> str:
@@ -386,7 +451,7 @@ def fit_answer(answer: Answer, room: int = 0) -> tuple[Answer, int]:
 
 def dumps(value: Any) -> str:
     """JSON without spaces, its text as it is."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return ENCODER.encode(value)
 
 
 def size_as_json(text: str) -> int:

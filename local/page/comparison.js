@@ -1,5 +1,5 @@
 // What an agent found, as one table: each vendor with its quotes, the least expensive first. Any
-// field may be absent or anything that JSON can hold.
+// field may be absent, and most may be anything that JSON can hold.
 
 import { make, makeLink, makeText, setTime } from "./dom.js";
 import { asMoney, asText, count, firstOf, moment } from "./words.js";
@@ -75,7 +75,7 @@ function asNumber(value) {
 
 function makeGroup(offer, { isLowest, isBest }) {
   const { vendor } = offer;
-  const name = makeText("span.name", firstOf(vendor.name) === undefined ? "Unnamed vendor" : asText(vendor.name));
+  const name = makeText("span.name", vendor.name || "Unnamed vendor");
   const head = make("th", name);
   if (isLowest) head.append(" ", make("span.badge", "Lowest price"));
   if (isBest) head.append(" ", make("span.badge", "Best rated"));
@@ -145,11 +145,9 @@ function moreOf({ emails, ...fields }) {
   return more;
 }
 
-function makeEmail(email) {
-  if (typeof email !== "object" || !email) return makeText("p.email.text", asText(email));
-  const { subject, recipient, body, timestamp } = email;
-  const to = make("p.muted", `To ${asText(firstOf(recipient) ?? "an unknown address")}`);
+function makeEmail({ subject, recipient, body = "", timestamp }) {
+  const to = make("p.muted", `To ${recipient || "an unknown address"}`);
   if (!Number.isNaN(new Date(timestamp).getTime())) to.append(" · ", setTime(make("time"), timestamp, moment(timestamp)));
   return make("div.email",
-    makeText("p", make("strong", asText(firstOf(subject) ?? "(no subject)"))), to, makeText("p.text", asText(firstOf(body) ?? "")));
+    makeText("p", make("strong", subject || "(no subject)")), to, makeText("p.text", body));
 }

@@ -34,8 +34,12 @@ from tests.api.contract import (
 )
 from tests.conftest import Deployment, serve_from
 from valro import api_requests, http_events, tasks
+from valro.agent import values
+from valro.agent.answers import AgentError, Answer
+from valro.agent.reader import read_answer
+from valro.dynamodb_items import from_item, kept_answer, to_item
 from valro.dynamodb_pages import LISTED_ATTRIBUTES, StoreBusy
-from valro.tasks import PUBLIC_FIELDS, PUBLIC_FIELDS_ONCE_KNOWN, Outcome
+from valro.tasks import PUBLIC_FIELDS, PUBLIC_FIELDS_ONCE_KNOWN, Outcome, public_task
 
 CONTEXT = None
 SCHEMATHESIS_CONFIG = Path(__file__).with_name("schemathesis.toml")
@@ -50,10 +54,22 @@ JSON = st.recursive(
     max_leaves=8,
 )
 ANSWER_KEYS = (
-    "response result output message error error_type vendors quotes emails emails_sent "
+    "response result output message error error_type vendors quotes emails emails_sent interrupts "
     "structured_output role content data accepted"
 ).split()
-ANSWERS = JSON | st.dictionaries(st.sampled_from(ANSWER_KEYS), JSON, max_size=5)
+PART_KEYS = (
+    "id name email phone rating price emails vendor vendor_id amount currency text recipient "
+    "subject body timestamp message reason response_schema"
+).split()
+PARTS = JSON | st.lists(
+    st.recursive(
+        JSON,
+        lambda inner: st.dictionaries(st.sampled_from(PART_KEYS), inner | st.lists(inner)),
+        max_leaves=6,
+    ),
+    max_size=3,
+)
+ANSWERS = JSON | st.dictionaries(st.sampled_from(ANSWER_KEYS), PARTS, max_size=5)
 
 
 class FakeLambda:
@@ -234,6 +250,50 @@ def test_a_task_is_described_at_every_moment_of_its_life(api: Api):
     api.store.end_task(claim, Outcome.of(answer).cancelled())
     shown = api("POST", f"/tasks/{task_id}/cancel")
     assert json.loads(shown["body"])["error_code"] == "cancelled"
+
+
+@given(ANSWERS)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_whatever_an_agent_sends_is_shown_as_described(sent: Any):
+    try:
+        outcome = Outcome.of(read_answer(values.parse(json.dumps(sent).encode())).task_fields())
+    except AgentError as error:
+        outcome = Outcome.of((error.partial or Answer("")).task_fields(), error.code, str(error))
+    task = tasks.new_task("abc", "Find me a painter", tasks.PUBLIC_OWNER, 1e9, 0)
+    ended = task | outcome.attributes() | kept_answer(task, outcome.parts)[0]
+
+    shown = public_task(from_item(to_item(ended)))
+
+    errors = contract.validator(f"{contract.SCHEMAS}/Task").iter_errors(shown)
+    assert [error.message for error in errors] == []
+
+
+def test_a_page_can_rely_on_what_it_shows_of_vendors_and_quotes():
+    vendor = {
+        "name": {"first": "Ivy"},
+        "phone": 7045550100,
+        "email": None,
+        "rating": None,
+        "x": [1],
+    }
+    emails = ["Hello", None, 3, {"subject": ["a"], "body": "b"}, {}]
+
+    shown = tasks.displayable("vendors", [vendor | {"emails": emails}, "Oak", {"emails": {}}, None])
+
+    kept = [{"body": "Hello"}, {"body": "3"}, {"body": "b"}, {}]
+    assert shown == [
+        {"phone": "7045550100", "x": [1], "emails": kept},
+        {"name": "Oak", "emails": []},
+        {"emails": [{}]},
+        {"emails": []},
+    ]
+    assert tasks.displayable("quotes", ["$5", {"vendor": True, "price": 5}]) == [
+        {"text": "$5"},
+        {"price": 5},
+    ]
+    plain: dict[str, Any] = {"name": "Oak", "phone": None, "emails": []}
+    answer = {"vendors": [{"name": ["Ivy"]}, plain], "quotes": [{"text": 5}]}
+    assert tasks.displayed_otherwise(answer) == [{"name": ["Ivy"]}, {"text": 5}]
 
 
 @pytest.mark.e2e

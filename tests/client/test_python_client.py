@@ -32,7 +32,7 @@ RUNNING = {
 COMPLETED = RUNNING | {
     "status": "completed",
     "agent_response": "I've contacted 1 painter.\x1b[2J",
-    "vendors": [{"name": "Lone Brush", "email": "a@example.com", "rating": 4.8, "emails": ["x"]}],
+    "vendors": [{"name": "Lone Brush", "email": "a@example.com", "rating": 4.8, "emails": [{}]}],
     "quotes": [{"vendor": "Lone Brush", "price": 390, "currency": "USD"}],
     "emails_sent": 1,
     "events": [EVENT, EVENT | {"message": "Agent completed task successfully", "type": "success"}],

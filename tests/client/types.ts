@@ -41,7 +41,7 @@ export async function refused(valro: ValroClient, task: Task, listed: ListedTask
   if (task.status === "done") return;
   // @ts-expect-error nothing comes of a deletion
   (await valro.deleteTask("a")).id;
-  // @ts-expect-error an agent's value may be anything
+  // @ts-expect-error an agent may leave it out
   task.vendors[0]?.name.toUpperCase();
   // @ts-expect-error only a failed task has a message
   task.error_message.length;

@@ -21,7 +21,7 @@ from bundle.__main__ import build_all
 
 PACKAGES = Path(botocore.__file__).parents[1]
 DATA = PACKAGES / "botocore/data"
-SERVICES = ("bedrock-agentcore", "dynamodb", "lambda")
+SERVICES = ("bedrock-agentcore", "dynamodb", "events", "lambda", "sqs")
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_imports_inside_functions_and_relative_ones_are_found_and_nothing_else(t
     }.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(source)
-    own, of_sdk = modules.imported_by("handler", tmp_path, tmp_path / "sdk")
+    own, of_sdk = modules.imported_by(["handler"], tmp_path, tmp_path / "sdk")
     found = ("__init__", "near", "deep/__init__", "deep/far")
     assert set(own) == {"handler.py", "other.py"}
     assert set(of_sdk) == {f"package/{name}.py" for name in found}
@@ -59,7 +59,7 @@ def test_imports_inside_functions_and_relative_ones_are_found_and_nothing_else(t
 def test_an_import_that_is_bundled_by_nobody_is_refused(tmp_path: Path):
     (tmp_path / "handler.py").write_text("import boto3\n")
     with pytest.raises(BundleError, match=r"handler\.py imports boto3, which is neither"):
-        modules.imported_by("handler", tmp_path, tmp_path / "sdk")
+        modules.imported_by(["handler"], tmp_path, tmp_path / "sdk")
 
 
 def test_an_sdk_that_moved_what_is_replaced_fails_the_build_by_name(tmp_path: Path):
@@ -102,7 +102,7 @@ def test_data_that_botocore_no_longer_has_where_it_was_fails_the_build_by_name(t
     shutil.copytree(DATA, data, ignore=lambda _, names: {n for n in names if "." not in n})
     for service in SERVICES:
         shutil.copytree(DATA / service, data / service)
-    calling = "get_item invoke invoke_agent_runtime"
+    calling = "get_item invoke invoke_agent_runtime put_events send_message"
     assert models.client_data(data, SERVICES, calling)
     rule_set = "dynamodb/2012-08-10/endpoint-rule-set-1.json.gz"
     for name in (*models.SHARED, models.ENDPOINTS, "lambda", rule_set):

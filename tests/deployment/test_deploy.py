@@ -36,14 +36,20 @@ SHARED = {
     "valro/conversations.py",
     "valro/dynamodb_items.py",
     "valro/dynamodb_pages.py",
+    "valro/dynamodb_table.py",
+    "valro/store_errors.py",
     "valro/tasks.py",
 }
 ZIPS = ("valro-api-lambda.zip", "valro-worker-lambda.zip")
 CONTENTS = {
-    ZIPS[0]: ({"lambda_function.py", "valro/http_events.py"} | SHARED, {"dynamodb", "lambda"}),
+    ZIPS[0]: (
+        {"lambda_function.py", "valro/api_requests.py", "valro/http_events.py"} | SHARED,
+        {"dynamodb", "lambda"},
+    ),
     ZIPS[1]: (
-        {"worker_lambda.py", "valro/agent/runtime.py"} | SHARED,
-        {"bedrock-agentcore", "dynamodb"},
+        {"worker_lambda.py", "watcher_lambda.py", "valro/agent/runtime.py", "valro/progress.py"}
+        | SHARED,
+        {"bedrock-agentcore", "dynamodb", "events", "lambda", "sqs"},
     ),
 }
 MAXIMUM_ZIP_SIZE = 2_500_000

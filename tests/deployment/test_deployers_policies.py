@@ -39,6 +39,7 @@ NOT_NEEDED = {
     " iam:* kinesis:* logs:* s3:* kms:ListAliases",
     "AWS::IAM::Policy": "*GroupPolicy *UserPolicy",
     "AWS::IAM::Role": "*:Update* *:DeleteRolePermissionsBoundary",
+    "AWS::Lambda::EventSourceMapping": "kms:*",
     "AWS::Lambda::Function": "ec2:* elasticfilesystem:* s3files:* kms:* *RuntimeAlias *LayerVersion"
     " *CapacityProvider *:PublishVersion *:GetCodeSigningConfig *:PutFunctionCodeSigningConfig"
     " *:DeleteFunctionCodeSigningConfig *:PutFunctionRecursionConfig *:PutFunctionScalingConfig"
@@ -57,7 +58,9 @@ def as_list(value: Any) -> list[Any]:
 
 
 def actions(policy: dict[str, Any]) -> set[str]:
-    return {each for statement in policy["Statement"] for each in as_list(statement["Action"])}
+    # In the template a statement may depend on a condition.
+    statements = [each.get("Fn::If", [None, each])[1] for each in policy["Statement"]]
+    return {each for statement in statements for each in as_list(statement["Action"])}
 
 
 # ---- the scripts

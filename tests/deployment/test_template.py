@@ -108,7 +108,7 @@ def test_the_policies_are_those_of_the_files(role: str, file: str):
 
 
 def test_only_lambda_may_take_the_roles_and_no_function_gets_a_variable_that_lambda_reserves():
-    for name in ("Api", "Worker"):
+    for name in ("Api", "Worker", "Watcher"):
         role = RESOURCES[f"{name}Role"]["Properties"]["AssumeRolePolicyDocument"]
         (statement,) = role["Statement"]
         assert statement["Principal"] == {"Service": "lambda.amazonaws.com"}
@@ -166,7 +166,7 @@ def test_the_dashboard_is_of_this_stack_in_this_region_whatever_their_names():
 def test_every_log_and_every_role_can_be_given_what_an_operator_must_have():
     groups = [each for each in RESOURCES.values() if each["Type"] == "AWS::Logs::LogGroup"]
     roles = [each for each in RESOURCES.values() if each["Type"] == "AWS::IAM::Role"]
-    assert (len(groups), len(roles)) == (3, 2)
+    assert (len(groups), len(roles)) == (3, 3)
     for resource, name, parameter in (
         *[(group, "KmsKeyId", "LogKmsKeyArn") for group in groups],
         *[(role, "PermissionsBoundary", "PermissionsBoundary") for role in roles],

@@ -22,7 +22,7 @@ from local.page_server import serve_page
 from local.vendors import build_answer
 from tests.api import contract
 from tests.conftest import serve_from
-from valro.tasks import Outcome
+from valro.tasks import Outcome, public_task
 
 CHROMIUM_OPTIONS = [
     "--no-sandbox",  # CI runs as root
@@ -104,7 +104,7 @@ class Backend:
     def public(self, task_id: str) -> dict[str, Any]:
         """The task as the API shows it now."""
         task = self.store.get_task(task_id, "public")
-        return lambda_function.public_task(task)
+        return public_task(task)
 
     def tasks(self) -> list[dict[str, Any]]:
         return self.store.list_tasks("public", 100)[0]

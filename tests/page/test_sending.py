@@ -7,7 +7,7 @@ import pytest
 from botocore.exceptions import BotoCoreError
 from playwright.sync_api import expect
 
-import lambda_function
+import valro.aws
 from tests.conftest import eventually
 from tests.page.conftest import PROMPT, Backend, Open, submit
 from valro.tasks import Outcome
@@ -117,7 +117,7 @@ def test_a_task_whose_worker_could_not_be_started_is_shown_with_the_reason(
         def invoke(self, **_: Any) -> Any:
             raise BotoCoreError
 
-    monkeypatch.setattr(lambda_function, "lambda_client", Broken)
+    monkeypatch.setattr(valro.aws, "lambda_client", Broken)
     page = visit(page_url)
     submit(page)
 

@@ -13,7 +13,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from .errors import AnswerError, ApiError, CallTimeoutError, NetworkError, ValroError
-from .types import Accepted, Event, Interrupt, Quote, Status, Task, TaskPage, Vendor, is_final
+from .types import (
+    Accepted,
+    Email,
+    Event,
+    Interrupt,
+    Quote,
+    Status,
+    Task,
+    TaskPage,
+    Vendor,
+    is_final,
+)
 
 if TYPE_CHECKING:
     from .client import ValroClient, make_idempotency_key
@@ -23,6 +34,7 @@ __all__ = [
     "AnswerError",
     "ApiError",
     "CallTimeoutError",
+    "Email",
     "Event",
     "Interrupt",
     "NetworkError",

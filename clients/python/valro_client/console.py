@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from .types import Event, Quote, Task, Vendor, is_final
 
@@ -188,14 +188,14 @@ def _show_vendors(console: Console, vendors: list[Vendor]) -> None:
     if vendors:
         console.heading("Vendors, and the e-mails they were sent")
     for vendor in vendors:
-        details = [clean(str(vendor[key])) for key in ("email", "phone") if vendor.get(key)]
+        details = [clean(vendor[key]) for key in ("email", "phone") if vendor.get(key)]
         if vendor.get("rating") is not None:
             details.append(f"{clean(str(vendor['rating']))} of 5")
-        name = console.styled(clean(str(vendor.get("name", "(no name)"))), "bold")
+        name = console.styled(clean(vendor.get("name", "(no name)")), "bold")
         console.line("  " + "  ".join([name, *details]))
-        for email in filter(_is_object, vendor.get("emails", [])):
-            sent = clean(str(email.get("timestamp", "")))
-            subject = clean(str(email.get("subject", "")))
+        for email in vendor["emails"]:
+            sent = clean(email.get("timestamp", ""))
+            subject = clean(email.get("subject", ""))
             console.line(console.styled(f"    {sent}  {subject}", "dim"))
 
 
@@ -210,11 +210,7 @@ def _show_quotes(console: Console, quotes: list[Quote], vendors: list[Vendor]) -
         name = clean(str(quote.get("vendor") or by_id.get(vendor_id) or vendor_id))
         price = quote.get("price", quote.get("amount", ""))
         amount = f"{price:,.2f}" if isinstance(price, int | float) else clean(str(price))
-        console.line(f"  {name:<30}  {amount:>10} {clean(str(quote.get('currency', '')))}")
-
-
-def _is_object(value: Any) -> bool:
-    return isinstance(value, dict)
+        console.line(f"  {name:<30}  {amount:>10} {clean(quote.get('currency', ''))}")
 
 
 def _status_after(event: Event, task: Task) -> str:

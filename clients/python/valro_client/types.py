@@ -15,27 +15,36 @@ class Event(TypedDict):
     type: Literal["info", "success", "error"]
 
 
+class Email(TypedDict, total=False):
+    """An e-mail that the agent sent."""
+
+    recipient: str
+    subject: str
+    body: str
+    timestamp: str
+
+
 class Vendor(TypedDict, total=False):
     """A company that the agent found. Only ``emails`` is always there; the rest is the agent's."""
 
     id: Any
-    name: Any
-    email: Any
-    phone: Any
+    name: str
+    email: str
+    phone: str
     rating: Any
     price: Any
-    emails: list[Any]
+    emails: list[Email]
 
 
 class Quote(TypedDict, total=False):
     """A price that a vendor asks, as the agent sent it: read either form."""
 
     vendor_id: Any
-    vendor: Any
+    vendor: str
     amount: Any
     price: Any
-    currency: Any
-    text: Any
+    currency: str
+    text: str
 
 
 class Interrupt(TypedDict):

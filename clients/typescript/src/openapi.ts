@@ -134,8 +134,8 @@ export interface components {
             type: "info" | "success" | "error";
         };
         /**
-         * @description A company that the agent found. Apart from `emails`, what it has is up to the agent and passed on as it came:
-         *     any field may be absent or of another type, and there may be others.
+         * @description A company that the agent found. `name`, `email` and `phone` are texts or absent, and `emails` is a list of objects, whatever the agent sent.
+         *     All else is up to the agent: any field may be absent or of another type, and there may be others. No field is null.
          */
         Vendor: {
             /**
@@ -144,20 +144,20 @@ export interface components {
              */
             id?: unknown;
             /**
-             * @description The company's name, usually text.
+             * @description The company's name.
              * @example Green Fern Landscaping
              */
-            name?: unknown;
+            name?: string;
             /**
-             * @description Its e-mail address, usually text.
+             * @description Its e-mail address, as the agent wrote it.
              * @example green-fern-landscaping@example.com
              */
-            email?: unknown;
+            email?: string;
             /**
-             * @description Its telephone number, usually text.
+             * @description Its telephone number, as the agent wrote it.
              * @example +1 704 555 0100
              */
-            phone?: unknown;
+            phone?: string;
             /**
              * @description Out of 5, usually a number.
              * @example 4.8
@@ -173,25 +173,27 @@ export interface components {
         } & {
             [key: string]: unknown;
         };
-        /** @description An e-mail that the agent sent; usually an object with these fields, all text. As it came from the agent. */
+        /** @description An e-mail that the agent sent. These fields are texts or absent, and there may be others. */
         Email: {
             /**
              * @description The address it went to.
              * @example green-fern-landscaping@example.com
              */
-            recipient?: unknown;
+            recipient?: string;
             /** @description Its subject. */
-            subject?: unknown;
+            subject?: string;
             /** @description Its text. */
-            body?: unknown;
+            body?: string;
             /**
              * @description When it was sent, usually RFC 3339.
              * @example 2025-10-31T12:00:02.000Z
              */
-            timestamp?: unknown;
+            timestamp?: string;
+        } & {
+            [key: string]: unknown;
         };
         /**
-         * @description A price that a vendor asks. What it has is up to the agent, as with vendors.
+         * @description A price that a vendor asks. `vendor`, `currency` and `text` are texts or absent; all else is up to the agent, as with vendors.
          *     Agents name the vendor by `vendor_id`, `vendor` or both, and the price by `amount`, `price` or both: read either.
          */
         Quote: {
@@ -201,10 +203,10 @@ export interface components {
              */
             vendor_id?: unknown;
             /**
-             * @description The vendor's name, usually text.
+             * @description The vendor's name.
              * @example Green Fern Landscaping
              */
-            vendor?: unknown;
+            vendor?: string;
             /**
              * @description The price, usually a number.
              * @example 275
@@ -219,9 +221,9 @@ export interface components {
              * @description Usually ISO 4217; USD if absent.
              * @example USD
              */
-            currency?: unknown;
+            currency?: string;
             /** @description What the agent said, if that was no object. */
-            text?: unknown;
+            text?: string;
         } & {
             [key: string]: unknown;
         };

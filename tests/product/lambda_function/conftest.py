@@ -6,6 +6,7 @@ import pytest
 
 import dynamodb_helpers
 import lambda_function
+import valro.aws
 from dynamodb_helpers import TaskStore
 from tests.product.lambda_function.function import WORKER_ARN, Worker
 
@@ -32,7 +33,7 @@ def store(monkeypatch: pytest.MonkeyPatch, table_name: str) -> TaskStore:
 def worker(monkeypatch: pytest.MonkeyPatch, store: TaskStore) -> Worker:
     worker = Worker()
     monkeypatch.setenv("WORKER_LAMBDA_ARN", WORKER_ARN)
-    monkeypatch.setattr(lambda_function, "lambda_client", lambda: worker)
+    monkeypatch.setattr(valro.aws, "lambda_client", lambda: worker)
     return worker
 
 

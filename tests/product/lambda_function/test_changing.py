@@ -202,6 +202,17 @@ class TestReports:
         assert line["task_id"] == task_id
         assert json.loads(line["text"]) == [{"recipient": "bob@x", "body": "Hello. [token]"}]
 
+    def test_a_vendor_that_is_shown_otherwise_is_in_the_log_once(
+        self, task_id: str, capsys: pytest.CaptureFixture[str]
+    ):
+        report(task_id, answer={"vendors": [{"name": {"first": "Ivy"}}], "quotes": [{"price": 1}]})
+        for _ in range(2):
+            assert (
+                read(task_id)["vendors"] == said(request("GET"))[0]["vendors"] == [{"emails": []}]
+            )
+        (line,) = [one for one in log_lines(capsys) if "not shown as" in one["message"]]
+        assert json.loads(line["text"]) == [{"name": {"first": "Ivy"}, "emails": []}]
+
     def test_a_report_of_a_megabyte_is_logged_in_few_lines(
         self, task_id: str, capsys: pytest.CaptureFixture[str]
     ):
@@ -370,7 +381,7 @@ class TestReports:
         self, task_id: str
     ):
         report(task_id, answer={"vendors": [{"price": float("nan"), "name": "\ud800"}]})
-        assert read(task_id)["vendors"] == [{"price": None, "name": "\ufffd", "emails": []}]
+        assert read(task_id)["vendors"] == [{"name": "\ufffd", "emails": []}]
 
     def test_its_token_is_nowhere_to_be_seen(
         self, store: TaskStore, task_id: str, capsys: pytest.CaptureFixture[str]

@@ -69,7 +69,7 @@ def test_an_agent_is_given_up_once_a_reader_ended_its_task_or_its_owner_deleted_
 
     assert worker.run(play) == "lost"
     assert heard == [True, True]
-    assert [set(item) for item in worker.items()] == [{"id", "status"}]
+    assert [set(item) for item in worker.items()] == [{"id", "status", "session"}]
 
 
 def test_an_agent_is_waited_for_while_nobody_can_look(worker: Worker):
@@ -340,7 +340,8 @@ def in_state(worker: Worker, state: str) -> None:
         ("absent", 0, None),
         ("processing, completed, deleted", 0, None),
         ("pending, cancelled, deleted", 0, None),
-        ("processing, expired, deleted", 0, None),
+        ("processing, expired", 1, "error"),
+        ("processing, expired, deleted", 1, None),
         ("processing, cancelled, expired, deleted", 1, None),
         ("reporting, expired, deleted", 1, None),
         ("reporting, reported, deleted", 0, None),
@@ -354,7 +355,7 @@ def in_state(worker: Worker, state: str) -> None:
         ("processing, completed", 0, "completed"),
     ],
 )
-def test_a_session_is_stopped_only_if_its_end_was_asked_for_or_its_reporting_is_over(
+def test_a_session_is_stopped_only_if_its_end_was_asked_for_or_nobody_saw_it(
     stopping: Worker, log: Log, state: str, stops: int, ends_as: str | None
 ):
     in_state(stopping, state)

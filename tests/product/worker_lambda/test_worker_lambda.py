@@ -220,7 +220,8 @@ def test_a_failed_run_ends_the_task_with_the_agent_s_words(
 
 
 def test_what_a_failed_agent_had_answered_is_kept(worker: Worker, log: Log):
-    partial = Answer("Half of it", [{"name": "Ann", "emails": []}], emails_sent=2)
+    vendors = [{"name": "Ann", "emails": []}, {"name": ["Bob"], "emails": []}]
+    partial = Answer("Half of it", vendors, emails_sent=2)
     partial.unmatched_emails = [{"recipient": "eve@x"}]
     worker.run(raises(AgentLost("Lost.", partial=partial, unparsed='data: "and th')))
     task = worker.task()
@@ -228,6 +229,8 @@ def test_what_a_failed_agent_had_answered_is_kept(worker: Worker, log: Log):
     assert (task["vendors"][0]["name"], task["emails_sent"]) == ("Ann", 2)
     assert [one["text"] for one in log.said("not understood")] == ['data: "and th']
     assert "eve@x" in log.said("e-mails to nobody among the vendors")[0]["text"]
+    (odd,) = log.said("vendors and quotes that are not shown as the agent sent them")
+    assert json.loads(odd["text"]) == vendors[1:]
 
 
 @pytest.mark.parametrize("error", [RuntimeError("bug"), OSError("disk"), RecursionError("deep")])
