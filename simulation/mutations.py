@@ -21,7 +21,6 @@ from valro.agent import runtime
 
 ALWAYS = "attribute_exists(#id)"
 MINE_ANYWAY = "#status = :processing AND #claim = :claim AND #event_seq = :seq"
-NOT_CANCELLED = f"{MINE_ANYWAY} AND attribute_not_exists(#cancel_requested_at)"
 
 
 class Line(NamedTuple):

@@ -107,7 +107,6 @@ OPERATIONS = (
         content_type="application/json",
     ),
 )
-NAMES = tuple(operation.name for operation in OPERATIONS)
 
 
 # --- the faults -----------------------------------------------------------------------------------
