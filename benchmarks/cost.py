@@ -14,7 +14,6 @@ import copy
 import json
 import re
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -32,7 +31,7 @@ from moto import mock_aws
 
 from benchmarks.data import DESCRIPTION, make_task, to_item
 from benchmarks.dynamodb_cost import PAGE_BYTES, Bill, Item, Meter, item_size, read_units
-from benchmarks.measure import CHILD, PYTHON
+from benchmarks.measure import child, result_of
 from benchmarks.servers import AGENT_ANSWER
 from benchmarks.subjects import ROOT, SUBJECTS, Subject, environment, event, prepare
 from valro.dynamodb_items import TABLE_DEFINITION
@@ -128,20 +127,15 @@ class Ledger:
             return priced
 
     def _dynamodb(self, operation: str, request: dict[str, Any]) -> tuple[int, bytes]:
-        key = request.get("Key") or {"id": request["Item"]["id"]} if "Item" in request else None
-        key = request.get("Key", key)
+        key = {"id": request["Item"]["id"]} if "Item" in request else request.get("Key")
         before = self.item(key) if key else {}
         method = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", operation).lower()
         try:
             response = getattr(self.client, method)(**request)
             status = 200
         except ClientError as error:
-            response = error.response
-            response = {
-                "__type": response["Error"]["Code"],
-                "message": response["Error"]["Message"],
-            }
-            status = 400
+            told = error.response["Error"]
+            response, status = {"__type": told["Code"], "message": told["Message"]}, 400
         response.pop("ResponseMetadata", None)
         if key and operation in ("PutItem", "UpdateItem"):
             found = self.client.get_item(TableName=TABLE, Key=key, ConsistentRead=True)
@@ -268,24 +262,9 @@ def run_child(
     subject: Subject, folder: Path, events: Any, port: int, work: Path, **variables: str
 ) -> dict[str, Any]:
     """Runs a subject's handler on some events; returns its answers and what they took."""
-    spec = {
-        "folder": str(folder),
-        "module": subject.module,
-        "handler": "lambda_handler",
-        "events": list(events),
-    }
-    done = subprocess.run(
-        [*PYTHON, str(CHILD), json.dumps(spec)],
-        env=environment({"http": port}, "http", work) | variables,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    if done.returncode != 0:
-        raise RuntimeError(f"{subject.label} failed:\n{done.stderr}")
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
+    settings = environment({"http": port}, "http", work) | variables
+    with child(subject, folder, events, settings) as process:
+        return result_of(process, subject)
 
 
 def scan_of(tasks: int, size: int) -> tuple[int, float]:

@@ -150,11 +150,11 @@ class Meter:
         indexes = definition.get("GlobalSecondaryIndexes", ())
         return cls({index["IndexName"]: Index.from_definition(index, key) for index in indexes})
 
-    def wrote(self, operation: str, before: Item, after: Item, *, times: int = 1) -> None:
+    def wrote(self, operation: str, before: Item, after: Item) -> None:
         """Bills a write of one item; a refused one left it as it was."""
         units = write_units(max(item_size(before), item_size(after)))
         index = sum(each.units(before, after) for each in self.indexes.values())
-        self.bill.add(operation, write=units * times, index=index)
+        self.bill.add(operation, write=units, index=index)
 
     def got(self, operation: str, items: Iterable[Item], *, consistent: bool) -> None:
         """Bills GetItem or BatchGetItem: items are rounded up one by one; {} is one not found."""

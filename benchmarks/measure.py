@@ -66,29 +66,13 @@ class Bench:
 
     def run(self, case: Case, **options: Any) -> dict[str, Any]:
         """Runs a subject in a fresh process and checks what it answers."""
-        operation = case.operation
-        spec = {
-            "folder": str(self.folders[case.subject.name]),
-            "module": case.subject.module,
-            "handler": "lambda_handler",
-            "events": [event(case.subject, operation, TASK["id"], DESCRIPTION)],
-            **options,
-        }
-        process = subprocess.Popen(
-            [*PYTHON, str(CHILD), json.dumps(spec)],
-            env=environment(self.ports, case.scheme, self.work)
-            | {"DYNAMODB_TABLE_NAME": case.subject.table},
-            cwd=self.work,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.control(f"/_watch/{process.pid}")
-        out, err = process.communicate(timeout=120)
-        if process.returncode != 0:
-            raise WrongAnswer(f"{case.subject.label} failed:\n{err}")
-        result: dict[str, Any] = json.loads(out.splitlines()[-1])
+        subject = case.subject
+        events = [event(subject, case.operation, TASK["id"], DESCRIPTION)]
+        variables = environment(self.ports, case.scheme, self.work)
+        variables |= {"DYNAMODB_TABLE_NAME": subject.table}
+        with child(subject, self.folders[subject.name], events, variables, **options) as process:
+            self.control(f"/_watch/{process.pid}")
+            result = result_of(process, subject)
         check_answer(case, result["answers"][0])
         result["stub"] = self.control("/_counts")
         return result
@@ -128,6 +112,31 @@ class Bench:
         with urllib.request.urlopen(url, timeout=10) as response:
             answer: dict[str, Any] = json.load(response)
         return answer
+
+
+def child(
+    subject: Subject, folder: Path, events: Any, variables: dict[str, str], **options: Any
+) -> subprocess.Popen[str]:
+    """Starts a subject's handler on some events, in a process as Lambda's."""
+    spec = {"folder": str(folder), "module": subject.module, "handler": "lambda_handler"}
+    return subprocess.Popen(
+        [*PYTHON, str(CHILD), json.dumps(spec | {"events": list(events)} | options)],
+        env=variables,
+        cwd=variables["HOME"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def result_of(process: subprocess.Popen[str], subject: Subject) -> dict[str, Any]:
+    """What the handler answered, and what that took."""
+    out, err = process.communicate(timeout=120)
+    if process.returncode != 0:
+        raise WrongAnswer(f"{subject.label} failed:\n{err}")
+    result: dict[str, Any] = json.loads(out.splitlines()[-1])
+    return result
 
 
 def check_answer(case: Case, answer: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import compileall
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -26,6 +27,7 @@ from benchmarks.servers import make_certificates
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = Path(__file__).resolve().parent / "peers"
+EVENTS = Path(__file__).with_name("events.json")  # as an HTTP API and a REST API send them
 PINS = ROOT / "requirements-bench.txt"
 DEPLOYED = [
     *sorted(path.name for path in ROOT.glob("*.py")),
@@ -52,35 +54,21 @@ class Subject:
     table: str = field(default="valro-tasks", repr=False)
 
 
+def of_naive(module: str, label: str, *packages: str, is_rest: bool = False) -> Subject:
+    """The API of boto3.resource with a framework before it."""
+    needs = ("naive", "models") if "pydantic" in packages else ("naive",)
+    return Subject(module, label, module, ("boto3", *packages), is_rest=is_rest, needs=needs)
+
+
 SUBJECTS = (
     Subject("valro", "Valro", "lambda_function"),
     Subject("naive", "boto3.resource", "naive", ("boto3",)),
-    Subject(
-        "powertools",
-        "Powertools",
-        "powertools",
-        ("boto3", "aws-lambda-powertools"),
-        needs=("naive",),
-    ),
-    Subject(
-        "powertools_pydantic",
-        "Powertools + pydantic",
-        "powertools_pydantic",
-        ("boto3", "aws-lambda-powertools", "pydantic"),
-        needs=("naive",),
-    ),
-    Subject(
-        "fastapi_mangum",
-        "FastAPI + Mangum",
-        "fastapi_mangum",
-        ("boto3", "fastapi", "mangum"),
-        needs=("naive",),
-    ),
-    Subject(
-        "chalice", "Chalice", "chalice_app", ("boto3", "chalice"), is_rest=True, needs=("naive",)
-    ),
-    Subject("plain_botocore", "plain botocore", "plain_botocore", ("botocore",)),
-    Subject("floor", "the floor", "floor"),
+    of_naive("powertools", "Powertools", "aws-lambda-powertools"),
+    of_naive("powertools_pydantic", "Powertools + pydantic", "aws-lambda-powertools", "pydantic"),
+    of_naive("fastapi_mangum", "FastAPI + Mangum", "fastapi", "mangum", "pydantic"),
+    of_naive("chalice_app", "Chalice", "chalice", is_rest=True),
+    Subject("plain_botocore", "plain botocore", "plain_botocore", ("botocore",), needs=("typed",)),
+    Subject("floor", "the floor", "floor", needs=("typed",)),
     Subject("naive_native", "boto3.resource, own lists", "naive", ("boto3",), table=NATIVE_TABLE),
     Subject("valro_worker", "Valro's worker", "worker_lambda", is_worker=True),
     Subject("naive_worker", "boto3.resource, worker", "naive_worker", ("boto3",), is_worker=True),
@@ -210,62 +198,22 @@ def event(subject: Subject, operation: str, task_id: str, description: str) -> d
     path = f"/tasks/{task_id}" if operation == "get" else "/tasks"
     query = {"limit": "100"} if operation == "list" else None
     body = f'{{"description": "{description}"}}' if operation == "post" else None
-    headers = {
-        "accept": "*/*",
-        "content-type": "application/json",
-        "host": "abcdef1234.execute-api.us-east-1.amazonaws.com",
-        "user-agent": "Mozilla/5.0",
-        "x-forwarded-for": "203.0.113.7",
-        "x-forwarded-port": "443",
-        "x-forwarded-proto": "https",
-    }
-    if subject.is_rest:
-        return {
-            "resource": "/tasks/{task_id}" if operation == "get" else "/tasks",
-            "path": path,
-            "httpMethod": method,
-            "headers": headers,
-            "multiValueHeaders": {name: [value] for name, value in headers.items()},
-            "queryStringParameters": query,
-            "multiValueQueryStringParameters": {"limit": ["100"]} if query else None,
-            "pathParameters": {"task_id": task_id} if operation == "get" else None,
-            "stageVariables": None,
-            "requestContext": {
-                "resourcePath": "/tasks/{task_id}" if operation == "get" else "/tasks",
-                "httpMethod": method,
-                "path": path,
-                "stage": "$default",
-                "requestId": "8f5c6f4e",
-                "identity": {"sourceIp": "203.0.113.7"},
-            },
-            "body": body,
-            "isBase64Encoded": False,
-        }
-    return {
-        "version": "2.0",
-        "routeKey": f"{method} {path}",
-        "rawPath": path,
-        "rawQueryString": "limit=100" if query else "",
-        "headers": headers,
-        **({"queryStringParameters": query} if query else {}),
-        "requestContext": {
-            "accountId": "000000000000",
-            "apiId": "abcdef1234",
-            "domainName": "abcdef1234.execute-api.us-east-1.amazonaws.com",
-            "domainPrefix": "abcdef1234",
-            "http": {
-                "method": method,
-                "path": path,
-                "protocol": "HTTP/1.1",
-                "sourceIp": "203.0.113.7",
-                "userAgent": "Mozilla/5.0",
-            },
-            "requestId": "8f5c6f4e",
-            "routeKey": f"{method} {path}",
-            "stage": "$default",
-            "time": "31/Oct/2025:23:59:01 +0000",
-            "timeEpoch": 1761955141250,
-        },
-        **({"body": body} if body else {}),
-        "isBase64Encoded": False,
+    sent: dict[str, Any] = json.loads(EVENTS.read_text())["rest" if subject.is_rest else "http"]
+    sent |= {"queryStringParameters": query} if query or subject.is_rest else {}
+    if not subject.is_rest:
+        route = {"routeKey": f"{method} {path}"}
+        sent |= route | {"rawPath": path, "rawQueryString": "limit=100" if query else ""}
+        sent["requestContext"] |= route
+        sent["requestContext"]["http"] |= {"method": method, "path": path}
+        return sent | ({"body": body} if body else {})
+    resource = "/tasks/{task_id}" if operation == "get" else "/tasks"
+    sent["requestContext"] |= {"resourcePath": resource, "httpMethod": method, "path": path}
+    return sent | {
+        "resource": resource,
+        "path": path,
+        "httpMethod": method,
+        "multiValueHeaders": {name: [value] for name, value in sent["headers"].items()},
+        "multiValueQueryStringParameters": {"limit": ["100"]} if query else None,
+        "pathParameters": {"task_id": task_id} if operation == "get" else None,
+        "body": body,
     }

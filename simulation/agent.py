@@ -49,7 +49,7 @@ ENDINGS = (*AGENT_ENDINGS, "long answer", "too long answer", "too long answer")
 QUESTION = {"id": "booking", "message": "Shall I book Ann?"}
 LAST_ENDINGS = ("too long answer", "long answer", "too long answer", "unreadable")
 AGENT_SECONDS = (1.0, 0.2, 20.0, 61.0, 400.0, 800.0, 0.0, 0.0)  # 0: all that it is given
-LAST_MOMENTS = (1.0, 0.3, 3.0, 9.0)  # before its time is over
+LAST_MOMENTS = (1.0, 0.3, 0.6, 3.0, 9.0, 18.0, 26.0)  # before its time is over
 # What becomes of the answer to a call when its session is stopped.
 STOPS = ("breaks", "ends", "drips on")
 STOPPED_BEFORE_THE_HEAD = ("closed", "agent failed", "server error")
@@ -100,6 +100,7 @@ class AgentRun:
     told_to: Sandbox | None = None  # who has read all that it says
     unread: str = ""  # something in what nobody can understand
     unread_by: Sandbox | None = None  # who has read all of that
+    left_at: float | None = None  # when its reader turned to writing what came of it
     is_awaited: bool = False  # whether a good answer comes in time
 
 
@@ -219,6 +220,12 @@ class Listening(Background):
             self.body.handed(item)
         return item
 
+    def abandon(self) -> None:
+        """Ends it at its next item."""
+        if self.body:
+            self.body.run.left_at = self.world.now
+        super().abandon()
+
 
 class Agent:
     """One agent of AgentCore's, as one schedule has it."""
@@ -320,6 +327,10 @@ class Agent:
             session.end_call = end
 
         return Slow({"contentType": kind, "response": body}, head, waited_for)
+
+    def is_alive(self, run: AgentRun) -> bool:
+        """Whether the session of a run has not ended, whatever anybody believes."""
+        return self.sessions[run.session_id].is_alive
 
     def stop(self, session_id: str, stopper: Sandbox | None) -> Json:
         """Ends a session, if there is one."""

@@ -195,17 +195,19 @@ class Queue:
         self.maximum_age = maximum_age
         self.retries = retries
         self.accepted: set[str] = set()  # ids of the tasks whose events were
+        self.stops_taken: set[str] = set()  # and of those whose stops were
+        self.stops_lost: set[str] = set()  # or were in vain
 
     def accept(self, event: Json) -> None:
         """Takes an event and plans its deliveries."""
         world, choices = self.aws.world, self.aws.world.choices
         request_id = f"event-{next(world.ids)}"
-        if "stop" not in event:
-            self.accepted.add(event["task_id"])
+        (self.stops_taken if "stop" in event else self.accepted).add(task_of(event))
         fault, delays = self.aws.queue_weather.fault().name, [choices.pick((0.05, 0.01, 0.3, 2.0))]
         match fault:
             case "never delivered":
                 delays = []
+                self._lose(event)
             case "delivered late":
                 # Past the age limit too: what the claim must bear is worse than what AWS does.
                 delays = [choices.pick((10.0, 40.0, 300.0, 890.0, 955.0, 961.0, 1_100.0))]
@@ -234,6 +236,8 @@ class Queue:
                 world.count("queue: delivered again after a failure")
                 again = delivery._replace(attempt=delivery.attempt + 1)
                 self._later(again, 60.0 * again.attempt, throttled=False)
+            elif result is None:
+                self._lose(delivery.event)
 
         self.aws.start_worker(delivery.event, delivery.request_id, ended)
 
@@ -241,8 +245,13 @@ class Queue:
         world = self.aws.world
         if world.now + wait - delivery.accepted > self.maximum_age:
             world.count("queue: event expired")
+            self._lose(delivery.event)
         else:
             world.after(wait, partial(self._deliver, delivery, throttled=throttled))
+
+    def _lose(self, event: Json) -> None:
+        if "stop" in event:
+            self.stops_lost.add(event["stop"])
 
 
 class Aws:

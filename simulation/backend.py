@@ -22,7 +22,7 @@ from simulation.agent import AGENT_ARN, Listening
 from simulation.aws import WORKER_ARN, Aws, task_of
 from simulation.checks import Checks
 from simulation.world import EPOCH, Lock, Sandbox, Timer, Violation, World
-from valro import api_requests, aws, dynamodb_items, tasks
+from valro import api_requests, aws, conversations, dynamodb_items, tasks
 from valro.agent import reader, runtime
 
 Json = Any
@@ -41,6 +41,7 @@ LONG_ANSWER = 1_500  # characters, here
 
 # So that small answers are long ones: to cut 4 MB again and again would take all the time there is.
 SCALED_DOWN = {
+    (conversations, "MAX_HISTORY_BYTES"): 1_000,
     (tasks, "MAX_AGENT_EVENTS"): 5,
     (tasks, "MIN_ANSWER_BYTES"): 100,
     (dynamodb_items, "MAX_INLINE_ANSWER_BYTES"): 1_500,
@@ -87,11 +88,15 @@ class Backend:
             maximum_event_age=tasks.MAXIMUM_EVENT_AGE_SECONDS,
             retries=tasks.MAXIMUM_RETRY_ATTEMPTS,
         )
+        self.checks.known.aws = self.aws
         if choices.below(8) == 7:
             # An answer that is long and late, and a DynamoDB that has no time for it.
-            self.fitting_seconds = choices.pick((8.0, 8.0, 0.0))
+            self.fitting_seconds = choices.pick((8.0, 0.0))
             self.aws.dynamodb_weather.fall_silent()
             self.aws.agent.answer_at_last()
+        # Less than a worker keeps back for what comes after the agent.
+        self.fitting_seconds = min(self.fitting_seconds, 0.15 * self.worker_seconds)
+        self.checks.known.fitting_seconds = self.fitting_seconds
         self.environment = {
             "AWS_REGION": "us-east-1",
             "WORKER_LAMBDA_ARN": WORKER_ARN,
@@ -140,7 +145,7 @@ class Backend:
                 self.checks.agents.raised(event, sandbox, error)
                 self.world.count("worker: raised")
                 return None
-            self.checks.agents.done(event, result)
+            self.checks.agents.done(event, result, sandbox)
             return result
 
         self.world.trace(f"starts for {task_of(event)}, {request_id}", sandbox.name)
@@ -150,6 +155,18 @@ class Backend:
         """The time, as the function that asks has it."""
         actor = self.world.current
         return EPOCH + self.world.now + (actor.sandbox.skew if actor and actor.sandbox else 0.0)
+
+
+def _store_of(world: World) -> type[dynamodb_helpers.TaskStore]:
+    """The task store; it tells when a worker begins to write how its task ends."""
+
+    class Store(dynamodb_helpers.TaskStore):
+        def end_task(self, claim: dynamodb_helpers.Claim, outcome: tasks.Outcome) -> None:
+            if sandbox := world.actor().sandbox:
+                sandbox.ending_since = world.now
+            super().end_task(claim, outcome)
+
+    return Store
 
 
 @contextmanager
@@ -201,7 +218,7 @@ def in_place_of_aws(backend: Backend) -> Iterator[None]:
             (aws, "sys"): SimpleNamespace(
                 stderr=SimpleNamespace(write=world.log, flush=lambda: None)
             ),
-            (dynamodb_helpers, "TaskStore"): partial(dynamodb_helpers.TaskStore, **timed),
+            (dynamodb_helpers, "TaskStore"): partial(_store_of(world), **timed),
             (worker_lambda, "AgentRuntime"): partial(
                 runtime.AgentRuntime,
                 monotonic=lambda: world.now,

@@ -28,8 +28,11 @@ AGENT_FAULTS = (*(fault for fault in CALL_FAULTS if fault != "late"), "unexpecte
 QUEUE_FAULTS = ("delivered twice", "delivered late", "throttled", "never delivered", "again later")
 OUTAGES = (2.0, 12.0, 60.0, 700.0, 3_000.0)
 OUTAGE_FAULTS = ("server error", "throttled", "refused", "stalled")
-# Of a name's addresses, botocore tries one after the other, each for as long as it may take.
+# Of a name's addresses, botocore tries one after the other, each for as long as it may take: with
+# six of them dead, a call that is sent twice takes 13 s, or 20 s if the seventh takes it and is
+# silent then. And a write may be two calls.
 ADDRESSES = (1, 1, 1, 2, 6)
+MOST_ADDRESSES = 7
 CONNECTING = (0.0, 0.95)  # times that patience, before a call whose answer does not come
 DRIPPING = (0.5, 1.4, 2.2, 4.0)  # times the client's patience between two bytes
 
@@ -40,6 +43,7 @@ class Fault(NamedTuple):
     name: str = ""
     row: Row | None = None
     is_done: bool = True  # at the other end
+    addresses: int = 1  # of the service, and nobody at any
 
     @property
     def is_sent_again(self) -> bool:
@@ -83,6 +87,7 @@ class Weather:
         self.down = (0.0, 0.0)
         self.outages: tuple[float, ...] = OUTAGES
         self.outage_faults: tuple[str, ...] = OUTAGE_FAULTS
+        self.addresses = choices.pick(ADDRESSES)  # of the service
         if self.rate and service != "queue" and choices.below(6) == 5:
             start = choices.pick((0.0, 0.02, 5.0, 60.0, 580.0, 940.0))
             self.down = (start, start + choices.pick(OUTAGES))
@@ -90,12 +95,15 @@ class Weather:
         self.fails_at_the_end = bool(self.rate) and choices.below(8) == 7
 
     def fall_silent(self) -> None:
-        """Makes it a service that takes all the time that its client gives it."""
-        self.outage_faults, self.outages = ("stalled",), (3_000.0,)
-        if self.world.choices.below(2):
+        """Makes it a service that takes all the time that its client gives it, and more."""
+        choices = self.world.choices
+        faults = choices.pick((("stalled",), ("nobody accepts",), ("nobody accepts", "stalled")))
+        self.outage_faults, self.outages = faults, (3_000.0,)
+        self.addresses = choices.pick((MOST_ADDRESSES, 6, 1))
+        if choices.below(2):
             self.fails_at_the_end = True
         else:
-            self.kinds, self.rate = ["stalled"], 400
+            self.kinds, self.rate = [*faults], 400
 
     def agent_ended(self) -> None:
         """An agent has answered: in some worlds that is when a service falls silent."""
@@ -143,7 +151,7 @@ class Weather:
         if not rows:
             return Fault()  # no such thing on this route
         row = self.world.choices.pick(rows)
-        return Fault(name, row, self.world.choices.pick(wire.effects(row)))
+        return Fault(name, row, self.world.choices.pick(wire.effects(row)), self.addresses)
 
     def clear(self) -> None:
         """Makes everything work from now on."""
@@ -238,21 +246,21 @@ class Network:
         if fault.name == "late":
             going = read + choices.pick((0.1, 1.0, 5.0, 20.0))
         if fault.row and not fault.is_done:
-            world.sleep(self._wait(fault.row, connect, read) or going)
+            world.sleep(self._wait(fault, connect, read) or going)
             if fault.error:
                 raise fault.error
             return None
         return self._exchange(Trip(fault, operation, going, coming, connect, read), serve)
 
-    def _wait(self, row: Row, connect: float, read: float) -> float:
+    def _wait(self, fault: Fault, connect: float, read: float) -> float:
         """How long a client waits for what does not come."""
-        if row["fault"] == "nobody accepts":
-            addresses = self.world.choices.pick(ADDRESSES)
-            self._overlong(addresses > 1)
-            return connect * addresses
-        waits = row.get("waits", "")
+        if fault.name == "nobody accepts":
+            self._overlong(fault.addresses > 1)
+            return connect * fault.addresses
+        waits = fault.row.get("waits", "") if fault.row else ""
         if waits == "read":
-            return read + self.world.choices.pick(CONNECTING) * connect
+            self._overlong(fault.addresses > 1)
+            return read + self.world.choices.pick(CONNECTING) * connect * fault.addresses
         return connect if waits == "connect" else 0.0
 
     def _overlong(self, is_so: bool) -> None:  # noqa: FBT001
@@ -273,7 +281,8 @@ class Network:
         if fault.name == "dies in flight" and sandbox:
             world.after(trip.going / 2, world.doom, sandbox, f"during {trip.operation}")
         elif _is_silent(fault):
-            connecting = world.choices.pick(CONNECTING) * trip.connect
+            self._overlong(fault.addresses > 1)
+            connecting = world.choices.pick(CONNECTING) * trip.connect * fault.addresses
             world.after(trip.patience + connecting, world.resume, actor, ticket, TIMED_OUT)
         answer = world.wait()
         if fault.error:

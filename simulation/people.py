@@ -41,9 +41,7 @@ class Person(Caller):
         headers = {} if key is None else {"idempotency-key": key}
         reply = self.request("POST", "/tasks", {"description": description}, headers)
         if reply:
-            self.backend.checks.answers.posted(
-                self.owner, key, description, reply, self.backend.aws.queue.accepted
-            )
+            self.backend.checks.answers.posted(self.owner, key, description, reply)
         return reply
 
     def follow(self, earlier_id: str, key: str | None) -> str | None:
@@ -56,9 +54,8 @@ class Person(Caller):
         for _ in range(choices.pick((2, 1, 3))):
             reply = self.request("POST", "/tasks", body, headers)
             if reply and reply.status in (202, 410, 422, 502):
-                accepted = self.backend.aws.queue.accepted
                 answers = self.backend.checks.answers
-                answers.posted(self.owner, key, body["description"], reply, accepted)
+                answers.posted(self.owner, key, body["description"], reply)
                 return str(reply.body["id"]) if "id" in reply.body else None
             if reply:
                 self.backend.checks.answers.refused_to_follow(self.owner, earlier_id, reply)
@@ -266,8 +263,8 @@ def cleaner(backend: Backend) -> None:
             if items[task_id]["status"]["S"] == status:
                 world.count("operator: task deleted")
                 world.trace(f"deletes {task_id}")
+                backend.checks.known.forget(task_id, items[task_id])
                 backend.aws.table.delete_item(task_id)
-                backend.checks.known.forget(task_id)
                 return
 
 

@@ -63,6 +63,8 @@ class Sandbox:
         self.actors: list[Actor] = []
         self.alive = True
         self.cause = ""  # of its death
+        self.died_at = 0.0
+        self.ending_since = 0.0  # when its last try began to write how its task ends
         self.faults: Counter[str] = Counter()  # how many it met, by service
         self.troubled: set[str] = set()  # the services whose last call met one
         self.unmended: set[str] = set()  # those that met one which no other attempt mends
@@ -235,7 +237,7 @@ class World:
         if not sandbox.alive:
             return
         sandbox.alive = False
-        sandbox.cause = cause
+        sandbox.cause, sandbox.died_at = cause, self.now
         if cause:
             self.trace(f"dies: {cause}", sandbox.name)
         for actor in sandbox.actors:

@@ -10,63 +10,30 @@ import hmac
 import json
 import os
 import time
-import uuid
 from http.client import HTTPConnection, HTTPSConnection
+
+from typed import FIELDS, new_item, route
 
 REGION = os.environ["AWS_REGION"]
 KEY_ID = os.environ["AWS_ACCESS_KEY_ID"]
 SECRET = os.environ["AWS_SECRET_ACCESS_KEY"]
 TABLE = os.environ.get("DYNAMODB_TABLE_NAME", "valro-tasks")
 
-FIELDS = "id description status vendors quotes emails_sent events created_at updated_at".split()
-LISTED = [
-    *FIELDS,
-    "error_message",
-    "agent_response_truncated",
-    "owner",
-    "deadline",
-    "event_seq",
-    "chunks",
-]
+LISTED = "error_message agent_response_truncated owner deadline event_seq chunks".split()
 
 connections = {}
 
 
 def lambda_handler(event, context):
     """Answers one HTTP request."""
-    method = event["requestContext"]["http"]["method"]
-    path = event["rawPath"]
-    if method == "POST" and path == "/tasks":
-        return respond(202, create(json.loads(event["body"])["description"]))
-    if method == "GET" and path == "/tasks":
-        return respond(200, list_tasks())
-    if method == "GET" and path.startswith("/tasks/"):
-        request = {
-            "TableName": TABLE,
-            "Key": {"id": {"S": path.split("/")[2]}},
-            "ConsistentRead": True,
-        }
-        item = dynamodb("GetItem", request).get("Item")
-        return respond(200, public(item)) if item else respond(404, {"error": "Task not found"})
-    return respond(404, {"error": "Not found"})
+    return route(event, create, get_item, list_items)
 
 
 def create(description):
-    """Writes a task and starts its worker."""
+    """Writes a task and starts its worker; returns its id."""
     now = time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime())
-    event = {"ts": {"S": now}, "message": {"S": "Task created"}, "type": {"S": "info"}}
-    task_id = str(uuid.uuid4())
-    item = {
-        "id": {"S": task_id},
-        "owner": {"S": "public"},
-        "description": {"S": description},
-        "status": {"S": "pending"},
-        "vendors": {"S": "[]"},
-        "quotes": {"S": "[]"},
-        "events": {"L": [{"M": event}]},
-        "created_at": {"S": now},
-        "updated_at": {"S": now},
-    }
+    item = new_item(description, now)
+    task_id = item["id"]["S"]
     dynamodb("PutItem", {"TableName": TABLE, "Item": item})
     payload = json.dumps({"task_id": task_id, "description": description, "created_at": now})
     arn = os.environ["WORKER_LAMBDA_ARN"].replace(":", "%3A")
@@ -76,11 +43,16 @@ def create(description):
         payload,
         {"X-Amz-Invocation-Type": "Event"},
     )
-    message = "Task created and processing started"
-    return {"id": task_id, "status": "pending", "message": message}
+    return task_id
 
 
-def list_tasks():
+def get_item(task_id):
+    """Reads one task."""
+    key = {"id": {"S": task_id}}
+    return dynamodb("GetItem", {"TableName": TABLE, "Key": key, "ConsistentRead": True}).get("Item")
+
+
+def list_items():
     """Reads the newest keys from the index, and the items."""
     keys = dynamodb(
         "Query",
@@ -94,7 +66,7 @@ def list_tasks():
             "Limit": 101,
         },
     )["Items"][:100]
-    names = {f"#{name}": name for name in LISTED}
+    names = {f"#{name}": name for name in [*FIELDS, *LISTED]}
     request = {
         "Keys": [{"id": key["id"]} for key in keys],
         "ConsistentRead": True,
@@ -103,30 +75,7 @@ def list_tasks():
     }
     found = dynamodb("BatchGetItem", {"RequestItems": {TABLE: request}})["Responses"][TABLE]
     by_id = {item["id"]["S"]: item for item in found}
-    return [public(by_id[key["id"]["S"]]) for key in keys]
-
-
-def public(item):
-    """What a client may see."""
-    task = {name: plain(item[name]) for name in FIELDS if name in item}
-    for name in ("vendors", "quotes"):
-        if name in task:
-            task[name] = json.loads(task[name])
-    if "agent_response" in item:
-        task["agent_response"] = item["agent_response"]["S"]
-    return task
-
-
-def plain(value):
-    """A value without DynamoDB's types."""
-    ((kind, content),) = value.items()
-    if kind == "N":
-        return int(content)
-    if kind == "L":
-        return [plain(element) for element in content]
-    if kind == "M":
-        return {name: plain(element) for name, element in content.items()}
-    return content
+    return [by_id[key["id"]["S"]] for key in keys]
 
 
 def dynamodb(operation, request):
@@ -176,12 +125,3 @@ def call(service, path, body, headers):
     connection.request("POST", path, body, signed)
     response = connection.getresponse()
     return response.read()
-
-
-def respond(status, body):
-    """A response with CORS."""
-    return {
-        "statusCode": status,
-        "headers": {"Content-Type": "application/json", "Access-Control-Allow-Origin": "*"},
-        "body": json.dumps(body),
-    }

@@ -1,56 +1,12 @@
 # mypy: ignore-errors
 """The same API with Powertools' resolver and its validation by pydantic models."""
 
-from typing import Any
-
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, CORSConfig, Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
+from models import Accepted, NewTask, Task, WholeTask
 from naive import create, list_tasks, public, table
-from pydantic import BaseModel
 
 app = APIGatewayHttpResolver(cors=CORSConfig(), enable_validation=True)
-
-
-class NewTask(BaseModel):
-    """A POST's body."""
-
-    description: str
-
-
-class Accepted(BaseModel):
-    """A POST's answer."""
-
-    id: str
-    status: str
-    message: str
-
-
-class Event(BaseModel):
-    """One line of a timeline."""
-
-    ts: str
-    message: str
-    type: str
-
-
-class Task(BaseModel):
-    """A task."""
-
-    id: str
-    description: str
-    status: str
-    vendors: list[dict[str, Any]] = []
-    quotes: list[dict[str, Any]] = []
-    emails_sent: int = 0
-    events: list[Event]
-    created_at: str
-    updated_at: str
-
-
-class WholeTask(Task):
-    """A task with its answer."""
-
-    agent_response: str | None = None
 
 
 @app.post("/tasks")

@@ -80,7 +80,8 @@ class Agents:
         known.stopped[session] = stopper.task_id
         gave_up = life.holder and life.holder.in_trouble("dynamodb")
         is_asked = life.cancelled_at is not None
-        over = bool(life.ended or life.is_deleted or gave_up or is_asked)
+        at_console = life.is_deleted and life.deleted_at is None
+        over = bool(life.ended or at_console or gave_up or is_asked)
         must("the outcome comes first", over, session)
         life.stops += 1
         # Once by the worker; those who see an end that it did not write do not know of that.
@@ -110,9 +111,13 @@ class Agents:
             patient = age >= PATIENT_SECONDS or left < GIVING_UP_SECONDS
             must("a worker tries for a while to claim", patient, detail)
 
-    def done(self, event: Json, result: Json) -> None:
+    def done(self, event: Json, result: Json, sandbox: Sandbox) -> None:
         """Checks what a worker says that it has done."""
         life = self.known.lives.get(event.get("stop", ""))
+        if life and self.known.is_left_alone(life, sandbox.started):
+            # Somebody in between may have said 200 in AgentCore's place.
+            must("a stop ends the session", sandbox.in_trouble("agent"), f"{event}: {result}")
+            self.known.aws.queue.stops_lost.add(event["stop"])
         if life and life.accepted_at is not None and result.get("outcome") == "stopped":
             over = bool(life.ended or life.is_deleted)
             must("a stop ends a task that has no worker", over, str(result))

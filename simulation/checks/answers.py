@@ -93,7 +93,6 @@ class Answers:
         key: str | None,
         description: str,
         reply: Reply,
-        accepted: set[str],
     ) -> None:
         """Checks what a POST was answered."""
         known = (
@@ -131,7 +130,11 @@ class Answers:
         age = self.known.world.now - life.made
         if reply.status == 202 and reply.body["status"] == "pending" and not reply.faults:
             due = not key or age > REDISPATCH_BOUND + self.known.tolerance
-            must("a task is handed to Lambda", not due or task_id in accepted, reply.text)
+            must(
+                "a task is handed to Lambda",
+                not due or task_id in self.known.aws.queue.accepted,
+                reply.text,
+            )
 
     def refused_to_follow(self, owner: str | None, earlier_id: str, reply: Reply) -> None:
         """Checks why a task cannot be followed."""
@@ -177,9 +180,7 @@ class Answers:
         if not self._may(owner, task_id, reply):
             return
         must("a deletion is answered", status in (204, 409, 500), reply.text)
-        if status == 204 and not life.is_deleted:
-            self.known.forget(task_id)
-            life.deleted_at = self.known.world.now
+        must("what is told to be deleted is", status != 204 or life.is_deleted, task_id)
 
     def _may(self, owner: str | None, task_id: str, reply: Reply) -> bool:
         """Whether a request about one task was answered to somebody who may do that."""

@@ -15,7 +15,9 @@ from simulation.world import Sandbox
 Json = Any
 
 MOST_LINES = 5  # of what an agent says
-LOGGED = 1_000  # characters at least, of an answer that came too late
+LOG_FIRST_SECONDS = 39.0  # with less time left a worker logs the answer before it writes it
+# The bytes that a task can keep of an answer, as small as answers are here; as Lambda counts them.
+MOST_STORED, MOST_SENT = 4_000, 9_000
 WORKER_VANISHED = "The worker stopped without reporting an outcome"
 
 
@@ -35,18 +37,20 @@ class Ends:
             told = life.told_not_started and started
             must("who was told that the agent did not start was told so rightly", not told, task_id)
             for run in life.runs:
-                self._answered(run, tasks.get(task_id), log.get(task_id, ""))
+                self._answered(run, tasks.get(task_id), log[task_id])
             for report in life.too_late:
-                text = report.answer["response"][:LOGGED] if report.answer else ""
-                must("an answer that came too late is in the log", text in log[task_id], report.id)
+                said = json.dumps(report.body(), ensure_ascii=False)
+                is_told = said.replace(report.token, "[token]") in log[task_id]
+                must("an answer that came too late is in the log", is_told, report.id)
             if life.end:
                 self._is_outcome(life.end, tasks.get(task_id))
             self._linked(task_id, life, items)
-            if not life.is_deleted:
-                self._heard(life, items[task_id])
-                self._reported(life, items[task_id])
-                self._reason(task_id, life, items[task_id])
-                self._sent_stop(task_id, life)
+            self._stopped(task_id, life)
+            item = life.item or items[task_id]
+            if life.ended:
+                self._heard(life, item)
+                self._reported(life, item)
+                self._reason(task_id, life, item)
         if self.known.tokens:
             everything = f"{items}{self.known.world.log_lines}"
             known = [token for token in self.known.tokens if token in everything]
@@ -88,14 +92,15 @@ class Ends:
                 f"{report.id}",
             )
 
-    def _sent_stop(self, task_id: str, life: Life) -> None:
-        """Who ends the task of an agent that reports has its session stopped."""
-        reader = life.ended_by
-        if life.accepted_at is None or life.end or not reader:
+    def _stopped(self, task_id: str, life: Life) -> None:
+        """The session of an agent that is to stop has ended, unless nobody could be told to end it."""
+        queue, reader = self.known.aws.queue, life.ended_by
+        if not self.known.is_left_alone(life) or task_id in queue.stops_lost:
             return
-        if reader.function == "worker" or reader.cause or reader.faults:
-            return  # it has stopped it itself; or nobody knows
-        must("a session is not left alone", task_id in reader.stops_taken, task_id)
+        # Who cancels is held by its reply to send a stop.
+        hindered = life.cancelled_at is not None or (reader and (reader.cause or reader.faults))
+        sent = task_id in queue.stops_taken
+        must("a session is not left alone", bool(hindered) and not sent, task_id)
 
     def _heard(self, life: Life, item: Item) -> None:
         """What the agent said is in the timeline, once and in order, if its worker ended the task."""
@@ -109,14 +114,15 @@ class Ends:
     def _answered(self, run: AgentRun, task: Json, logged: str) -> None:
         """A good answer that a worker has read is in the task, or in the log at least."""
         life = self.known.lives[run.task_id]
-        if run.unread and run.unread_by and not _was_cut_off(run.unread_by):
-            must("what nobody understood is in the log", run.unread in logged, run.task_id)
+        if run.unread and run.unread_by and not self._was_cut_off(run.unread_by, run):
+            # What there is room for comes before the last write, and the rest after it.
+            is_rest = bool(run.unread_by.cause) and run.unread != run.text
+            told = is_rest or run.unread in logged
+            must("what nobody understood is in the log", told, run.task_id)
         reader = run.answered_to or run.told_to
-        if not reader or _was_cut_off(reader):
+        if not reader or self._was_cut_off(reader, run):
             return
-        if life.is_deleted and life.ended:
-            return  # with its task
-        stored = bool(task) and _holds(task, run)
+        stored = _held(life.item, run) if life.item else bool(task) and _holds(task, run)
         must(
             "an answer is in the store or in the log",
             stored or run.text in logged or _would_be_kept(logged, run),
@@ -124,7 +130,8 @@ class Ends:
         )
         asked = life.cancelled_at is not None  # and somebody else has written its end
         no_time = reader.cause == "timeout" and reader.faults["size refused"] > 0
-        forgiven = reader.in_trouble("dynamodb") or life.is_deleted or asked or no_time
+        deleted = life.is_deleted and life.ended_by is not reader
+        forgiven = reader.in_trouble("dynamodb") or deleted or asked or no_time
         must(
             "an answer is not in the store only if DynamoDB failed",
             stored or forgiven,
@@ -160,11 +167,24 @@ class Ends:
                 lost = lost or bool(holder and holder.in_trouble("dynamodb"))
                 must("an answer is called lost only if it is", lost, line)
 
+    def _was_cut_off(self, worker: Sandbox, run: AgentRun) -> bool:
+        """Whether a worker was killed before it had to have the answer in the log.
 
-def _was_cut_off(worker: Sandbox) -> bool:
-    """Whether a worker died at a moment for which nobody can prepare."""
-    in_a_call = worker.cause.startswith(("before", "after", "during"))
-    return in_a_call or (worker.cause == "timeout" and worker.is_overtaken)
+        No call that takes too long excuses it: it looks at the time that is left once the answer is
+        fitted, and before each try to write it.
+        """
+        if worker.cause in ("", "timeout"):
+            return False
+        fitted = None if run.left_at is None else run.left_at + self.known.fitting_seconds
+        looks = [look for look in (fitted, worker.ending_since) if look and look < worker.died_at]
+        return not any(worker.end - look < LOG_FIRST_SECONDS for look in looks)
+
+
+def _held(item: Item, run: AgentRun) -> bool:
+    """Whether a task that was deleted had the answer, of which chunks went with it."""
+    text = item.get("agent_response", {}).get("S", "")
+    is_cut = "agent_response_truncated" in item and bool(text) and run.text.startswith(text)
+    return "chunks" in item or text == run.text or is_cut
 
 
 def _holds(task: Json, run: AgentRun) -> bool:
@@ -180,8 +200,10 @@ def _would_be_kept(logged: str, run: AgentRun) -> bool:
     start = logged.find('{"vendors": ')
     if start < 0:
         return False
-    kept, _ = json.JSONDecoder().raw_decode(logged, start)
-    return bool(kept.get("agent_response")) and run.text.startswith(kept["agent_response"])
+    kept, end = json.JSONDecoder().raw_decode(logged, start)
+    stored, sent = len(logged[start:end].encode()), len(json.dumps(logged[start:end]))
+    is_full = stored > MOST_STORED - 100 or sent > MOST_SENT - 100
+    return is_full and run.text.startswith(kept["agent_response"])
 
 
 def _log_of_answers(lines: list[str]) -> dict[str, str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from simulation.agent import AgentRun
+from simulation.aws import Aws
 from simulation.dynamodb import Item
 from simulation.gateway import Report
 from simulation.world import EPOCH, Sandbox, Violation, World
@@ -84,6 +86,8 @@ class Known:
         self.tolerance = 2 * skew
         self.is_misconfigured = False
         self.stops_sessions = False  # after each task
+        self.fitting_seconds = 0.0  # that a worker needs for a long answer
+        self.aws: Aws
         self.stopped: dict[str, str] = {}  # sessions, and the tasks for which they were stopped
         self.tokens: set[str] = set()
 
@@ -91,10 +95,22 @@ class Known:
         """By when a task must have ended for whoever reads it."""
         return self.lives[task_id].due if task_id in self.lives else 0.0
 
-    def forget(self, task_id: str) -> None:
+    def forget(self, task_id: str, item: Item) -> None:
         """Takes note that somebody deleted a task: nobody is promised its end any more."""
-        self.lives[task_id].is_deleted = True
+        self.lives[task_id].is_deleted, self.lives[task_id].item = True, item
         self.told.pop(task_id, None)
+
+    def is_left_alone(self, life: Life, since: float = math.inf) -> bool:
+        """Whether an agent is at work, or may be, though its task was over before ``since``.
+
+        Or was to be cancelled. Not in a task that somebody deleted at the console.
+        """
+        is_at_work = bool(life.runs) and self.aws.agent.is_alive(life.runs[-1])
+        if not is_at_work or life.end or (life.is_deleted and life.deleted_at is None):
+            return False
+        is_silent = life.ended == "error" and life.accepted_at is not None
+        over = life.ended_at if is_silent else life.cancelled_at
+        return over is not None and over < since
 
 
 def has_tried(function: Sandbox) -> bool:

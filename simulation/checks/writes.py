@@ -120,8 +120,8 @@ class Writes:
         same = all(old.get(name) == value for name, value in kept.items())
         rest = {"id", "expires_at", "may_have_acted"}
         must("a tombstone holds nothing", same and kept.keys() <= rest, f"{new}")
-        life.deleted_at, life.item = self.known.world.now, old
-        self.known.forget(task_id)
+        life.deleted_at = self.known.world.now
+        self.known.forget(task_id, old)
         self.known.world.seen["tasks deleted"] += 1
 
     def _goes_on(self, life: Life, old: Item, new: Item, writer: Sandbox, sent: float) -> None:

@@ -3,41 +3,23 @@
     python -m tests.agents.record_others                 # all of them: some minutes, 4 GB
     python -m tests.agents.record_others langgraph adk
 
-The environments are made in build/agents. What is recorded changes with the frameworks: after that,
+What is recorded changes with the frameworks: after that,
 judge what_people_see.md by eye. `make test` replays the recordings.
 """
 
 import json
 import re
 import shutil
-import subprocess
 import sys
-import venv
 from itertools import count
 from pathlib import Path
 
+from tests.agents import environments
 from tests.agents.agents import AGENTS
 from tests.agents.record import normal
 from tests.agents.replay import FOLDER, TABLE, Recording, file_of, others, table
 
 SCRIPTS = Path(__file__).parent / "frameworks"
-ENVIRONMENTS = Path(__file__).parents[2] / "build/agents"
-SDK = "bedrock-agentcore==1.25.0 httpx2"
-LANGGRAPH = "langgraph==1.2.24 langchain==1.5.2"
-REQUIREMENTS = {
-    "ag_ui": "ag-ui-protocol==1.0.0 ag-ui-strands==1.0.2 strands-agents==1.62.0",
-    "ag_ui_langgraph": f"{LANGGRAPH} ag-ui-langgraph==0.0.47 fastapi==0.165.0",
-    "langgraph": LANGGRAPH,
-    "openai": "openai-agents==0.24.0",
-    "pydanticai": "pydantic-ai-slim[ag-ui]==2.68.0",
-    "adk": "google-adk==2.13.0",
-    "crewai": "crewai==1.15.30",
-    "claude": "claude-agent-sdk==0.2.189",
-    "llamaindex": "llama-index-core==0.14.25",
-    "microsoft": "agent-framework-core==1.23.0",
-    "autogen": "autogen-agentchat==0.7.5 autogen-ext==0.7.5",
-}
-PACKAGES = "bedrock-agentcore@0.4.4 @strands-agents/sdk@1.16.0 ai@6.0.326 zod"  # npm's
 # What tells messages and calls of one run apart, and times.
 IDS = re.compile(
     rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\b[0-9a-f]{32}\b|(?<=_)[0-9a-f]{32}\b"
@@ -52,22 +34,17 @@ TIMES = (
 
 def record(framework: str) -> None:
     """Makes a framework's recordings anew."""
-    environment = ENVIRONMENTS / framework
     folder = FOLDER / framework
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     if framework == "typescript":
-        environment.mkdir(parents=True, exist_ok=True)
+        environment = environments.node()
         shutil.copy(SCRIPTS / "of_typescript.mjs", environment)
-        run(["npm", "install", "--no-audit", "--no-fund", *PACKAGES.split()], environment)
-        run(["node", "--no-deprecation", "of_typescript.mjs", str(folder)], environment)
+        command = ["node", "--no-deprecation", "of_typescript.mjs", str(folder)]
+        environments.run(command, environment)
     else:
-        python = environment / "bin/python"
-        if not python.exists():
-            venv.create(environment, with_pip=True)
-        wanted = f"{SDK} {REQUIREMENTS[framework]}".split()
-        run([str(python), "-m", "pip", "install", "--quiet", *wanted], environment)
-        run([str(python), "record_one.py", framework, str(folder)], SCRIPTS)
+        python = environments.python(framework)
+        environments.run([python, "record_one.py", framework, str(folder)], SCRIPTS)
     for number, name in enumerate(json.loads((folder / "names.json").read_text())):
         file = folder / f"{number}"
         head, _, body = file.read_bytes().partition(b"\n\n")
@@ -85,16 +62,9 @@ def stable(body: bytes) -> bytes:
     return normal(body)
 
 
-def run(command: list[str], folder: Path) -> None:
-    """Runs a command, whose output is shown if it fails."""
-    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    if ended.returncode:
-        sys.exit(f"{' '.join(command)}\n{ended.stdout}{ended.stderr}")
-
-
 def main() -> None:
     """Records those that are named, or all."""
-    for framework in sys.argv[1:] or [*REQUIREMENTS, "typescript"]:
+    for framework in sys.argv[1:] or [*environments.REQUIREMENTS, "typescript"]:
         record(framework)
         names = json.loads((FOLDER / framework / "names.json").read_text())
         statuses = [Recording.read(f"{framework}, {name}").status for name in names]

@@ -14,8 +14,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
+
+from tests.servers import Quiet, serving
 
 MAX_BYTES = 4 * 1024 * 1024
 TOKEN = "the-token-of-this-task-only-Zm9vYmFy"
@@ -108,16 +110,15 @@ def read_report(body: bytes) -> dict[str, Any] | None:
     return None
 
 
-class Exchange(BaseHTTPRequestHandler):
+class Exchange(Quiet):
     """One request; a fault is a method that is given the exchange instead of the usual answer."""
 
-    protocol_version = "HTTP/1.1"
     server: ReportApi
-    body = b""
+    sent = b""
     is_counted = False
 
-    def do_POST(self) -> None:
-        self.body = self.rfile.read(int(self.headers["Content-Length"]))
+    def reply(self) -> None:
+        self.sent = self.body()
         self.is_counted = True
         with self.server.lock:
             self.server.at_once += 1
@@ -127,8 +128,6 @@ class Exchange(BaseHTTPRequestHandler):
             fault(self)
         finally:
             self.leave()
-
-    do_GET = do_POST  # noqa: N815  what a redirect would make of it
 
     def leave(self) -> None:
         """Counts the request as over: before its client can see that it is, and send another."""
@@ -142,18 +141,12 @@ class Exchange(BaseHTTPRequestHandler):
 
     def received(self) -> tuple[int, dict[str, Any]]:
         with self.server.lock:
-            return self.server.receive(self.headers.get("Authorization", ""), self.body)
+            return self.server.receive(self.headers.get("Authorization", ""), self.sent)
 
     def answer(self, status: int, answer: Any, **headers: str) -> None:
         body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
         self.leave()
-        self.end_headers()
-        self.wfile.write(body)
+        self.send(status, body, Content_Type="application/json", **headers)
 
     def reset(self) -> None:
         """Drops the connection with a reset instead of an answer."""
@@ -162,9 +155,6 @@ class Exchange(BaseHTTPRequestHandler):
         linger = struct.pack("ii", 1, 0)
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         self.connection.close()
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the base's name
-        pass
 
 
 Fault = Callable[[Exchange], None]
@@ -213,11 +203,5 @@ def slow(seconds: float) -> Fault:
 def report_api() -> Iterator[ReportApi]:
     """Serves the route of one task until the block ends."""
     server = ReportApi()
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    try:
+    with serving(server):
         yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -290,7 +290,7 @@ def test_what_was_said_before_a_long_answer_is_not_cut(api: ReportApi):
 
 def test_what_a_gateway_refuses_as_too_long_is_cut_further(api: ReportApi):
     def gateway(exchange: Exchange) -> None:
-        if len(exchange.body) > 1_500_000:
+        if len(exchange.sent) > 1_500_000:
             exchange.answer(413, {"message": "Request Entity Too Large"})
         else:
             exchange.usual()
@@ -304,7 +304,7 @@ def test_what_a_gateway_refuses_as_too_long_is_cut_further(api: ReportApi):
 
 def test_an_answer_that_is_refused_whatever_its_length_ends_the_task_as_failed(api: ReportApi):
     def firewall(exchange: Exchange) -> None:
-        if b'"answer"' in exchange.body:
+        if b'"answer"' in exchange.sent:
             exchange.answer(400, {"error": "This is no report.", "code": "invalid_report"})
         else:
             exchange.usual()

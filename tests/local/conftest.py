@@ -1,17 +1,23 @@
 """`python -m local`, run as a person runs it."""
 
 import contextlib
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import boto3
 import pytest
+from botocore.config import Config
 
-from local.aws import ROOT
+from local import REGION
+from local.aws import AGENT_RUNTIME_ARN, ROOT
 
 SECONDS = 180
 
@@ -66,6 +72,43 @@ class Run:
         """Names what is left: files in its TMPDIR, and processes that know of it."""
         files = [str(path) for path in self.folder.iterdir()]
         return files + [f"process {pid}" for pid in processes_that_know(self.folder)]
+
+
+class RuntimeClient:
+    """Calls an agent's runtime as the worker does."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.client = boto3.client(
+            "bedrock-agentcore",
+            region_name=REGION,
+            endpoint_url=endpoint,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+            config=Config(retries={"total_max_attempts": 1}),
+        )
+
+    def invoke(
+        self,
+        prompt: str,
+        task_id: str = "",
+        session: str = "",
+        options: dict[str, str] | None = None,
+        **more: Any,
+    ) -> dict[str, Any]:
+        """The answer to a payload; ``options`` are the call's own, such as ``accept``."""
+        payload = {"prompt": prompt, "task_id": task_id or str(uuid.uuid4()), **more}
+        answer: dict[str, Any] = self.client.invoke_agent_runtime(
+            agentRuntimeArn=AGENT_RUNTIME_ARN,
+            runtimeSessionId=session or str(uuid.uuid4()),
+            payload=json.dumps(payload),
+            **(options or {}),
+        )
+        return answer
+
+    def stop(self, session: str) -> None:
+        self.client.stop_runtime_session(
+            agentRuntimeArn=AGENT_RUNTIME_ARN, runtimeSessionId=session
+        )
 
 
 @pytest.fixture

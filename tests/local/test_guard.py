@@ -3,10 +3,8 @@
 import asyncio
 import contextlib
 import http.client
-import http.server
 import json
 import signal
-import threading
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -20,6 +18,7 @@ from local.guard import local_only, refusal
 from local.page_server import serve_page
 from tests.local.conftest import Run
 from tests.page.conftest import CHROMIUM_OPTIONS, executable
+from tests.servers import Quiet, serving
 
 HERE = "127.0.0.1:4566"
 
@@ -154,33 +153,16 @@ ATTACK = """async ([urls]) => {
 }"""
 
 
-class ForeignSite(http.server.BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@contextlib.contextmanager
-def serving(site: http.server.HTTPServer) -> Iterator[None]:
-    thread = threading.Thread(target=site.serve_forever)
-    thread.start()
-    try:
-        yield
-    finally:
-        site.shutdown()
-        thread.join()
-        site.server_close()
+class ForeignSite(Quiet):
+    def reply(self) -> None:
+        self.send(200)
 
 
 @pytest.fixture
 def foreign_page() -> Iterator[Page]:
     """A web page of somebody else's, open in a browser of this machine."""
-    site = http.server.HTTPServer(("127.0.0.1", 0), ForeignSite)
     with (
-        serving(site),
+        serving(ForeignSite) as site,
         sync_playwright() as playwright,
         playwright.chromium.launch(
             executable_path=executable(),
@@ -188,7 +170,7 @@ def foreign_page() -> Iterator[Page]:
         ) as browser,
     ):
         page = browser.new_page()
-        page.goto(f"http://evil.example:{site.server_port}/")
+        page.goto(site.replace("127.0.0.1", "evil.example"))
         yield page
 
 

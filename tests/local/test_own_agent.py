@@ -5,23 +5,18 @@ import sys
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
-from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
 from botocore.exceptions import ClientError, ResponseStreamingError
 
-from local import REGION
 from local import __main__ as command
 from local.addresses import free_port
-from local.aws import AGENT_RUNTIME_ARN, ROOT
+from local.aws import ROOT
 from local.processes import Program
 from tests.conftest import eventually
-from tests.local.conftest import Run
+from tests.local.conftest import Run, RuntimeClient
+from tests.servers import Quiet, serving
 
 pytestmark = pytest.mark.e2e
 
@@ -47,34 +42,16 @@ class OwnAgent:
         return self._program.output()
 
 
-class Runtime:
+class Runtime(RuntimeClient):
     """The local runtime, in the place of AgentCore."""
 
     def __init__(self, agent_url: str, folder: Path) -> None:
-        self.port = free_port()
-        self._program = Program("runtime", folder / "runtime.log")
-        arguments = ["-m", "local.runtime", "--port", str(self.port), "--agent", agent_url]
-        self._program.start([sys.executable, *arguments], {}, ROOT)
-        eventually(lambda: answers(f"http://127.0.0.1:{self.port}/invocations"), bool)
-        self.client = boto3.client(
-            "bedrock-agentcore",
-            region_name=REGION,
-            endpoint_url=f"http://127.0.0.1:{self.port}",
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
-            config=Config(retries={"total_max_attempts": 1}),
-        )
-
-    def invoke(
-        self, prompt: str, session: str = "", task_id: str = "t1", **more: str
-    ) -> dict[str, Any]:
-        answer: dict[str, Any] = self.client.invoke_agent_runtime(
-            agentRuntimeArn=AGENT_RUNTIME_ARN,
-            runtimeSessionId=session or str(uuid.uuid4()),
-            payload=json.dumps({"prompt": prompt, "task_id": task_id}),
-            **more,
-        )
-        return answer
+        port = free_port()
+        self.program = Program("runtime", folder / "runtime.log")
+        arguments = ["-m", "local.runtime", "--port", str(port), "--agent", agent_url]
+        self.program.start([sys.executable, *arguments], {}, ROOT)
+        eventually(lambda: answers(f"http://127.0.0.1:{port}/invocations"), bool)
+        super().__init__(f"http://127.0.0.1:{port}")
 
     def refusal(self, prompt: str) -> tuple[int, str, str]:
         """Returns status, code and message of the error that this prompt ends in."""
@@ -83,9 +60,6 @@ class Runtime:
         error = failure.value.response
         status = error["ResponseMetadata"]["HTTPStatusCode"]
         return status, error["Error"]["Code"], error["Error"]["Message"]
-
-    def stop(self) -> None:
-        self._program.stop()
 
 
 def answers(url: str) -> bool:
@@ -108,7 +82,7 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnAgent]:
 def runtime(agent: OwnAgent, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
     server = Runtime(agent.url, tmp_path_factory.mktemp("runtime"))
     yield server
-    server.stop()
+    server.program.stop()
 
 
 @pytest.fixture
@@ -122,7 +96,7 @@ def running_again(agent: OwnAgent) -> Iterator[None]:
 def test_its_answer_comes_through_and_it_sees_what_a_container_sees(runtime: Runtime):
     session = str(uuid.uuid4())
 
-    answer = runtime.invoke("json", session, "t7")
+    answer = runtime.invoke("json", "t7", session)
 
     assert answer["contentType"] == "application/json"
     assert answer["runtimeSessionId"] == session
@@ -133,7 +107,7 @@ def test_its_answer_comes_through_and_it_sees_what_a_container_sees(runtime: Run
     # Nothing that the caller did not send: an agent that needs it would fail on AWS.
     assert set(seen["headers"]) == http | named
     headers = {"accept": "text/event-stream", "contentType": "application/json", "baggage": "a=b"}
-    seen = json.loads(runtime.invoke("json", **headers)["response"].read())
+    seen = json.loads(runtime.invoke("json", options=headers)["response"].read())
     assert set(seen["headers"]) == http | named | {"accept", "content-type", "baggage"}
 
 
@@ -177,10 +151,10 @@ def test_stopping_its_session_breaks_the_answer_off_and_closes_its_connection(
 ):
     session = str(uuid.uuid4())
     closed = agent.printed().count("The stream is closed.")
-    stream = runtime.invoke("wait", session)["response"]
+    stream = runtime.invoke("wait", session=session)["response"]
     assert stream.read(5) == b"data:"
 
-    runtime.client.stop_runtime_session(agentRuntimeArn=AGENT_RUNTIME_ARN, runtimeSessionId=session)
+    runtime.stop(session)
 
     with pytest.raises(ResponseStreamingError):
         stream.read()
@@ -201,20 +175,12 @@ def test_a_caller_that_leaves_closes_its_connection(runtime: Runtime, agent: Own
 def website() -> Iterator[str]:
     """A server that is no agent."""
 
-    class NotFound(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+    class NotFound(Quiet):
+        def reply(self) -> None:
             self.send_error(404)
 
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the base's name
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), NotFound)
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(NotFound) as url:
+        yield url
 
 
 def test_an_address_at_which_no_agent_is_is_a_sentence(

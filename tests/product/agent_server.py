@@ -13,17 +13,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from ipaddress import ip_address
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+import trustme
+
+from tests.servers import Quiet, serving
 
 ARN = "arn:aws:bedrock-agentcore:us-west-2:123456789012:runtime/valro-AbCdEfGhIj"
 STREAM = "text/event-stream; charset=utf-8"
@@ -47,13 +44,12 @@ class Call:
         return json.loads(self.body)
 
 
-class Exchange(BaseHTTPRequestHandler):
+class Exchange(Quiet):
     """One connection; the methods below are what a script can do with it."""
 
-    protocol_version = "HTTP/1.1"
     server: "AgentServer"
 
-    def do_POST(self) -> None:
+    def reply(self) -> None:
         length = int(self.headers.get("content-length") or 0)
         body = self.rfile.read(length)
         if len(body) < length:
@@ -90,13 +86,8 @@ class Exchange(BaseHTTPRequestHandler):
     def whole(
         self, body: bytes, content_type: str = "application/json", status: int = 200, code: str = ""
     ) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(body)))
-        if code:
-            self.send_header("x-amzn-ErrorType", code)
-        self.end_headers()
-        self.wfile.write(body)
+        error = {"x_amzn_ErrorType": code} if code else {}
+        self.send(status, body, Content_Type=content_type, **error)
 
     def stall(self) -> None:
         """Says nothing more and holds the connection until the test is over."""
@@ -122,9 +113,6 @@ class Exchange(BaseHTTPRequestHandler):
         self.wfile.close()
         self.rfile.close()
         self.connection.close()
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base's name
-        """Keeps quiet."""
 
 
 Script = Callable[[Exchange], None]
@@ -181,16 +169,12 @@ class AgentServer(ThreadingHTTPServer):
 
 @contextmanager
 def agent_server() -> Iterator[AgentServer]:
-    with AgentServer() as server:
-        # The poll bounds how long shutdown() takes.
-        thread = threading.Thread(target=server.serve_forever, args=(0.005,), daemon=True)
-        thread.start()
+    server = AgentServer()
+    with serving(server):
         try:
             yield server
         finally:
             server.over.set()
-            server.shutdown()
-            thread.join()
 
 
 @contextmanager
@@ -199,9 +183,10 @@ def broken_tls_server(
 ) -> Iterator[tuple[str, Path]]:
     """Takes one request over TLS and answers with what is no TLS; gives its URL and certificate."""
     certificate = folder / "certificate.pem"
-    make_certificate(certificate)
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(certificate)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
 
     def serve() -> None:
         plain, _ = listener.accept()
@@ -218,34 +203,6 @@ def broken_tls_server(
         thread.start()
         yield f"https://127.0.0.1:{listener.getsockname()[1]}", certificate
         thread.join(LONGEST_SECONDS)
-
-
-def make_certificate(path: Path) -> None:
-    """Writes a key and a certificate of its own for 127.0.0.1."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
-        )
-        .sign(key, hashes.SHA256())
-    )
-    path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        + certificate.public_bytes(serialization.Encoding.PEM)
-    )
 
 
 def line(frame: Any) -> bytes:

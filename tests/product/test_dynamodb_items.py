@@ -1,14 +1,13 @@
 """How a DynamoDB client's answers are read: on a real socket, whatever comes out of it."""
 
-import http.server
 import json
-import threading
 import zlib
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests.servers import Quiet, serving
 from valro import aws
 from valro.dynamodb_items import UnreadableReply, read_answers_fast
 
@@ -24,36 +23,22 @@ class FakeDynamoDB:
         self.requests = 0
         fake = self
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                self.rfile.read(int(self.headers["Content-Length"]))
+        class Handler(Quiet):
+            def reply(self) -> None:
+                self.body()
                 fake.requests += 1
                 body, is_right = fake.answers.pop(0)
-                checksum = zlib.crc32(body if is_right else GOOD)
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(body)))
-                self.send_header("x-amz-crc32", str(checksum))
-                self.end_headers()
-                self.wfile.write(body)
+                self.send(200, body, x_amz_crc32=str(zlib.crc32(body if is_right else GOOD)))
 
-            def log_message(self, *_: Any) -> None:
-                """Tests are quiet."""
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
+        self.handler = Handler
 
 
 @pytest.fixture
 def dynamodb_fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDynamoDB]:
     fake = FakeDynamoDB()
-    address = f"http://127.0.0.1:{fake.server.server_port}"
-    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", address)
-    yield fake
-    fake.server.shutdown()
-    fake.server.server_close()
+    with serving(fake.handler) as address:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", address)
+        yield fake
 
 
 @pytest.fixture

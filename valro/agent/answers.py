@@ -227,8 +227,9 @@ class Run:
         written = [turn.text() for speaker, turn in self.turns.items() if not speaker.is_tool]
         text = "\n\n".join(one for one in (self.last_turn, *written) if one.strip())
         is_new = self.pending_turn or any(written)  # what came before a tool is in the timeline
-        rest = self._loose_text() or self._snapshot_text()
-        text = (text if is_new else rest or text) or "".join(self.duplicate_text)
+        rest, rest_id = (loose, "") if (loose := self._loose_text()) else self._in_snapshot()
+        text, message_id = (rest, rest_id) if rest and not is_new else (text, self.last_id)
+        text = text or "".join(self.duplicate_text)
         value = self.answer or values.answer_in(text) or {}
         text = text if self.answer or not value else ""
         state = _news(self.last_state, self.first_state or {})
@@ -238,7 +239,7 @@ class Run:
             state = self.last_state
         value = state | value
         answer = Answer(**values.answer_fields(value, text)) if value else Answer(text)
-        answer.message_id = self.last_id
+        answer.message_id = message_id
         return answer or None
 
     def _write(self, piece: events.TextMessageContent) -> None:
@@ -334,11 +335,12 @@ class Run:
         is_growing = all(later.startswith(one) for one, later in pairwise(self.pieces))
         return "".join(self.pieces[-1:] if is_growing else self.pieces)
 
-    def _snapshot_text(self) -> str:
+    def _in_snapshot(self) -> tuple[str, str]:
+        """The last message of a snapshot, and its id."""
         run = Run(lambda _: None)
         for message in self.last_messages.messages:
             run.take(message)
-        return run.last_turn
+        return run.last_turn, run.last_id
 
     def _progress(self, message: str) -> None:
         pending, self.pending_turn = self.pending_turn, ""
@@ -364,16 +366,18 @@ class Run:
             self.first_state = self.last_state if is_first else {}
 
     def _ask(self, interrupt: events.Interrupt) -> None:
-        """Adds questions; the same one may come again, with its id or without."""
-        self.interrupts = self.interrupts or []
+        """Adds questions; another event may say one again: under its id, or else in its words."""
+        before = self.interrupts or []
+        self.interrupts = [*before]
         for asked in interrupt.asked:
-            for known in self.interrupts:
-                is_same = known.get("message") == asked.get("message")
-                if is_same and known.get("id", asked.get("id")) == asked.get("id", known.get("id")):
+            for known in before:
+                key = "id" if "id" in known and "id" in asked else "message"
+                if known.get(key) == asked.get(key):
                     known.update(asked)
                     break
             else:
-                self.interrupts.append(dict(asked))
+                if len(self.interrupts) <= MAX_INTERRUPTS:
+                    self.interrupts.append(dict(asked))
 
     def _question(self, answer: Answer, asked: list[dict[str, Json]]) -> Answer:
         """What the agent asks, with what it said and is not in the timeline."""
@@ -384,7 +388,7 @@ class Run:
         asked = [{"id": str(number)} | one for number, one in enumerate(asked, 1)]
         if len({one["id"] for one in asked}) < len(asked):
             raise AgentFailed("The agent asked two things under the same name.", json.dumps(asked))
-        if not (self.pending_turn or self.pieces or self.answer):
+        if self.last_turn and not (self.pending_turn or self.pieces or self.answer):
             answer.agent_response = ""
         answer.interrupts = asked
         return answer

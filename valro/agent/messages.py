@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import chain
 from types import NoneType
@@ -49,6 +49,7 @@ SAID = ("message", "error_message", "errorMessage", "errorText", "detail", "reas
 OTHERS_RESULTS = frozenset("response result output role content".split())
 PARTS = ("part", "item", "content_block", "start")
 CALLS = ("tool_calls", "toolCalls", "tool_call_chunks")
+SCHEMAS = ("response_schema", "responseSchema")
 CALL_IDS = ("toolUseId", "toolCallId", "tool_call_id", "call_id", "tool_id", "id")
 MESSAGE_IDS = ("full_message_id", "message_id", "messageId", "trackingId", "item_id", "id")
 TOOL_FIELDS = frozenset(
@@ -286,14 +287,25 @@ def questions(asked: Json) -> list[Event]:
         given = from_text(one) if isinstance(one, str) else one
         if isinstance(given, dict):
             about = (given.get(key) for key in ("message", "value", "metadata", "reason"))
+            schemas = (layer.get(key) for layer in _layers(given) for key in SCHEMAS)
             question = {
                 "id": str(given["id"]) if given.get("id") is not None else None,
                 "reason": string(given, "name", "reason"),
                 "message": next(filter(None, map(_question_text, about)), ""),
-                "response_schema": given.get("response_schema", given.get("responseSchema")),
+                "response_schema": next(filter(None, schemas), None),
             }
             found.append({key: it for key, it in question.items() if it not in (None, "")})
     return [events.Interrupt(found)] if found else []
+
+
+def _layers(question: Frame) -> Iterator[Frame]:
+    """A question, and what its author gave a framework, which has that in one of these."""
+    yield question
+    for key in ("value", "reason", "metadata", "langgraph", "raw"):
+        inner = question.get(key)
+        inner = from_text(inner) if isinstance(inner, str) else inner
+        if isinstance(inner, dict):
+            yield from _layers(inner)
 
 
 def _question_text(value: Json) -> str:
@@ -303,7 +315,8 @@ def _question_text(value: Json) -> str:
         return _question_text(inner) if inner else value
     if isinstance(value, dict):
         first = ("message", "question", "prompt", "text", "reason", "description")
-        value = [value[key] for key in sorted(value, key=lambda key: key not in first)]
+        keys = dict.fromkeys((*first, *value))
+        value = [value[key] for key in keys if key in value and key not in SCHEMAS]
     if isinstance(value, list):
         return " ".join(filter(None, map(_question_text, value)))
     return "" if value is None or isinstance(value, bool) else str(value)
