@@ -106,7 +106,7 @@ def lambda_handler(event: Any, context: Any) -> Response:
         # Our fault or DynamoDB's. The caller learns no internals, the log has them all.
         log("ERROR", "request failed", request_id=request_id, stack=traceback.format_exc())
         message = "Something went wrong on our side. Please try again in a moment."
-        response = HttpError(500, "internal_error", message).response()
+        response = HttpError("internal_error", message).response()
     response["headers"] |= allowed_origin(os.environ.get("CORS_ORIGINS") or "*", origin)
     return response
 
@@ -137,26 +137,23 @@ def route(request: Request, request_id: str) -> Response:  # noqa: C901 - a case
             raise _method_not_allowed("GET, DELETE, OPTIONS")
         case ["", "tasks", _, "cancel" | "reports"], _:
             raise _method_not_allowed("POST, OPTIONS")
-    raise HttpError(404, "not_found", "There is nothing here. Tasks are at /tasks.")
+    raise HttpError("not_found", "There is nothing here. Tasks are at /tasks.")
 
 
 def post_task(request: Request, request_id: str) -> Response:
     """Creates a task and starts its worker; the same Idempotency-Key finds the same task."""
     if not os.environ.get("WORKER_LAMBDA_ARN"):
-        raise HttpError(500, "not_configured", "WORKER_LAMBDA_ARN not set")
+        raise HttpError("not_configured", "WORKER_LAMBDA_ARN not set")
     new = read_new_task(request)
     owner = owner_of(request) if new.follows is None else _owner_who_may(request)
     key = request.headers.get("idempotency-key")
     task_id = str(uuid.uuid4()) if key is None else idempotent_id(owner, key)
     task, created = _create(task_id, new, owner)
     if task["status"] == DELETED:
-        raise HttpError(410, "task_deleted", "The task of this Idempotency-Key was deleted.")
+        raise HttpError("task_deleted", "The task of this Idempotency-Key was deleted.")
     if not created and task.get("fingerprint") != new.fingerprint():
-        raise HttpError(
-            422,
-            "idempotency_key_reused",
-            "This Idempotency-Key came with another request before. Use a new key.",
-        )
+        message = "This Idempotency-Key came with another request before. Use a new key."
+        raise HttpError("idempotency_key_reused", message)
     # The client that created it may have died before it started the worker. To start one more is
     # harmless: only one can claim the task, and its deadline does not move.
     if created or (task["status"] == "pending" and age_of(task) > REDISPATCH_SECONDS):
@@ -166,20 +163,11 @@ def post_task(request: Request, request_id: str) -> Response:
     if not created:
         headers["Idempotent-Replayed"] = "true"
     if task["status"] == "error" and task.get("error_code") == DISPATCH_FAILED:
-        raise HttpError(
-            502,
-            "worker_unavailable",
-            f"{task['error_message']} Please submit it again, with a new Idempotency-Key if any.",
-            headers=headers,
-            id=task["id"],
-        )
-    log(
-        "INFO",
-        "task accepted",
-        outcome="accepted" if created else "replayed",
-        task_id=task["id"],
-        request_id=request_id,
-    )
+        message = "Please submit it again, with a new Idempotency-Key if any."
+        message = f"{task['error_message']} {message}"
+        raise HttpError("worker_unavailable", message, headers=headers, id=task["id"])
+    outcome = "accepted" if created else "replayed"
+    log("INFO", "task accepted", outcome=outcome, task_id=task["id"], request_id=request_id)
     is_under_way = task["status"] not in FINAL_STATUSES
     message = ACCEPTED if is_under_way else "This task was created before and has ended"
     body = {"id": task["id"], "status": task["status"], "message": message}
@@ -192,13 +180,10 @@ def list_tasks(request: Request) -> Response:
     statuses = frozenset(query["status"].split(",")) if "status" in query else frozenset()
     try:
         found, cursor = tasks().list_tasks(
-            owner_of(request),
-            int(query["limit"]),
-            query.get("cursor"),
-            statuses=statuses,
+            owner_of(request), int(query["limit"]), query.get("cursor"), statuses=statuses
         )
     except InvalidCursor as error:
-        raise HttpError(400, "invalid_cursor", f"{error}.") from error
+        raise HttpError("invalid_cursor", f"{error}.") from error
     parts: list[str] = []
     size = 0
     for task in found:
@@ -235,7 +220,7 @@ def cancel_task(request: Request, task_id: str) -> Response:
             send_stop(task["id"])  # each time, since one may be lost
         elif task.get("error_code") != CANCELLED:
             message = f"The task has ended already: it is {task['status']}."
-            raise HttpError(409, "task_ended", message)
+            raise HttpError("task_ended", message)
         shown = public_task(tasks().with_answer(task))
     except TaskNotFound as error:
         raise _not_found() from error
@@ -252,7 +237,7 @@ def delete_task(request: Request, task_id: str) -> Response:
         raise _not_found() from error
     except TaskNotFinal as error:
         message = "The task has not ended yet. Cancel it first, or wait for its end."
-        raise HttpError(409, "task_not_final", message) from error
+        raise HttpError("task_not_final", message) from error
     log("INFO", "task deleted", task_id=task_id, outcome="deleted")
     return make_response(204, None)
 
@@ -274,9 +259,9 @@ def post_report(request: Request, task_id: str) -> Response:
         raise _wrong_token() from error  # who has no token does not learn which tasks there are
     except NotAccepted as error:
         message = "The task is not accepted yet. Send this report again in a moment."
-        raise HttpError(409, "not_accepted", message, headers={"Retry-After": "1"}) from error
+        raise HttpError("not_accepted", message, headers={"Retry-After": "1"}) from error
     except StoreBusy as error:
-        raise HttpError(503, "busy", "Too many reports at once. Send this one again.") from error
+        raise HttpError("busy", "Too many reports at once. Send this one again.") from error
     if report.outcome:
         _log_reported_end(report, task, is_new=is_new)
     is_awaited = task["status"] == "processing" and "cancel_requested_at" not in task
@@ -332,15 +317,15 @@ def _create(task_id: str, new: NewTask, owner: str) -> tuple[Task, bool]:
         raise _not_found("The task that this one is to follow was not found.") from error
     except TaskNotFinal as error:
         message = "The task that this one is to follow has not ended yet. Wait for its end."
-        raise HttpError(409, "task_not_final", message) from error
+        raise HttpError("task_not_final", message) from error
     except AlreadyFollowed as error:
         message = "Another task follows this one already. Follow that one."
-        raise HttpError(409, "already_followed", message, followed_by=error.follower) from error
+        raise HttpError("already_followed", message, followed_by=error.follower) from error
     except AnswersRequired as error:
         message = f"{error}: give each answer in 'answers', under the id of its interrupt."
-        raise HttpError(400, "answers_required", message, interrupts=error.interrupts) from error
+        raise HttpError("answers_required", message, interrupts=error.interrupts) from error
     except InvalidAnswers as error:
-        raise HttpError(400, "invalid_answers", f"{error}.") from error
+        raise HttpError("invalid_answers", f"{error}.") from error
 
 
 def _owner_who_may(request: Request) -> str:
@@ -348,7 +333,7 @@ def _owner_who_may(request: Request) -> str:
     owner = owner_of(request)
     if owner == PUBLIC_OWNER and os.environ.get("PUBLIC_CANCEL_AND_DELETE", "").lower() != "true":
         message = "Tasks can be cancelled, deleted and followed only where users sign in."
-        raise HttpError(403, "not_allowed", message)
+        raise HttpError("not_allowed", message)
     return owner
 
 
@@ -413,16 +398,16 @@ def _matches(if_none_match: str, etag: str) -> bool:
 
 def _method_not_allowed(allow: str) -> HttpError:
     message = f"This method is not allowed here. Allowed: {allow}."
-    return HttpError(405, "method_not_allowed", message, headers={"Allow": allow})
+    return HttpError("method_not_allowed", message, headers={"Allow": allow})
 
 
 def _not_found(message: str = "Task not found.") -> HttpError:
-    return HttpError(404, "task_not_found", message)
+    return HttpError("task_not_found", message)
 
 
 def _wrong_token() -> HttpError:
     headers = {"WWW-Authenticate": "Bearer"}
-    return HttpError(401, "invalid_token", "This token is not the task's.", headers=headers)
+    return HttpError("invalid_token", "This token is not the task's.", headers=headers)
 
 
 def main(arguments: list[str]) -> int:

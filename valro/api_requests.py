@@ -60,7 +60,7 @@ def owner_of(request: Request) -> str:
     )
     subject = claims.get("sub")
     if not isinstance(subject, str) or not 0 < len(subject) <= 255 or not subject.isprintable():
-        raise HttpError(403, "no_subject", "The token names no user ('sub').")
+        raise HttpError("no_subject", "The token names no user ('sub').")
     return f"jwt#{subject}"
 
 
@@ -82,11 +82,11 @@ def read_new_task(request: Request) -> NewTask:
     if not isinstance(follows, (str, NoneType)):
         raise _invalid_body("'follows' is not the id of a task")
     if not isinstance(answers, (dict, NoneType)) or (answers is not None and follows is None):
-        raise HttpError(400, "invalid_answers", "'answers' must be an object, beside 'follows'.")
+        raise HttpError("invalid_answers", "'answers' must be an object, beside 'follows'.")
     try:
         return NewTask(clean_description(value["description"]), follows, answers)
     except InvalidDescription as error:
-        raise HttpError(400, "invalid_description", f"{error}.") from error
+        raise HttpError("invalid_description", f"{error}.") from error
 
 
 def read_report(request: Request, token: str, task_id: str) -> Report:
@@ -140,32 +140,29 @@ def read_query(request: Request) -> dict[str, str]:
     query = {"limit": str(DEFAULT_LIMIT)} | request.query
     if unknown := sorted(query.keys() - {"limit", "cursor", "status"}):
         message = f"There is no query parameter '{unknown[0][:100]}': only limit, cursor, status."
-        raise HttpError(400, "invalid_query", message)
+        raise HttpError("invalid_query", message)
     if not re.fullmatch(r"[0-9]{1,3}", query["limit"]) or not 1 <= int(query["limit"]) <= MAX_LIMIT:
         message = f"'limit' must be a whole number from 1 to {MAX_LIMIT}."
-        raise HttpError(400, "invalid_limit", message)
+        raise HttpError("invalid_limit", message)
     if "status" in query and not STATUSES.issuperset(query["status"].split(",")):
         message = f"'status' must be one or more of {', '.join(sorted(STATUSES))}, comma separated."
-        raise HttpError(400, "invalid_status", message)
+        raise HttpError("invalid_status", message)
     return query
 
 
 def idempotent_id(owner: str, key: str) -> str:
     """The id of the task that an owner's key stands for, so that no table of keys is needed."""
     if not re.fullmatch(r"[\x20-\x7e]+", key) or len(key) > MAX_KEY_CHARACTERS:
-        raise HttpError(
-            400,
-            "invalid_idempotency_key",
-            f"Idempotency-Key must be 1 to {MAX_KEY_CHARACTERS} printable ASCII characters.",
-        )
+        message = f"Idempotency-Key must be 1 to {MAX_KEY_CHARACTERS} printable ASCII characters."
+        raise HttpError("invalid_idempotency_key", message)
     return str(uuid.uuid5(KEY_NAMESPACE, json.dumps([owner, key])))
 
 
 def _invalid_report(reason: str) -> HttpError:
     message = f"This report cannot be used: {reason}. The task lives on."
-    return HttpError(400, "invalid_report", message)
+    return HttpError("invalid_report", message)
 
 
 def _invalid_body(reason: str) -> HttpError:
     message = f'The body cannot be used: {reason}. Send JSON: {{"description": "…"}}'
-    return HttpError(400, "invalid_body", message)
+    return HttpError("invalid_body", message)

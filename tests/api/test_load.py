@@ -36,7 +36,10 @@ PATIENCE_SECONDS = 120.0
 
 
 class Person:
-    """One client: posts a task, polls it to its end, and posts the next one, on one connection."""
+    """One client: posts a task, polls it to its end, and posts the next one.
+
+    Each on a connection of its own: the gateway closes one that is idle while others warm up.
+    """
 
     def __init__(self, stack: LocalStack, seen: Counter[str]) -> None:
         self.host = stack.api.host
@@ -60,6 +63,7 @@ class Person:
 
     def run_task(self) -> None:
         """Posts one task and polls until it is final."""
+        self.connection.close()
         task_id = self.request("POST", "/tasks", {"description": PROMPT}, uuid.uuid4().hex)["id"]
         assert task_id not in self.tasks
         end = time.monotonic() + PATIENCE_SECONDS

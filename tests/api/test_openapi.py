@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import inspect
 import io
 import json
 import os
@@ -33,7 +34,8 @@ from tests.api.contract import (
     validate_response,
 )
 from tests.conftest import Deployment, serve_from
-from valro import api_requests, http_events, tasks
+from tests.deployment.test_template import read_template
+from valro import http_events, tasks
 from valro.agent import values
 from valro.agent.answers import AgentError, Answer
 from valro.agent.reader import read_answer
@@ -163,12 +165,34 @@ def test_every_operation_has_a_name_a_summary_and_an_example_of_each_answer_with
                 assert media["examples"], (path, method, status)
 
 
-def test_the_codes_are_those_in_the_function():
-    files = (lambda_function.__file__, api_requests.__file__, http_events.__file__)
-    source = "".join(Path(file).read_text(encoding="utf-8") for file in files)
-    in_function = set(re.findall(r'HttpError\(\s*\d{3},\s*"(\w+)"', source))
+def test_the_codes_and_their_statuses_are_the_functions():
+    assert contract.known_codes("ErrorCode") == http_events.STATUS_OF.keys()
+    for path, method, operation in operations():
+        for status in operation["responses"]:
+            _, response = resolve(f"/paths/{escaped(path)}/{method}/responses/{status}")
+            named = re.findall(r"`([a-z_]+)`", response["description"])
+            statuses = {http_events.STATUS_OF.get(name, int(status)) for name in named}
+            assert statuses <= {int(status)} or int(status) < 400, (path, method, status)
 
-    assert contract.known_codes("ErrorCode") == in_function
+
+def test_the_function_the_document_and_the_template_have_the_same_routes():
+    source = inspect.getsource(lambda_function.route)
+    cases = re.findall(r'case \[([^]|]+)\], "([A-Z]+)":', source)
+    in_function = {
+        f"{method} {'/'.join(p.strip(chr(34)) if chr(34) in p else '{id}' for p in path.split(', '))}"
+        for path, method in cases
+    }
+    resources = read_template()["Resources"]
+    loops = [each for name, each in resources.items() if name.startswith("Fn::ForEach::")]
+    in_template = {key for _, keys, _ in loops for key in keys if "/tasks" in key}
+    in_template |= {
+        each["Properties"]["RouteKey"]
+        for each in resources.values()
+        if "Type" in each and each["Type"] == "AWS::ApiGatewayV2::Route"
+    }
+
+    described = {f"{method.upper()} {path}" for path, method, _ in operations()}
+    assert in_function == described == in_template
 
 
 def test_a_description_is_blank_for_the_document_if_it_is_for_the_function():

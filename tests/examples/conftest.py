@@ -30,13 +30,15 @@ agent.app.run(port={port}, host="127.0.0.1", log_level="warning")
 class Agent:
     """A running agent."""
 
-    def __init__(self, name: str, folder: Path, change: str) -> None:
+    def __init__(self, name: str, folder: Path, change: str, code: str = "") -> None:
         self.port = free_port()
         self.program = Program(name, folder / f"{name}.log")
         script = SERVE.format(root=str(ROOT), change=change, port=self.port)
         command = [sys.executable, "-W", "ignore", "-c", script]
         environment = {"PYTHONDONTWRITEBYTECODE": "1"}
-        self.program.start(command, environment, EXAMPLES / name)
+        if code:
+            (folder / "agent.py").write_text(code, encoding="utf-8")
+        self.program.start(command, environment, folder if code else EXAMPLES / name)
         eventually(self.is_up, bool)
 
     def is_up(self) -> bool:
@@ -66,8 +68,8 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Agent]]:
     """Starts agents, and stops them at the end."""
     with ExitStack() as stack:
 
-        def start(name: str, change: str = "") -> Agent:
-            agent = Agent(name, tmp_path, change)
+        def start(name: str, change: str = "", code: str = "") -> Agent:
+            agent = Agent(name, tmp_path, change, code)
             stack.callback(agent.program.stop)
             return agent
 

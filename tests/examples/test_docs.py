@@ -4,16 +4,151 @@ import json
 import os
 import re
 import subprocess
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 from botocore.stub import Stubber
 
-from tests.examples.conftest import ROOT
+from tests.agents import environments
+from tests.examples.conftest import ROOT, Agent
 from tests.examples.report_api import TOKEN, report_api
+from valro.agent.answers import AgentFailed, Answer
+from valro.agent.reader import AgentReader, read_answer
+from valro.agent.runtime import AGUI, AgentRequest
 
+Serve = Callable[..., Agent]
 DOCUMENT = (ROOT / "docs" / "agents.md").read_text(encoding="utf-8")
+
+
+BLOCKS = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
+# What the lines for Strands stand in.
+AROUND = """
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from bedrock_agentcore import BedrockAgentCoreApp
+from strands import Agent, ToolContext, tool
+from strands.session import FileSessionManager
+from tests.agents.model import Call, ScriptedModel
+
+app = BedrockAgentCoreApp()
+is_first = not Path("memory").exists()
+model = ScriptedModel([Call("book", {"vendor": "Green Fern"})] if is_first else ["It is booked."])
+
+def S3SessionManager(session_id: str, bucket: str) -> FileSessionManager:
+    return FileSessionManager(session_id, "memory")
+
+@tool(context=True)
+def book(vendor: str, tool_context: ToolContext) -> str:
+    reason = {"message": "Shall I book it?", "response_schema": {"type": "boolean"}}
+    answer = tool_context.interrupt("booking", reason=reason)
+    Path("answered").write_text(f"{vendor}: {answer}")
+    return "booked"
+
+"""
+# And those for LangGraph, whose tool finds a vendor.
+GRAPH = """
+import sys, uvicorn
+from langchain_core.messages import AIMessage
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import MessagesState, StateGraph
+from langgraph.types import interrupt
+
+class State(MessagesState):
+    vendors: list
+
+def find(state):
+    return {"vendors": [{"id": "v1", "name": "Green Fern"}]}
+
+def ask(state):
+    agreed = interrupt({"message": "Shall I book it?", "response_schema": {"type": "boolean"}})
+    return {"messages": [AIMessage(f"Booked: {agreed}")]}
+
+made = StateGraph(State).add_sequence([find, ask]).set_entry_point("find")
+graph = made.compile(checkpointer=InMemorySaver())
+"""
+
+
+def read(agent: Agent, payload: dict[str, Any]) -> Answer:
+    with agent.invoke(payload) as response:
+        reader = AgentReader(response.headers["Content-Type"], lambda _: None)
+        reader.feed(response.read())
+    return reader.finish()
+
+
+def test_the_four_lines_are_what_they_are_said_to_be():
+    (shown,) = re.findall(r"## Four lines.*?```json\n(.*?)```", DOCUMENT, re.DOTALL)
+    line, answer, question, failure = map(str.encode, shown.splitlines())
+    said: list[str] = []
+    reader = AgentReader("text/event-stream", said.append)
+    for data in (line, answer, question):
+        reader.feed(b"data: " + data + b"\n\n")
+    found = reader.finish()
+    assert said == ["Comparing quotes"]
+    assert (found.agent_response, found.vendors[0]["price"]) == ("Green Fern asks $240.", 240)
+    assert found.interrupts == json.loads(question)["interrupts"]
+    with pytest.raises(AgentFailed, match="The directory of vendors is down"):
+        read_answer(json.loads(failure))
+
+
+@pytest.mark.e2e
+def test_the_lines_for_strands_go_on_in_a_new_process_inside_the_tool_that_asked(
+    serve: Serve, tmp_path: Path
+):
+    (code,) = (block for block in BLOCKS if "S3SessionManager" in block)
+    asked = read(serve("asking", code=AROUND + code), {"prompt": "Book it", "task_id": "t-1"})
+    (interrupt,) = asked.interrupts
+    assert interrupt["message"] == "Shall I book it?"
+    assert interrupt["response_schema"] == {"type": "boolean"}
+
+    resume = {"interruptId": interrupt["id"], "status": "resolved", "payload": True}
+    reply = {"prompt": "Yes", "task_id": "t-2", "thread_id": "t-1", "resume": [resume]}
+    answer = read(serve("answered", code=AROUND + code), reply)
+    assert answer.agent_response == "It is booked."
+    assert (tmp_path / "answered").read_text() == "Green Fern: True"
+
+
+@pytest.mark.e2e
+def test_the_lines_for_langgraph_show_vendors_and_ask(tmp_path: Path):
+    (code,) = (block for block in BLOCKS if "LangGraphAgent" in block)
+    (tmp_path / "my_agent.py").write_text(GRAPH + code)
+    calls = [
+        AgentRequest("t-1", "Find").payload(AGUI),
+        AgentRequest("t-2", "Yes", thread_id="t-1").payload(AGUI),
+    ]
+    script = """
+import json, sys
+from starlette.testclient import TestClient
+import my_agent
+client = TestClient(my_agent.app)
+assert client.get("/ping").json() == {"status": "Healthy"}
+first, second = json.load(sys.stdin)
+texts = [client.post("/invocations", json=first).text]
+ids = [each["id"] for line in texts[0].splitlines() if "outcome" in line
+       for each in json.loads(line[6:])["outcome"]["interrupts"]]
+second["resume"] = [{"interruptId": ids[0], "status": "resolved", "payload": True}]
+print(json.dumps([*texts, client.post("/invocations", json=second).text]))
+"""
+    run = subprocess.run(
+        [environments.python("ag_ui", "ag_ui_langgraph"), "-W", "ignore", "-c", script],
+        input=json.dumps(calls),
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    answers = []
+    for text in json.loads(run.stdout):
+        reader = AgentReader("text/event-stream", lambda _: None)
+        reader.feed(text.encode())
+        answers.append(reader.finish())
+    assert answers[0].vendors == [{"id": "v1", "name": "Green Fern", "emails": []}]
+    assert answers[0].interrupts[0]["message"] == "Shall I book it?"
+    assert answers[1].agent_response == "Booked: True"
 
 
 def test_the_reports_by_hand_are_answered_as_shown():

@@ -4,6 +4,7 @@ Each is behind the local runtime, which adds nothing to what AgentCore passes on
 """
 
 import json
+import os
 import shutil
 import sys
 import time
@@ -21,6 +22,7 @@ from local.aws import AGENT_RUNTIME_ARN, ROOT
 from local.processes import Program
 from tests.agents import environments
 from tests.conftest import eventually
+from tests.examples.conftest import EXAMPLES
 from valro.agent.answers import Answer
 from valro.agent.runtime import AGUI, HTTP, AgentRequest, AgentRuntime
 from valro.conversations import follow_up
@@ -29,7 +31,8 @@ pytestmark = pytest.mark.e2e
 
 FRAMEWORKS = Path(__file__).with_name("frameworks")
 PROMPT = "Find me a landscaper in Charlotte"
-SDK = "bedrock-agentcore@0.4.4 zod"
+PACKAGE = json.loads((EXAMPLES / "typescript_agent/package.json").read_text())
+NPM = " ".join(map("@".join, (PACKAGE["dependencies"] | PACKAGE["devDependencies"]).items()))
 QUESTION = "May I book Green Fern?"
 LOOKING = "Let me look for landscapers."
 
@@ -138,7 +141,7 @@ def worker(python_agents: str, make: Make) -> Make:
 
 @pytest.mark.parametrize("kind", ["returning", "streaming"])
 def test_aws_sdk_for_typescript_takes_the_call(kind: str, tmp_path: Path, make: Make):
-    folder, port = environments.node(SDK), free_port()
+    folder, port = environments.node(NPM), free_port()
     script = folder / f"{kind}.mjs"  # packages are looked for beside the script
     shutil.copy(FRAMEWORKS / "agents.mjs", script)
     url, path = f"http://127.0.0.1:{port}", shutil.which("node") or ""
@@ -211,3 +214,83 @@ def test_what_was_said_before_is_read_once_whether_the_process_remembers_it_or_n
     for earlier in (task_id, f"{task_id}-forgotten"):
         answer = agent.reply(earlier, first, "What then?", description=asked)
         assert answer.agent_response == f"I read: {asked} / I read: {asked} / What then?"
+
+
+# ---- the examples that need an environment of their own
+
+SCRIPT = """
+import agent, sys, uvicorn
+from tests.agents.model import Call, ScriptedModel
+
+class Model(ScriptedModel):
+    async def stream(self, messages, *args, **kwargs):
+        if self.called == len(self.turns):
+            self.turns.append(["So: " + messages[-1]["content"][0]["toolResult"]["content"][0]["text"]])
+        async for event in super().stream():
+            yield event
+
+model = Model(
+    ["I look for landscapers.", Call("find_vendors", {"service": "landscaper", "city": "Charlotte"})],
+    [Call("show_vendors", {"vendors": [{"id": "v1", "name": "Green Fern", "price": 240}]})],
+    ["I have found one.", Call("book", {"name": "Green Fern", "price": 240})],
+)
+uvicorn.run(agent.build_app(model), port=int(sys.argv[1]), log_level="warning")
+"""
+
+
+@pytest.mark.parametrize("agreed, told", [(True, "is booked."), (False, "said no.")])
+def test_the_ag_ui_agent_shows_vendors_asks_and_books(
+    make: Make, tmp_path: Path, agreed: bool, told: str
+):
+    python, port = environments.python("ag_ui", "ag_ui_langgraph"), free_port()
+    command = [python, "-W", "ignore", "-c", SCRIPT, str(port)]
+    url, path = f"http://127.0.0.1:{port}", os.pathsep.join([str(ROOT), "."])
+    with serving(
+        command, tmp_path / "log", f"{url}/ping", EXAMPLES / "ag_ui_agent", PYTHONPATH=path
+    ):
+        worker = make(url, AGUI)
+        asked = worker.run("t-1")
+        using = [f"Using {name}" for name in ("find_vendors", "show_vendors")]
+        said = ["I look for landscapers.", *using, "I have found one.", "Using book"]
+        assert worker.said == said
+        vendor = {"id": "v1", "name": "Green Fern", "price": 240, "emails": []}
+        assert asked.vendors == [vendor]
+        (interrupt,) = asked.interrupts
+        assert interrupt["message"] == "Green Fern asks $240. Shall I book it?"
+        assert interrupt["response_schema"] == {"type": "boolean"}
+        answer = worker.reply("t-1", asked, "Here you are", {interrupt["id"]: agreed})
+        assert answer.agent_response.endswith(told)
+
+
+def test_the_typescript_agent_compares_asks_and_books_in_another_process(
+    make: Make, tmp_path: Path
+):
+    folder, port = environments.node(NPM), free_port()
+    for name in ("agent.ts", "package.json", "tsconfig.json"):
+        shutil.copy(EXAMPLES / "typescript_agent" / name, folder)
+    environments.run(["npm", "run", "build"], folder)
+    url, node = f"http://127.0.0.1:{port}", shutil.which("node") or ""
+    command = [node, *PACKAGE["scripts"]["start"].split()[1:]]
+
+    def run(task: Callable[[Worker], Answer]) -> tuple[Answer, list[str]]:
+        with serving(command, tmp_path / "log", f"{url}/ping", folder, PORT=str(port)):
+            worker = make(url)
+            return task(worker), worker.said
+
+    asked, said = run(lambda worker: worker.run("t-1"))
+    assert said == ["Comparing prices"]
+    assert asked.agent_response == "Dogwood Care asks $195. Shall I book it?"
+    assert [vendor["price"] for vendor in asked.vendors] == [195, 240]
+    (question,) = asked.interrupts
+    assert question == {
+        "id": "book-v2",
+        "message": asked.agent_response,
+        "response_schema": {"type": "boolean"},
+    }
+    yes, said = run(lambda worker: worker.reply("t-1", asked, "Yes", {"book-v2": True}))
+    assert (said, yes.agent_response) == (
+        ["Booking Dogwood Care"],
+        "Dogwood Care is booked for $195.",
+    )
+    no, _ = run(lambda worker: worker.reply("t-1", asked, "No", {}))
+    assert no.agent_response == "Nothing was booked."

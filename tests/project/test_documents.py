@@ -12,6 +12,7 @@ from local.aws import ROOT
 from tests.deployment.test_template import dashboard, read_template
 from tests.project.test_readme import PAGES
 from valro import api_requests, tasks
+from valro.http_events import STATUS_OF
 
 README, CONTRIBUTING, FRONTEND, OPERATORS, BY_HAND, LIFE = (
     PAGES[name]
@@ -108,6 +109,11 @@ def test_codes_and_versions_are_the_same_everywhere():
     contract = yaml.safe_load((ROOT / "openapi.yaml").read_text())
     codes = contract["components"]["schemas"]["ErrorCode"]["x-extensible-enum"]
     assert [code for code in codes if f"`{code}`" not in FRONTEND] == []
+    rows = re.findall(r"^\| (\d{3}) \| (`.+?) \|", FRONTEND, re.MULTILINE)
+    rows += re.findall(r" (\d{3}) (`\w+`)", " ".join(PAGES.values()))
+    assert len(rows) > 20
+    for status, cell in rows:
+        assert {STATUS_OF[code] for code in re.findall(r"`(\w+)`", cell)} == {int(status)}, cell
     reasons = re.findall(
         r"^  (\w+): \{ title", (ROOT / "local/page/words.js").read_text(), re.MULTILINE
     )
