@@ -198,3 +198,9 @@ def test_every_error_says_whether_vendors_may_have_been_contacted():
     )
     for kind in (AgentError, AgentFailed, AgentLost):
         assert str(kind("No.")) == f"No. {MAYBE}"
+
+
+@pytest.mark.parametrize("size,is_kept", [(200, True), (201, False)])
+def test_a_message_s_id_is_kept_unless_a_task_might_have_no_room_for_it(size: int, is_kept: bool):
+    fields = Answer("Found.", message_id="m" * size).task_fields()
+    assert ("message_id" in fields) is is_kept
