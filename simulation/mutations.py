@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import dynamodb_helpers
+import lambda_function
 import worker_lambda
-from valro import progress, tasks
+from valro import conversations, dynamodb_items, progress, tasks
 from valro.agent import runtime
 
 ALWAYS = "attribute_exists(#id)"
@@ -114,6 +115,57 @@ MUTATIONS: dict[str, Line | Constant] = {
     ),
     "final report that loses to a sign of life": Line(
         Store, "report", "        task = found\n", "        return found\n"
+    ),
+    "refusal believed under any status": Line(
+        dynamodb_items, "is_genuine_aws_error", "in (400, *others)", "> 0"
+    ),
+    "claim found again is a fresh right": Line(
+        Store, "claim_task", "is_fresh=is_written", "is_fresh=True"
+    ),
+    "delete that frees the id": Line(
+        Store,
+        "delete_task",
+        "self._send(self.client.transact_write_items, ",
+        "self.client.aws.table.items.pop(task_id, None) and dict(",
+    ),
+    "deleted task's session forgotten": Constant(tasks, "UNSEEN_ENDS", ()),
+    "answer logged too late": Constant(worker_lambda, "LOG_FIRST_SECONDS", 19.0),
+    "API writes the status after the invoke": Line(
+        lambda_function,
+        "dispatch",
+        "    if error is None:\n",
+        "    if error is None:\n"
+        "        from valro.dynamodb_items import update_request\n"
+        '        lines = [{"ts": task["created_at"], "message": "Invoked", "type": "info"}]\n'
+        '        update = update_request({"status": "pending"}, lines, "attribute_exists(#id)", {})\n'
+        '        tasks()._write(task["id"], update)\n',
+    ),
+    "repeated dispatch fails the task": Line(
+        lambda_function, "dispatch", "if not is_new:", "if False:"
+    ),
+    "failed dispatch told though not written": Line(
+        lambda_function,
+        "_fail_dispatch",
+        "        return task\n",
+        '        failure = {"status": "error", "error_code": DISPATCH_FAILED}\n'
+        '        return task | failure | {"error_message": message}\n',
+    ),
+    "follow-up and its link written one after the other": Line(
+        Store,
+        "follow_task",
+        "self._send(self.client.transact_write_items, TransactItems=writes)",
+        '(self._send(self.client.put_item, **writes[0]["Put"]), '
+        'self._send(self.client.update_item, **writes[1]["Update"]))',
+    ),
+    "follow-up in a session that is stopped": Line(
+        conversations, "_open_session", 'if earlier.get("session_open")', "if True"
+    ),
+    "session that was to be stopped handed on": Line(
+        conversations, "_open_session", '"cancel_requested_at" not in unstarted', "True"
+    ),
+    "stop after a question": Line(worker_lambda, "_ends_session", " and not result.interrupts", ""),
+    "place of a follower given away while it waits": Line(
+        Store, "_unstarted_follower", 'follower.get("may_have_acted") is not False', "False"
     ),
 }
 

@@ -24,7 +24,13 @@ DEATHS = ("dies before", "dies in flight", "dies after")
 # "late": the request is on its way for longer than its client waits, and is done then.
 CALL_FAULTS = (*wire.KINDS, "late", *DEATHS)
 DYNAMODB_FAULTS = (*CALL_FAULTS, "conflict", "keys unprocessed")
-AGENT_FAULTS = (*(fault for fault in CALL_FAULTS if fault != "late"), "unexpected error")
+# "frozen": a stop that is sent when Lambda wakes its process for another task.
+AGENT_FAULTS = (
+    *(fault for fault in CALL_FAULTS if fault != "late"),
+    "unexpected error",
+    "frozen",
+)
+FROZEN_SECONDS = (30.0, 3.0, 200.0, 700.0)
 QUEUE_FAULTS = ("delivered twice", "delivered late", "throttled", "never delivered", "again later")
 OUTAGES = (2.0, 12.0, 60.0, 700.0, 3_000.0)
 OUTAGE_FAULTS = ("server error", "throttled", "refused", "stalled")
@@ -143,7 +149,8 @@ class Weather:
         return fault
 
     def _of_kind(self, name: str, operation: str) -> Fault:
-        if name == "keys unprocessed":
+        is_elsewhere = name == "frozen" and operation != "StopRuntimeSession"
+        if name == "keys unprocessed" or is_elsewhere:
             return Fault()  # that is how a batch is answered, not how a call goes
         if name not in wire.KINDS or not operation:
             return Fault(name)
@@ -245,6 +252,8 @@ class Network:
             raise conflict(operation)
         if fault.name == "late":
             going = read + choices.pick((0.1, 1.0, 5.0, 20.0))
+        if fault.name == "frozen":
+            going = read + choices.pick(FROZEN_SECONDS)
         if fault.row and not fault.is_done:
             world.sleep(self._wait(fault, connect, read) or going)
             if fault.error:
@@ -319,7 +328,8 @@ class Network:
 def _is_silent(fault: Fault) -> bool:
     """Whether the client hears nothing until it gives up."""
     row = fault.row
-    return fault.name == "late" or bool(row and "waits" in row and "while" not in row)
+    is_late = fault.name in ("late", "frozen")
+    return is_late or bool(row and "waits" in row and "while" not in row)
 
 
 def _garbled(answer: ClientError) -> ClientError:

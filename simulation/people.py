@@ -21,7 +21,9 @@ BETWEEN_POLLS = (2.0, 0.05, 0.5, 10.0, 60.0, 300.0)
 AROUND_A_DEADLINE = (1.0, -2.0, -0.01, 0.01, 6.0, -61.0, -80.0)
 # From a task's creation on, or from the worker's claim.
 BEFORE_CANCELLING = (1.2, 0.0, 0.05, 0.15, 0.5, 3.0, 8.0, 19.0, 30.0, 70.0, 350.0, 640.0)
+# From an earlier task's creation on, or from its end.
 BEFORE_FOLLOWING = (2.0, 0.5, 1.1, 1.3, 5.0, 25.0, 70.0, 661.0, 962.0)
+AFTER_AN_END = (0.0, 0.01, 0.3, 1.2, 30.0)
 BEFORE_DELETING = (3.0, 0.1, 1.0, 30.0, 70.0, 700.0)
 LISTS = (
     "/tasks",
@@ -136,7 +138,7 @@ def _post_and_poll(person: Person, description: str, key: str | None) -> None:
     task_id = person.insist(description, key)
     if task_id:
         _perhaps_cancel(person, task_id)
-        _perhaps_follow(person, task_id)
+        person.world.spawn("follows", lambda: _perhaps_follow(person, task_id))
         if person.choices.below(4) == 3:
             deleter = lambda: _delete(person, task_id, description, key)  # noqa: E731
             person.world.spawn("deleter", deleter)
@@ -151,8 +153,13 @@ def _perhaps_follow(person: Person, task_id: str) -> None:
     if choices.below(8) < 5:
         return
     world.count("client: follows")
-    wait = choices.pick(BEFORE_FOLLOWING)
-    for _ in range(choices.pick((1, 1, 2))):
+    wait = 0.0
+    if choices.below(2):
+        person.backend.checks.known.wait_for_end(task_id)
+        world.sleep(choices.pick(AFTER_AN_END))
+    else:
+        wait = choices.pick(BEFORE_FOLLOWING)
+    for _ in range(choices.pick((1, 1, 2, 3))):
         somebody = Person(person.backend, choices.pick((person.owner, person.owner, *OWNERS)))
         key = choices.pick((None, "follow-1", "follow-2"))
         follower = lambda who=somebody, key=key: _follow(who, task_id, key)  # noqa: E731
@@ -161,13 +168,21 @@ def _perhaps_follow(person: Person, task_id: str) -> None:
 
 
 def _follow(person: Person, task_id: str, key: str | None) -> None:
+    """Follows a task; and again, perhaps, where the follower never started."""
+    known, choices = person.backend.checks.known, person.choices
     follower_id = person.follow(task_id, key)
-    if follower_id:
-        _perhaps_cancel(person, follower_id)
-        _perhaps_follow(person, follower_id)
-        person.poll(follower_id)
-        if person.choices.below(8) == 7:
-            person.delete(task_id)
+    if not follower_id:
+        return
+    _perhaps_cancel(person, follower_id)
+    person.world.spawn("follows", lambda: _perhaps_follow(person, follower_id))
+    if choices.below(2):
+        known.wait_for_end(follower_id)
+        if known.lives[follower_id].ended == "error" and not known.lives[follower_id].runs:
+            person.world.count("client: follows again")
+            _follow(person, task_id, None)
+    person.poll(follower_id)
+    if choices.below(8) == 7:
+        person.delete(task_id)
 
 
 def _perhaps_cancel(person: Person, task_id: str) -> None:

@@ -54,6 +54,11 @@ TEXTS = {
     "emails": ("body", "recipient", "subject", "timestamp"),
 }
 
+FIELDS_OF_END = (
+    "id,status,error_code,may_have_acted,description,emails_sent,follows,created_at,started_at,"
+    "completed_at"
+).split(",")
+
 # The ways in which a task ends as error.
 CANCELLED = "cancelled"
 DISPATCH_FAILED = "dispatch_failed"
@@ -366,6 +371,14 @@ def duration_fields(task: Mapping[str, Any], now: float) -> dict[str, int]:
     with suppress(KeyError, TypeError, ValueError):
         return {"duration_ms": round((now - epoch(task["started_at"])) * 1000)}
     return {}
+
+
+def told_of_end(task: Task) -> dict[str, Any]:
+    """What whoever listens is told of a task's end; without the answer, which is its owner's."""
+    told = {name: task[name] for name in FIELDS_OF_END if name in task}
+    told["thread_id"] = task.get("thread_id", task["id"])
+    told["user_id"] = task["owner"].partition("#")[2]  # jwt#<sub>; empty where all are public
+    return told | {"interrupts": len(task.get("interrupts", ()))}
 
 
 def public_task(task: Task) -> dict[str, Any]:

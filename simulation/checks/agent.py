@@ -114,6 +114,7 @@ class Agents:
     def done(self, event: Json, result: Json, sandbox: Sandbox) -> None:
         """Checks what a worker says that it has done."""
         life = self.known.lives.get(event.get("stop", ""))
+        self._did_nothing(event, result, sandbox)
         if life and self.known.is_left_alone(life, sandbox.started):
             # Somebody in between may have said 200 in AgentCore's place.
             must("a stop ends the session", sandbox.in_trouble("agent"), f"{event}: {result}")
@@ -121,3 +122,14 @@ class Agents:
         if life and life.accepted_at is not None and result.get("outcome") == "stopped":
             over = bool(life.ended or life.is_deleted)
             must("a stop ends a task that has no worker", over, str(result))
+
+    def _did_nothing(self, event: Json, result: Json, sandbox: Sandbox) -> None:
+        """A worker that leaves a task alone has good reason to."""
+        life, outcome = self.known.lives.get(event.get("task_id", "")), result.get("outcome")
+        if not life or life.is_deleted:
+            return
+        must("what a worker finds gone is gone", outcome != "deleted", f"{result}")
+        is_overdue = self.known.world.now + self.known.tolerance > life.deadline
+        others = bool(life.ended) or is_overdue or life.holder not in (None, sandbox)
+        left = outcome in ("lost", "not_claimed")
+        must("a worker leaves only what is not its own", others or not left, f"{result}")

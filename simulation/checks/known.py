@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -11,11 +12,12 @@ from simulation.agent import AgentRun
 from simulation.aws import Aws
 from simulation.dynamodb import Item
 from simulation.gateway import Report
-from simulation.world import EPOCH, Sandbox, Violation, World
+from simulation.world import EPOCH, Actor, Sandbox, Violation, World
 
 Json = Any
 
 CANCELLING_BOUND = 60.0
+LONGEST_WAIT = 1_000.0
 ATTEMPTS = 2  # of botocore's
 ORDER = {"pending": 0, "processing": 1, "completed": 2, "error": 2}
 FINAL = ("completed", "error")
@@ -50,11 +52,18 @@ class Life:
     ended: str = ""
     ended_by: Sandbox | None = None
     ended_at: float | None = None
+    error_code: str = ""
     told_not_started: bool = False
     stops: int = 0
     is_deleted: bool = False
     deleted_at: float | None = None  # through the API
     item: Item | None = None  # as it was before it was deleted
+
+    @property
+    def is_unseen(self) -> bool:
+        """Whether it has ended without anybody who saw its agent end."""
+        reports = self.ended == "error" and self.accepted_at is not None
+        return reports or self.error_code == "worker_lost"
 
     @property
     def asks(self) -> bool:
@@ -88,12 +97,26 @@ class Known:
         self.stops_sessions = False  # after each task
         self.fitting_seconds = 0.0  # that a worker needs for a long answer
         self.aws: Aws
+        self.waiting: dict[str, list[tuple[Actor, int]]] = defaultdict(list)
         self.stopped: dict[str, str] = {}  # sessions, and the tasks for which they were stopped
         self.tokens: set[str] = set()
 
     def due(self, task_id: str) -> float:
         """By when a task must have ended for whoever reads it."""
         return self.lives[task_id].due if task_id in self.lives else 0.0
+
+    def wait_for_end(self, task_id: str) -> None:
+        """Lets the current actor wait until a task ends, or for a long time."""
+        world, actor = self.world, self.world.actor()
+        if not self.lives[task_id].ended:
+            self.waiting[task_id].append((actor, actor.ticket))
+            world.after(LONGEST_WAIT, world.resume, actor, actor.ticket, None)
+            world.wait()
+
+    def tell_end(self, task_id: str) -> None:
+        """Ends the waiting for a task."""
+        for actor, ticket in self.waiting.pop(task_id, ()):
+            self.world.after(0.0, self.world.resume, actor, ticket, None)
 
     def forget(self, task_id: str, item: Item) -> None:
         """Takes note that somebody deleted a task: nobody is promised its end any more."""
@@ -108,8 +131,7 @@ class Known:
         is_at_work = bool(life.runs) and self.aws.agent.is_alive(life.runs[-1])
         if not is_at_work or life.end or (life.is_deleted and life.deleted_at is None):
             return False
-        is_silent = life.ended == "error" and life.accepted_at is not None
-        over = life.ended_at if is_silent else life.cancelled_at
+        over = life.ended_at if life.is_unseen else life.cancelled_at
         return over is not None and over < since
 
 

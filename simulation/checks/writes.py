@@ -193,7 +193,8 @@ class Writes:
         detail = f"{task_id}: {was} to {status} with {added}"
         life.ended, life.ended_by, life.ended_at = status, writer, self.known.world.now
         self.known.world.seen[f"tasks {status}"] += 1
-        code = new.get("error_code", {}).get("S", "")
+        self.known.tell_end(task_id)
+        code = life.error_code = new.get("error_code", {}).get("S", "")
         report = writer.report
         # Who reports may also find that the time is over, as every reader does.
         is_reported = bool(report) and old.get("last_report") != new.get("last_report")

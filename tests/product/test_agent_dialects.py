@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from tests.agents.replay import FOLDER
 from tests.product.agent_reading import (
     MAYBE,
-    STRANDS_FRAMES,
     UNHURRIED,
     read_frames,
     read_json,
@@ -47,24 +46,6 @@ def test_a_message_beside_result_keys_is_the_response_and_not_progress():
 def test_frames_that_mean_nothing_are_passed_over(frame: Any):
     answer, said = read_frames(frame, "x")
     assert (answer, said) == (Answer("x"), [])
-
-
-def test_a_strands_agent_s_raw_events_give_its_last_turn_and_its_tools():
-    answer, said = read_frames(*STRANDS_FRAMES)
-    assert answer == Answer("I e-mailed Ann.")
-    assert said == ["Let me look.", "Using getVendors", "Using sendEmail"]
-
-
-def test_a_turn_without_text_is_not_the_response():
-    """A strands run that ends in a tool call: the last turn *with text* is the response."""
-    answer, _ = read_frames(*STRANDS_FRAMES[:15])
-    assert answer == Answer("Let me look.")
-
-
-def test_a_strands_run_without_whole_turns_gives_the_text_after_its_last_tool():
-    answer, said = read_frames(*(frame for frame in STRANDS_FRAMES if "message" not in frame))
-    assert answer == Answer("I e-mailed Ann.")
-    assert said == ["Let me look.", "Using getVendors"]
 
 
 # What bedrock-agentcore 1.24.2 sent for an async generator's "Hello ", {"data": "Hi", "agent": an

@@ -18,8 +18,7 @@ from valro.agent.events import Event, Speaker
 from valro.agent.interrupts import MAX_INTERRUPTS, MAX_INTERRUPTS_BYTES, added
 from valro.agent.values import ANSWER_KEYS, TEXT_KEYS, Json
 
-NO_ANSWER = "The agent ended without an answer."
-UNREADABLE = "The agent's answer cannot be read."
+MAX_MESSAGE_ID_CHARACTERS = 200  # a longer one might not fit into the task
 
 
 @dataclass
@@ -48,7 +47,8 @@ class Answer:
             fields["interrupts"] = self.interrupts
             if not self.agent_response.strip():
                 fields["agent_response"] = "\n".join(map(tasks.question_in, self.interrupts))
-        return fields | ({"message_id": self.message_id} if self.message_id else {})
+        is_id = 0 < len(self.message_id) <= MAX_MESSAGE_ID_CHARACTERS
+        return fields | ({"message_id": self.message_id} if is_id else {})
 
     def __bool__(self) -> bool:
         """Whether it says anything: blank is no answer."""

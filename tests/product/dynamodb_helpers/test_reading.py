@@ -31,6 +31,8 @@ from tests.product.dynamodb_helpers.fakes import (
     throttled,
 )
 from valro import dynamodb_pages
+from valro.agent.answers import MAX_INTERRUPTS
+from valro.conversations import MAX_RESUME_BYTES
 from valro.dynamodb_items import InvalidCursor, decode_cursor, encode_cursor
 from valro.dynamodb_pages import StoreBusy
 from valro.store_errors import TaskNotClaimable, TaskNotFound
@@ -41,7 +43,9 @@ from valro.tasks import (
     MAX_DESCRIPTION_CHARACTERS,
     MAX_INLINE_ANSWER_BYTES,
     PUBLIC_OWNER,
+    REPORT_IDS,
     Outcome,
+    Report,
     timestamp,
 )
 
@@ -124,21 +128,41 @@ class TestAnswers:
         assert seen(store)["vendors"] == vendors
 
     def test_no_item_is_ever_larger_than_dynamodb_takes(self, store: TaskStore):
-        """Everything at its largest at once, in the dearest characters."""
-        house = "\U0001f3e1"
-        store.create_task(
-            "task-1", house * MAX_DESCRIPTION_CHARACTERS, "jwt#" + "x" * 255, "f" * 64
+        """Everything at its largest at once, in the dearest characters, and what it follows too."""
+        house, owner, store.ttl_days = "\U0001f3e1", "jwt#" + "x" * 255, 365
+        description = house * MAX_DESCRIPTION_CHARACTERS
+        response = house * ((MAX_INLINE_ANSWER_BYTES - 4) // 4)
+        asked = [{"id": f"{n:04}", "message": house * 190} for n in range(MAX_INTERRUPTS)]
+        outcome = Outcome.of(
+            {
+                "agent_response": response,
+                "vendors": [],
+                "interrupts": asked,
+                "message_id": "m" * 200,
+            }
         )
-        claim = store.claim_task("task-1", "t" * 32, NOW + 600)
+        answers = {"0000": house * ((MAX_RESUME_BYTES - 1_200) // 4)}
+        ids = [f"{n}".ljust(100, "x") for n in range(3)]
+
+        def follow(earlier: str, following: str) -> None:
+            how: dict[str, Any] = {"follows": earlier, "answers": answers}
+            store.follow_task(following, description, owner, "f" * 129, **how)
+
+        store.create_task(ids[0], description, owner, "f" * 64)
+        store.end_task(store.claim_task(ids[0], "t" * 32, NOW + 600), outcome)
+        follow(*ids[:2])
+        claim = store.claim_task(ids[1], "t" * 32, NOW + 600, "", "h" * 64)
         for _ in range(MAX_AGENT_EVENTS + 1):
             claim.timeline.add_progress(timestamp(NOW), house * 1000)
-        response = house * (MAX_INLINE_ANSWER_BYTES // 4)
-        store.end_task(
-            claim, Outcome.of({"agent_response": response}, "agent_failed", house * 5000)
-        )
-        (item,) = everything(store)
-        # The rest of the room is for a conversation: history, answers and questions.
-        assert 280_000 < weight_of(item) < ITEM_LIMIT - 100_000
+        store.accept_task(claim)
+        task = store.find_task(ids[1])
+        for n in range(1, REPORT_IDS + 1):
+            end = outcome if n == REPORT_IDS else None
+            task = store.report(task, Report(f"{n}".ljust(100, "x"), outcome=end))
+        follow(*ids[1:])
+        item = store.client.get_item(TableName=store.table_name, Key={"id": {"S": ids[1]}})["Item"]
+        assert {"history", "resume", "interrupts", "followed_by", "report_ids"} < item.keys()
+        assert 360_000 < weight_of(item) < ITEM_LIMIT
 
     def test_a_task_with_the_largest_answer_is_within_a_transaction(
         self, store: TaskStore, network: Network

@@ -51,6 +51,14 @@ def requested_of(worker: Worker, event: TaskEvent) -> AgentRequest:
     return request
 
 
+def test_a_follow_up_costs_one_read_more_than_any_task_and_its_first_write_is_two(worker: Worker):
+    worker.run(answers(QUESTION))
+    worker.client.calls.clear()
+    worker.deliver(follow(worker))
+    begun = ["batch_get_item", "transact_write_items"]
+    assert worker.client.calls == [*begun, "update_item", "update_item"]
+
+
 def test_a_follow_up_goes_on_with_all_that_was_said_and_the_answer_in_the_same_session(
     worker: Worker,
 ):
