@@ -4,9 +4,13 @@ A test that fails here is good news: MiniStack has mended that gap. Then its lin
 local/ministack_gaps.py, and so does the test.
 """
 
+import functools
+import io
 import json
 import subprocess
 import sys
+import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,9 +37,9 @@ def plain_ministack(ministack: LocalStack, tmp_path: Path) -> Iterator[int]:
         server.terminate()
 
 
-def cloudformation_at(port: int) -> Any:
+def client_at(port: int, service: str = "cloudformation") -> Any:
     return boto3.client(
-        "cloudformation",
+        service,
         region_name=REGION,
         endpoint_url=f"http://127.0.0.1:{port}",
         config=Config(retries={"total_max_attempts": 20, "mode": "standard"}),
@@ -44,7 +48,7 @@ def cloudformation_at(port: int) -> Any:
 
 def names_what_is_not_made(port: int) -> bool:
     """Tells whether a change set names a resource whose condition is false."""
-    cloudformation = cloudformation_at(port)
+    cloudformation = client_at(port)
     resource = {"Type": "AWS::SNS::Topic"}
     template = {
         "Conditions": {"Never": {"Fn::Equals": ["a", "b"]}},
@@ -69,7 +73,7 @@ def test_a_change_set_names_resources_that_are_not_made_until_it_is_mended(
 
 def preflights(port: int) -> list[int]:
     """Returns the statuses of a preflight to an API that was made so, and of one after an update."""
-    cloudformation = cloudformation_at(port)
+    cloudformation = client_at(port)
     api = Api(port, "0123abcd")
     asked = {"Origin": "http://localhost:5173", "Access-Control-Request-Method": "POST"}
     statuses = []
@@ -89,3 +93,53 @@ def preflights(port: int) -> list[int]:
 def test_cors_is_refused_until_it_is_mended(ministack: LocalStack, plain_ministack: int):
     assert preflights(plain_ministack) == [403, 403]
     assert preflights(ministack.port) == [204, 204]
+
+
+def runs_of_a_function_that_reports_failures(port: int) -> int:
+    """Counts how often a change of a table is brought to a function that reports it as failed."""
+    client = functools.partial(client_at, port)
+    code = "def f(event, _):\n    number = event['Records'][0]['dynamodb']['SequenceNumber']\n"
+    code += "    return {'batchItemFailures': [{'itemIdentifier': number}]}\n"
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("f.py", code)
+    trust = {"Effect": "Allow", "Principal": "*", "Action": "sts:AssumeRole"}
+    role = client("iam").create_role(
+        RoleName="gaps-failing",
+        AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]}),
+    )
+    client("lambda").create_function(
+        FunctionName="gaps-failing",
+        Runtime="python3.11",
+        Handler="f.f",
+        Role=role["Role"]["Arn"],
+        Code={"ZipFile": archive.getvalue()},
+    )
+    stream = {"StreamEnabled": True, "StreamViewType": "KEYS_ONLY"}
+    table = client("dynamodb").create_table(
+        TableName="gaps-stream",
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        BillingMode="PAY_PER_REQUEST",
+        StreamSpecification=stream,
+    )
+    client("lambda").create_event_source_mapping(
+        FunctionName="gaps-failing",
+        EventSourceArn=table["TableDescription"]["LatestStreamArn"],
+        StartingPosition="TRIM_HORIZON",
+        FunctionResponseTypes=["ReportBatchItemFailures"],
+    )
+    client("dynamodb").put_item(TableName="gaps-stream", Item={"id": {"S": "a"}})
+    time.sleep(5)
+    client("dynamodb").delete_table(TableName="gaps-stream")
+    found = client("logs").filter_log_events(
+        logGroupName="/aws/lambda/gaps-failing", filterPattern="START"
+    )
+    return len(found["events"])
+
+
+def test_what_a_function_reports_as_failed_of_a_stream_is_lost_until_it_is_mended(
+    ministack: LocalStack, plain_ministack: int
+):
+    assert runs_of_a_function_that_reports_failures(plain_ministack) == 1
+    assert runs_of_a_function_that_reports_failures(ministack.port) > 1

@@ -47,7 +47,6 @@ from valro.agent.runtime import (
     HTTP,
     AgentRequest,
     AgentRuntime,
-    Background,
     InvalidArn,
     session_id,
 )
@@ -696,22 +695,6 @@ def test_nobody_is_asked_right_before_the_end(
     server.play(Exchange.stall)
     with pytest.raises(AgentLost, match="in time"):
         agent.run(REQUEST, SHORT, print, should_stop=lambda: pytest.fail("too late"))
-
-
-def test_a_call_that_was_given_up_ends_its_thread_and_its_connection():
-    closed = threading.Event()
-
-    def items() -> Iterator[int]:
-        try:
-            yield from range(1_000_000)
-        finally:
-            closed.set()
-
-    call = Background(items())
-    assert [call.next(ENOUGH), call.next(ENOUGH)] == [0, 1]
-    time.sleep(0.05)  # so that it waits for somebody to take what it has
-    call.abandon()
-    assert closed.wait(ENOUGH)
 
 
 def test_a_call_that_was_given_up_while_it_looked_for_the_agent_never_starts_it(
