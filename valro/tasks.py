@@ -393,23 +393,20 @@ def public_task(task: Task) -> dict[str, Any]:
     return shown | {name: displayable(name, shown[name]) for name in ("vendors", "quotes")}
 
 
-def displayable(kind: str, sent: Sequence[Any]) -> list[dict[str, Any]]:
+def displayable(kind: str, sent: Any) -> list[dict[str, Any]]:
     """An agent's vendors, quotes or e-mails as pages may rely on them: objects without nulls.
 
     Their ``TEXTS`` are texts, also where a number came, or absent; a vendor's ``emails`` are a list.
     """
     texts, shown = TEXTS[kind], []
-    for one in sent:
+    for one in sent if isinstance(sent, list) else [sent]:
         fields = _without_nulls(one if isinstance(one, dict) else {texts[0]: one})
         for name in texts:
             if name in fields and not isinstance(value := fields[name], str):
                 del fields[name]
                 fields |= {name: dumps(value)} if type(value) in (int, float) else {}
         if kind == "vendors":
-            emails = fields.get("emails", [])
-            fields["emails"] = displayable(
-                "emails", emails if isinstance(emails, list) else [emails]
-            )
+            fields["emails"] = displayable("emails", fields.get("emails", []))
         shown += [fields] if fields or isinstance(one, dict) else []
     return shown
 

@@ -15,6 +15,10 @@ BOOK: dict[str, Any] = {
     "message": "Shall I book Green Fern for Tuesday?",
     "response_schema": {"type": "boolean"},
 }
+APPROVE = BOOK | {
+    "id": "approve",
+    "response_schema": {"type": "object", "properties": {"approved": {"type": "boolean"}}},
+}
 COLOUR = {"id": "colour", "message": "Which colour?", "response_schema": {"enum": ["White", 7]}}
 COATS = {"id": "coats", "message": "How many coats?"}
 
@@ -106,6 +110,14 @@ def test_a_conversation_of_three_turns_with_a_question_in_it(
             [BOOK],
             lambda page: page.get_by_label("Or answer in your own words").fill("Not yet"),
             {"description": "Not yet", "answers": {"book": "Not yet"}},
+        ),
+        (
+            [APPROVE, COATS],
+            lambda page: page.get_by_role("button", name="No").click(),
+            {
+                "description": "Shall I book Green Fern for Tuesday? No",
+                "answers": {"approve": {"approved": False}},
+            },
         ),
         (  # one that is left out is cancelled by the API
             [COLOUR, COATS, BOOK],

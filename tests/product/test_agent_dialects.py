@@ -315,6 +315,56 @@ def test_a_question_is_an_answer_with_interrupts(name: str):
     assert answer.task_fields()["agent_response"] == "May I?"
 
 
+SCHEMA = {"type": "string", "enum": ["Tuesday", "Thursday"]}
+GIVEN = {"message": "Which day?", "response_schema": SCHEMA}
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"id": "i1", "value": GIVEN},
+        {"id": "i1", "value": json.dumps(GIVEN)},
+        {"id": "i1", "reason": GIVEN},
+        {"id": "i1", "metadata": {"reason": GIVEN}},
+        {
+            "id": "i1",
+            "message": "Which day?",
+            "metadata": {"langgraph": {"raw": GIVEN, "ns": None}},
+        },
+        {"id": "i1", "value": {"question": "Which day?", "responseSchema": SCHEMA}},
+    ],
+    ids=[
+        "LangGraph",
+        "LangGraph, as text",
+        "Strands",
+        "Strands by AG-UI",
+        "LangGraph by AG-UI",
+        "camel",
+    ],
+)
+def test_a_question_s_schema_is_found_where_its_framework_puts_it(asked: dict[str, Any]):
+    answer, _ = read_frames({"__interrupt__": [asked]})
+    assert answer.interrupts == [{"id": "i1", "message": "Which day?", "response_schema": SCHEMA}]
+
+
+def test_two_questions_of_one_name_are_a_failure_and_one_that_is_told_again_is_one():
+    with pytest.raises(AgentFailed, match="two things under the same name"):
+        read_frames({"interrupts": [{"id": "a", "message": "1"}, {"id": "a", "message": "2"}]})
+    twice = [{"interrupts": [{"id": "a", "message": text}]} for text in ("Book? true", "Book?")]
+    answer, _ = read_frames(*twice)
+    assert answer.interrupts == [{"id": "a", "message": "Book?"}]
+    many = [{"interrupts": [{"id": str(number)}]} for number in range(1_000)]
+    with pytest.raises(AgentFailed, match="more than can be answered"):
+        read_frames(*many)
+
+
+def test_an_answer_that_only_a_snapshot_has_has_its_id_too():
+    said = {"id": "m2", "role": "assistant", "content": "Done."}
+    asked = {"id": "t1", "role": "user", "content": "Find"}
+    answer, _ = read_frames({"type": "MESSAGES_SNAPSHOT", "messages": [asked, said]})
+    assert (answer.agent_response, answer.message_id) == ("Done.", "m2")
+
+
 def test_a_question_without_its_words_or_beside_an_error_fails():
     with pytest.raises(AgentFailed, match="did not say what"):
         read_json({"type": "agentResult", "stopReason": "interrupt"})

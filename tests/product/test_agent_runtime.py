@@ -18,7 +18,6 @@ import pytest
 from tests.conftest import eventually
 from tests.product.agent_server import (
     ARN,
-    STREAM,
     AgentServer,
     Exchange,
     Script,
@@ -48,7 +47,6 @@ from valro.agent.runtime import (
     HTTP,
     AgentRequest,
     AgentRuntime,
-    Background,
     InvalidArn,
     session_id,
 )
@@ -254,14 +252,6 @@ def test_the_agent_goes_on_with_the_trace_and_never_hears_that_it_should_not_sam
     run(agent)
     headers = server.runs[0].headers
     assert (headers.get("X-Amzn-Trace-Id"), headers.get("traceparent")) == sent
-
-
-def test_a_qualifier_is_passed_on(session: botocore.session.Session, server: AgentServer):
-    server.play(sends_json("done"))
-    agent = AgentRuntime(session, ARN, "prod")
-    run(agent)
-    agent.stop(TASK_ID)
-    assert [call.query for call in server.calls] == [{"qualifier": ["prod"]}] * 2
 
 
 def test_the_region_is_the_one_of_the_arn_not_of_the_function(
@@ -707,22 +697,6 @@ def test_nobody_is_asked_right_before_the_end(
         agent.run(REQUEST, SHORT, print, should_stop=lambda: pytest.fail("too late"))
 
 
-def test_a_call_that_was_given_up_ends_its_thread_and_its_connection():
-    closed = threading.Event()
-
-    def items() -> Iterator[int]:
-        try:
-            yield from range(1_000_000)
-        finally:
-            closed.set()
-
-    call = Background(items())
-    assert [call.next(ENOUGH), call.next(ENOUGH)] == [0, 1]
-    time.sleep(0.05)  # so that it waits for somebody to take what it has
-    call.abandon()
-    assert closed.wait(ENOUGH)
-
-
 def test_a_call_that_was_given_up_while_it_looked_for_the_agent_never_starts_it(
     agent: AgentRuntime, server: AgentServer, monkeypatch: pytest.MonkeyPatch
 ):
@@ -899,19 +873,6 @@ def test_a_json_answer_in_chunks_is_read(agent: AgentRuntime, server: AgentServe
 
     server.play(script)
     assert run(agent)[0] == Answer("Hello")
-
-
-@pytest.mark.e2e
-@pytest.mark.parametrize("content_type", ["application/json", STREAM])
-def test_an_answer_of_20_megabytes_comes_whole_and_soon(
-    session: botocore.session.Session, server: AgentServer, content_type: str
-):
-    text = "x" * 20_000_000
-    body = json.dumps({"response": text}).encode()
-    if content_type == STREAM:
-        body = b"data: " + body + b"\n\n"
-    server.play(sends(body, content_type))
-    assert run(AgentRuntime(session, ARN))[0].agent_response == text
 
 
 SECRETS = re.compile(r"arn:|123456789012|AgentCoreRole|valro-AbC")

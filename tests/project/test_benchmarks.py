@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import cost, reporting, scale, stats
+from benchmarks import cost, reporting, stats
 from benchmarks.chart import Bar, Panel, draw
 from benchmarks.dynamodb_cost import (
     Index,
@@ -122,36 +122,6 @@ def test_a_slow_phase_falls_out_of_the_ratios() -> None:
     slow = [1, 1, 9, 1]
     ratio = stats.ratios([2.0 * phase for phase in slow], [4.0 * phase for phase in slow])
     assert (ratio.low, ratio.median, ratio.high) == (0.5, 0.5, 0.5)
-
-
-def test_slow_rounds_are_found_and_left_out() -> None:
-    speeds = [1.0, 1.1, 2.0, 1.0]
-    assert [stats.is_slow(speed, speeds) for speed in speeds] == [False, False, True, False]
-    assert stats.calm(speeds, 3) == [0, 1, 3]
-
-
-# Scale
-
-
-def test_a_calm_account_completes_every_task_at_once() -> None:
-    outcome = scale.simulate(scale.Account(), rate=1, seconds=1_000)
-    assert outcome.completed == outcome.tasks > 900
-    assert outcome.wait_95 == 0
-
-
-def test_every_task_ends_whatever_the_rate() -> None:
-    small = scale.Account(workers=10, sessions=20)
-    outcome = scale.simulate(small, rate=3, seconds=3_000)
-    assert outcome.completed + outcome.too_busy + outcome.not_started == outcome.tasks
-    assert outcome.not_started > 0
-
-
-def test_ending_sessions_with_their_tasks_moves_the_limit() -> None:
-    busy = scale.Account(sessions=500)
-    idle = scale.simulate(busy, rate=4, seconds=3_000)
-    stopped = scale.simulate(replace(busy, idle_seconds=0), rate=4, seconds=3_000)
-    assert stopped.completed == stopped.tasks
-    assert idle.completed < idle.tasks / 2
 
 
 # The picture and the prices

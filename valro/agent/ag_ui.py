@@ -11,6 +11,7 @@ import re
 
 from valro.agent import events
 from valro.agent.events import Event, Speaker
+from valro.agent.interrupts import questions
 from valro.agent.messages import (
     NOISE,
     STATUS,
@@ -18,7 +19,6 @@ from valro.agent.messages import (
     message_of,
     of_this_run,
     our_names,
-    questions,
     run_error,
     snapshot,
     string,

@@ -31,7 +31,7 @@ from tests.product.dynamodb_helpers.fakes import (
     throttled,
 )
 from valro import dynamodb_pages
-from valro.agent.answers import MAX_INTERRUPTS
+from valro.agent.interrupts import MAX_INTERRUPTS
 from valro.conversations import MAX_RESUME_BYTES
 from valro.dynamodb_items import InvalidCursor, decode_cursor, encode_cursor
 from valro.dynamodb_pages import StoreBusy
