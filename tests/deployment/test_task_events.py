@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 
 from tests.deployment.conftest import MakeStack
-from tests.deployment.operators import Stack
-from tests.deployment.test_other_peoples_things import ON_DEMAND, make_table
+from tests.deployment.operators import Stack, make_table
 
 pytestmark = pytest.mark.e2e
 
@@ -56,7 +55,7 @@ def test_it_is_switched_on_for_a_living_stack_and_off_and_on_again(make_stack: M
 
 def test_a_table_that_is_taken_in_gets_its_stream_before_the_rest(make_stack: MakeStack):
     stack = make_stack("joined")
-    make_table(stack, "joined-tasks", **ON_DEMAND)
+    make_table(stack, "joined-tasks")
 
     assert "It gets a stream, the index, time to live," in stack.deploy("--task-events").said
     kind, arn = stream(stack)
@@ -76,7 +75,7 @@ def test_a_stream_of_another_kind_is_refused_in_a_sentence(make_stack: MakeStack
         code, words = 2, f"TaskEvents need a stream of the table with {BOTH}, and TableStream is"
     else:
         specification = {"StreamEnabled": True, "StreamViewType": "KEYS_ONLY"}
-        make_table(stack, f"{stack.prefix}-tasks", StreamSpecification=specification, **ON_DEMAND)
+        make_table(stack, f"{stack.prefix}-tasks", StreamSpecification=specification)
         code, words = 1, f"has a stream of another kind: KEYS_ONLY, not {BOTH}. Nothing was"
     before = stack.status()
 

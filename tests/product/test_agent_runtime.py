@@ -18,7 +18,6 @@ import pytest
 from tests.conftest import eventually
 from tests.product.agent_server import (
     ARN,
-    STREAM,
     AgentServer,
     Exchange,
     Script,
@@ -253,14 +252,6 @@ def test_the_agent_goes_on_with_the_trace_and_never_hears_that_it_should_not_sam
     run(agent)
     headers = server.runs[0].headers
     assert (headers.get("X-Amzn-Trace-Id"), headers.get("traceparent")) == sent
-
-
-def test_a_qualifier_is_passed_on(session: botocore.session.Session, server: AgentServer):
-    server.play(sends_json("done"))
-    agent = AgentRuntime(session, ARN, "prod")
-    run(agent)
-    agent.stop(TASK_ID)
-    assert [call.query for call in server.calls] == [{"qualifier": ["prod"]}] * 2
 
 
 def test_the_region_is_the_one_of_the_arn_not_of_the_function(
@@ -882,19 +873,6 @@ def test_a_json_answer_in_chunks_is_read(agent: AgentRuntime, server: AgentServe
 
     server.play(script)
     assert run(agent)[0] == Answer("Hello")
-
-
-@pytest.mark.e2e
-@pytest.mark.parametrize("content_type", ["application/json", STREAM])
-def test_an_answer_of_20_megabytes_comes_whole_and_soon(
-    session: botocore.session.Session, server: AgentServer, content_type: str
-):
-    text = "x" * 20_000_000
-    body = json.dumps({"response": text}).encode()
-    if content_type == STREAM:
-        body = b"data: " + body + b"\n\n"
-    server.play(sends(body, content_type))
-    assert run(AgentRuntime(session, ARN))[0].agent_response == text
 
 
 SECRETS = re.compile(r"arn:|123456789012|AgentCoreRole|valro-AbC")
