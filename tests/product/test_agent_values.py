@@ -64,6 +64,7 @@ OBJECT = '{"vendors": [{"name": "Ann"}], "response": "She is free."}'
         (f"```\n{OBJECT}```\n", "She is free."),
         (f"I found Ann. {OBJECT}", "I found Ann.\n\nShe is free."),
         (f"I found Ann:\n```JSON\n{OBJECT}\n```", "I found Ann:\n\nShe is free."),
+        ('Vendors: {"response": 0}', "Vendors:\n\n0"),
         ('I found Ann:\n{"vendors": [{"name": "Ann"}]}', "I found Ann:"),
     ],
 )

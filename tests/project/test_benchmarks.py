@@ -1,7 +1,9 @@
 """The benchmark's own arithmetic, and one small run of it."""
 
 import random
+import re
 import statistics
+import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from dataclasses import replace
@@ -19,6 +21,7 @@ from benchmarks.dynamodb_cost import (
     read_units,
     write_units,
 )
+from local.aws import ROOT
 from valro.dynamodb_items import INDEX_NAME, TABLE_DEFINITION
 
 # DynamoDB's arithmetic
@@ -154,6 +157,15 @@ def test_a_task_costs_three_writes_of_seven_units_and_a_page_the_same_in_any_tab
     small, large = counts.page[100], counts.page[1_000]
     assert (small.operations, small.read) == (large.operations, large.read)
     assert small.operations == ["Query", "BatchGetItem"]
+
+
+def test_the_watcher_costs_three_calls_and_three_dollars_per_million_tasks():
+    program = [sys.executable, "-m", "benchmarks.watching"]
+    said = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert said.startswith("a task: SendMessage, PutEvents, GetItem; ")
+    found = re.search(r"tasks of a minute: \$([\d.]+) per million more", said)
+    assert found
+    assert float(found[1]) == pytest.approx(3, abs=0.5)
 
 
 @pytest.mark.e2e
