@@ -102,6 +102,8 @@ def lambda_handler(event: Any, context: Any) -> Response:
         response = route(request, request_id)
     except HttpError as error:
         response = error.response()
+    except TaskNotFound:
+        response = HttpError("task_not_found", "Task not found.").response()
     except Exception:  # noqa: BLE001 - the last resort
         # Our fault or DynamoDB's. The caller learns no internals, the log has them all.
         log("ERROR", "request failed", request_id=request_id, stack=traceback.format_exc())
@@ -112,7 +114,7 @@ def lambda_handler(event: Any, context: Any) -> Response:
 
 
 def route(request: Request, request_id: str) -> Response:  # noqa: C901 - a case a route
-    """Finds the operation for a request; raises HttpError."""
+    """Finds the operation for a request; raises HttpError, and TaskNotFound."""
     match request.path.split("/"), request.method:
         case ["", "tasks"], "POST":
             return post_task(request, request_id)
@@ -202,28 +204,21 @@ def list_tasks(request: Request) -> Response:
 
 def get_task(request: Request, task_id: str) -> Response:
     """Shows one task, or 304 to a client that has it as it is."""
-    try:
-        task = tasks().get_task(task_id, owner_of(request))
-        headers = _headers_of(task)
-        if _matches(request.headers.get("if-none-match", ""), headers["ETag"]):
-            return make_response(304, None, headers)
-        return make_response(200, public_task(tasks().with_answer(task)), headers)
-    except TaskNotFound as error:
-        raise _not_found() from error
+    task = tasks().get_task(task_id, owner_of(request))
+    headers = _headers_of(task)
+    if _matches(request.headers.get("if-none-match", ""), headers["ETag"]):
+        return make_response(304, None, headers)
+    return make_response(200, public_task(tasks().with_answer(task)), headers)
 
 
 def cancel_task(request: Request, task_id: str) -> Response:
     """Ends a pending task; has the agent of a processing one stopped, which takes moments more."""
-    try:
-        task = tasks().cancel_task(task_id, _owner_who_may(request))
-        if task["status"] == "processing":
-            send_stop(task["id"])  # each time, since one may be lost
-        elif task.get("error_code") != CANCELLED:
-            message = f"The task has ended already: it is {task['status']}."
-            raise HttpError("task_ended", message)
-        shown = public_task(tasks().with_answer(task))
-    except TaskNotFound as error:
-        raise _not_found() from error
+    task = tasks().cancel_task(task_id, _owner_who_may(request))
+    if task["status"] == "processing":
+        send_stop(task["id"])  # each time, since one may be lost
+    elif task.get("error_code") != CANCELLED:
+        raise HttpError("task_ended", f"The task has ended already: it is {task['status']}.")
+    shown = public_task(tasks().with_answer(task))
     is_ended = task["status"] in FINAL_STATUSES
     log("INFO", "task cancelled", task_id=task_id, outcome="cancelled" if is_ended else "stopping")
     return make_response(200 if is_ended else 202, shown, _headers_of(task))
@@ -233,8 +228,6 @@ def delete_task(request: Request, task_id: str) -> Response:
     """Removes a task that has ended."""
     try:
         tasks().delete_task(task_id, _owner_who_may(request))
-    except TaskNotFound as error:
-        raise _not_found() from error
     except TaskNotFinal as error:
         message = "The task has not ended yet. Cancel it first, or wait for its end."
         raise HttpError("task_not_final", message) from error
@@ -314,7 +307,8 @@ def _create(task_id: str, new: NewTask, owner: str) -> tuple[Task, bool]:
             task_id, new.description, owner, fingerprint, follows=new.follows, answers=new.answers
         )
     except TaskNotFound as error:
-        raise _not_found("The task that this one is to follow was not found.") from error
+        message = "The task that this one is to follow was not found."
+        raise HttpError("task_not_found", message) from error
     except TaskNotFinal as error:
         message = "The task that this one is to follow has not ended yet. Wait for its end."
         raise HttpError("task_not_final", message) from error
@@ -399,10 +393,6 @@ def _matches(if_none_match: str, etag: str) -> bool:
 def _method_not_allowed(allow: str) -> HttpError:
     message = f"This method is not allowed here. Allowed: {allow}."
     return HttpError("method_not_allowed", message, headers={"Allow": allow})
-
-
-def _not_found(message: str = "Task not found.") -> HttpError:
-    return HttpError("task_not_found", message)
 
 
 def _wrong_token() -> HttpError:

@@ -1,7 +1,5 @@
 """The Watcher Lambda, optional: ends tasks that nobody reads, and tells of every task's end.
 
-A read repairs a task that somebody reads; this sees to the rest, and is on the path of no request:
-
     the table's stream says that a task   so it
     is pending                            puts the task's id into a queue, whose delay is the timer
     has ended                             puts an event on the account's default event bus
@@ -11,37 +9,35 @@ A read repairs a task that somebody reads; this sees to the rest, and is on the 
     has ended, and its agent may run on   has the worker stop the agent's session
     is not final                          lets the message come back after the queue's timeout
 
-Both sources deliver at least once, in any order. What fails comes again: a message by itself, of the
-stream's records all from the first that failed. A record that can never be handled is logged and
-passed, since it would block all that stand behind it.
+Both deliver at least once, in any order. What fails comes again: a message by itself, changes all from
+the first that failed. A change that can never be handled is logged and passed, or it would block all.
 
 Environment: WATCH_QUEUE_URL and WORKER_LAMBDA_ARN. DYNAMODB_TABLE_NAME is the store's.
 """
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import traceback
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
 
 from dynamodb_helpers import task_store
 from valro.aws import aws_client, lambda_client, log, prepare, send_stop
 from valro.dynamodb_items import from_item, is_permanent_rejection
-from valro.tasks import CANCELLED, FINAL_STATUSES, STATUSES, Task, dumps, may_run_on
+from valro.tasks import CANCELLED, FINAL_STATUSES, STATUSES, Task, dumps, may_run_on, told_of_end
 
-# What the slowest call of AWS takes (see valro/aws.py): with less time left, no record is begun.
-CALL_SECONDS = 9
-
-TOLD = (
-    "id,status,error_code,may_have_acted,description,emails_sent,follows,created_at,started_at,"
-    "completed_at"
-).split(",")
+CALL_SECONDS = 9  # that the slowest call takes, see valro/aws.py: with less left, none is begun
 
 
-class EventNotTaken(Exception):
+class EventNotTaken(BotoCoreError):  # type: ignore[misc]  # botocore has no types
     """The event bus answered well, and did not take the event."""
+
+    fmt = "not taken: {answer}"
 
 
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
@@ -50,8 +46,8 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     for record in event["Records"]:
         is_change = "dynamodb" in record
         number = record["dynamodb"]["SequenceNumber"] if is_change else record["messageId"]
-        has_time = context.get_remaining_time_in_millis() > CALL_SECONDS * 1000
-        if not (has_time and is_handled(record)):
+        is_late = context.get_remaining_time_in_millis() <= CALL_SECONDS * 1000
+        if is_late or not is_handled(record):
             failures.append({"itemIdentifier": number})
             if is_change:
                 break  # Lambda brings the records behind it again too.
@@ -60,46 +56,51 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 def is_handled(record: dict[str, Any]) -> bool:
     """Handles a record; returns whether it need not come again."""
-    task_id = ""
+    is_change = "dynamodb" in record
+    which = record["dynamodb"]["Keys"]["id"]["S"] if is_change else record["body"]
     try:
-        if "dynamodb" in record:
-            task = from_item(record["dynamodb"]["NewImage"])
-            task_id = task["id"]
-            handle = functools.partial(start_timer if task["status"] == "pending" else tell, task)
-        else:
-            task_id = json.loads(record["body"])["task_id"]
-            handle = functools.partial(end_if_due, task_id)
-    except (KeyError, TypeError, ValueError):
-        log("ERROR", "not readable", outcome="watch_failed", stack=traceback.format_exc())
+        handle = read(record)
+    except Exception:  # noqa: BLE001 - it may be anybody's item, or anybody's message
+        log("ERROR", "unreadable", outcome="watch_failed", of=which, stack=traceback.format_exc())
         return True
     try:
         return handle()
     except Exception as error:  # noqa: BLE001 - a task must not lose its timer, whatever it was
-        is_hopeless = "dynamodb" in record and is_permanent_rejection(error)
-        level, outcome = ("ERROR", "watch_failed") if is_hopeless else ("WARNING", "watch_delayed")
-        log(level, "not handled", outcome=outcome, task_id=task_id, stack=traceback.format_exc())
+        is_hopeless = is_change and is_permanent_rejection(error)
+        is_of_aws = isinstance(error, (BotoCoreError, ClientError))
+        outcome = "watch_failed" if is_hopeless or not is_of_aws else "watch_delayed"
+        log("ERROR", "not handled", outcome=outcome, of=which, stack=traceback.format_exc())
         return is_hopeless
 
 
-def start_timer(task: Task) -> bool:
-    """Has the queue bring a new task's id, again and again, until the task has ended."""
-    body = json.dumps({"task_id": task["id"]})
-    queue_client().send_message(QueueUrl=os.environ["WATCH_QUEUE_URL"], MessageBody=body)
+def read(record: dict[str, Any]) -> Callable[[], bool]:
+    """Returns what is to be done about a record, which may be unreadable."""
+    if "dynamodb" not in record:
+        return partial(end_if_due, json.loads(record["body"])["task_id"])
+    task = from_item(record["dynamodb"]["NewImage"])
+    if task["status"] == "pending":
+        return partial(start_timer, json.dumps({"task_id": task["id"]}))
+    return partial(tell, event_of(task))
+
+
+def event_of(task: Task) -> dict[str, Any]:
+    """A task's end as an event for the bus."""
+    failure = "Cancelled" if task.get("error_code") == CANCELLED else "Failed"
+    kind = "Completed" if task["status"] == "completed" else failure
+    return {"Source": "valro", "DetailType": f"Task {kind}", "Detail": dumps(told_of_end(task))}
+
+
+def start_timer(message: str) -> bool:
+    """Has the queue bring a task's id, again and again, until the task has ended."""
+    queue_client().send_message(QueueUrl=os.environ["WATCH_QUEUE_URL"], MessageBody=message)
     return True
 
 
-def tell(task: Task) -> bool:
-    """Puts a task's end on the event bus; not the answer, which is the API's to show."""
-    is_cancelled, is_completed = task.get("error_code") == CANCELLED, task["status"] == "completed"
-    kind = "Completed" if is_completed else "Cancelled" if is_cancelled else "Failed"
-    detail = {name: task[name] for name in TOLD if name in task}
-    detail["thread_id"] = task.get("thread_id", task["id"])
-    detail["user_id"] = task["owner"].partition("#")[2]  # jwt#<sub>; empty where all are public
-    detail["interrupts"] = len(task.get("interrupts", ()))
-    event = {"Source": "valro", "DetailType": f"Task {kind}", "Detail": dumps(detail)}
+def tell(event: dict[str, Any]) -> bool:
+    """Puts an event on the bus, which may answer well and not take it."""
     answer = bus_client().put_events(Entries=[event])
     if answer.get("FailedEntryCount"):
-        raise EventNotTaken(answer["Entries"])
+        raise EventNotTaken(answer=answer)
     return True
 
 
@@ -111,7 +112,6 @@ def end_if_due(task_id: str) -> bool:
     return send_stop(task_id) if may_run_on(task) else True
 
 
-queue_client = functools.cache(functools.partial(aws_client, "sqs"))
-bus_client = functools.cache(functools.partial(aws_client, "events"))
+queue_client, bus_client = (cache(partial(aws_client, name)) for name in ("sqs", "events"))
 
 prepare(task_store, queue_client, bus_client, lambda_client)

@@ -1,7 +1,7 @@
 """MiniStack, with what its CloudFormation gets wrong and a local run needs set right.
 
-tests/local/test_ministack_gaps.py has a test for each gap, which fails once MiniStack has mended it:
-then its part here goes. The other gaps need nothing here, since no local run needs what they leave
+tests/local/test_ministack_gaps.py has a test for each of them, which fails once MiniStack has mended
+it: then its part here goes. Other gaps need nothing here, since no local run needs what they leave
 out, and cfn-lint holds the template: point-in-time recovery, time to live, reserved concurrency and
 throttling are ignored; a table that is there is overwritten; a new function needs no code and a
 permission no function; events name resources that do not change.

@@ -54,6 +54,11 @@ TEXTS = {
     "emails": ("body", "recipient", "subject", "timestamp"),
 }
 
+FIELDS_OF_END = (
+    "id,status,error_code,may_have_acted,description,emails_sent,follows,created_at,started_at,"
+    "completed_at"
+).split(",")
+
 # The ways in which a task ends as error.
 CANCELLED = "cancelled"
 DISPATCH_FAILED = "dispatch_failed"
@@ -368,6 +373,14 @@ def duration_fields(task: Mapping[str, Any], now: float) -> dict[str, int]:
     return {}
 
 
+def told_of_end(task: Task) -> dict[str, Any]:
+    """What whoever listens is told of a task's end; without the answer, which is its owner's."""
+    told = {name: task[name] for name in FIELDS_OF_END if name in task}
+    told["thread_id"] = task.get("thread_id", task["id"])
+    told["user_id"] = task["owner"].partition("#")[2]  # jwt#<sub>; empty where all are public
+    return told | {"interrupts": len(task.get("interrupts", ()))}
+
+
 def public_task(task: Task) -> dict[str, Any]:
     """What a client may see of a task: nothing internal leaves, and null is absent."""
     given: Task = {"vendors": [], "quotes": [], "emails_sent": 0, "events": []}
@@ -380,23 +393,20 @@ def public_task(task: Task) -> dict[str, Any]:
     return shown | {name: displayable(name, shown[name]) for name in ("vendors", "quotes")}
 
 
-def displayable(kind: str, sent: Sequence[Any]) -> list[dict[str, Any]]:
+def displayable(kind: str, sent: Any) -> list[dict[str, Any]]:
     """An agent's vendors, quotes or e-mails as pages may rely on them: objects without nulls.
 
     Their ``TEXTS`` are texts, also where a number came, or absent; a vendor's ``emails`` are a list.
     """
     texts, shown = TEXTS[kind], []
-    for one in sent:
+    for one in sent if isinstance(sent, list) else [sent]:
         fields = _without_nulls(one if isinstance(one, dict) else {texts[0]: one})
         for name in texts:
             if name in fields and not isinstance(value := fields[name], str):
                 del fields[name]
                 fields |= {name: dumps(value)} if type(value) in (int, float) else {}
         if kind == "vendors":
-            emails = fields.get("emails", [])
-            fields["emails"] = displayable(
-                "emails", emails if isinstance(emails, list) else [emails]
-            )
+            fields["emails"] = displayable("emails", fields.get("emails", []))
         shown += [fields] if fields or isinstance(one, dict) else []
     return shown
 

@@ -122,8 +122,10 @@ function choose(field, choice) {
 /** The few answers that a JSON Schema allows, as buttons. */
 function choicesOf(schema) {
   if (schema?.type === "boolean") return [{ label: "Yes", value: true }, { label: "No", value: false }];
-  if (!Array.isArray(schema?.enum)) return [];
-  return schema.enum.map((value) => ({ label: asText(value), value }));
+  if (Array.isArray(schema?.enum)) return schema.enum.map((value) => ({ label: asText(value), value }));
+  // Frameworks that ask for an object want no more than one thing of it, as a rule.
+  const [[name, only] = [], ...others] = Object.entries(schema?.properties ?? {});
+  return !only || others.length ? [] : choicesOf(only).map((one) => ({ ...one, value: { [name]: one.value } }));
 }
 
 async function submit(event) {

@@ -157,6 +157,18 @@ class Stack:
         return {each["RouteKey"]: each["AuthorizationType"] for each in routes}
 
 
+def make_table(stack: Stack, name: str, key: str = "id", **properties: Any) -> None:
+    """Makes a table by hand, with one key; properties may have attributes of an index."""
+    attributes = [key, *properties.pop("attributes", [])]
+    stack.client("dynamodb").create_table(
+        TableName=name,
+        AttributeDefinitions=[{"AttributeName": each, "AttributeType": "S"} for each in attributes],
+        KeySchema=[{"AttributeName": key, "KeyType": "HASH"}],
+        **({} if "ProvisionedThroughput" in properties else {"BillingMode": "PAY_PER_REQUEST"}),
+        **properties,
+    )
+
+
 def edit_template(stack: Stack, old: str, new: str) -> None:
     path = stack.folder / "template.yaml"
     text = path.read_text()

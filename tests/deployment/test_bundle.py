@@ -91,12 +91,6 @@ def test_a_cut_model_keeps_what_its_operations_need_and_every_exception():
     assert exceptions <= cut["shapes"].keys()
 
 
-def test_documentation_goes_and_a_member_of_that_name_stays():
-    members = {"documentation": {"shape": "Text"}}
-    assert models.undocumented(members | {"documentation": "A text."}) == {}
-    assert models.undocumented(members) == members
-
-
 def test_data_that_botocore_no_longer_has_where_it_was_fails_the_build_by_name(tmp_path: Path):
     data = tmp_path / "data"
     shutil.copytree(DATA, data, ignore=lambda _, names: {n for n in names if "." not in n})

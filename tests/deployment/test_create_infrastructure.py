@@ -13,10 +13,9 @@ from botocore.exceptions import ClientError
 
 from local.aws import CLI, Api
 from tests.deployment.conftest import MakeStack
-from tests.deployment.operators import ARN, Stack, edit_template, write_zip
+from tests.deployment.operators import ARN, Stack, edit_template, make_table, write_zip
 
 OTHER_ARN = ARN.replace("my_agent", "your_agent")
-ON_DEMAND = {"BillingMode": "PAY_PER_REQUEST"}
 OTHER_ACCOUNT = "111111111111"
 BUCKET = "valro-zips-000000000000-us-east-1"
 # What AWS refuses: a function URL for a function that does not exist, and a wait that nobody ends.
@@ -62,6 +61,9 @@ def answers_at(stack: Stack, url: str) -> bool:
         ["--log-retention-days", "31"],
         ["--cors-origins", "example.com"],
         ["--jwt-issuer", "https://login.example.com/"],
+        ["--jwt-issuer", "http://login.example.com/", "--jwt-audience", "web"],
+        ["--tags", "team"],
+        ["--lambda-runtime", "python3.9"],
         ["--agent-runtime-arn", f'{ARN}", "x'],
         ["--agent-runtime-arn", f"{ARN}\n"],
     ],
@@ -259,7 +261,7 @@ def test_an_api_that_does_not_answer_is_an_error(make_stack: MakeStack):
     "old, new, why",
     [
         ("\nOutputs:", f"{NO_SUCH_FUNCTION}\nOutputs:", "Broken: .*no-such-function"),
-        ("S3Key: !Ref WorkerCodeKey", "S3Key: gone.zip", "WorkerFunction: .*gone.zip"),
+        ("S3Key: !Ref ApiCodeKey", "S3Key: gone.zip", "ApiFunction: .*gone.zip"),
     ],
     ids=["a function that does not exist", "a zip that is not there"],
 )
@@ -334,24 +336,10 @@ def items(stack: Stack, table: str) -> dict[str, dict[str, Any]]:
     return {item["id"]["S"]: item for item in found}
 
 
-def make_table(stack: Stack, key: str, **properties: Any) -> None:
-    """Makes the stack's table by hand, with one key and no index."""
-    stack.client("dynamodb").create_table(
-        TableName=f"{stack.prefix}-tasks",
-        AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"}],
-        KeySchema=[{"AttributeName": key, "KeyType": "HASH"}],
-        **properties,
-    )
-
-
-@pytest.mark.parametrize("kind", ["ondemand", "provisioned"])
-def test_a_table_made_by_hand_is_taken_in_with_its_tasks(make_stack: MakeStack, kind: str):
-    stack, table = make_stack(kind), f"{kind}-tasks"
+def test_a_table_made_by_hand_is_taken_in_with_its_tasks(make_stack: MakeStack):
+    stack, table = make_stack("provisioned"), "provisioned-tasks"
     units = {"ReadCapacityUnits": 5, "WriteCapacityUnits": 3}
-    capacity: dict[str, Any] = (
-        {"ProvisionedThroughput": units} if kind == "provisioned" else ON_DEMAND
-    )
-    make_table(stack, "id", **capacity)
+    make_table(stack, table, ProvisionedThroughput=units)
     task = {"id": {"S": "test-123"}, "created_at": {"S": "2025-10-31T00:00:00Z"}}
     dynamodb = stack.client("dynamodb")
     dynamodb.put_item(TableName=table, Item=task)
@@ -368,17 +356,6 @@ def test_a_table_made_by_hand_is_taken_in_with_its_tasks(make_stack: MakeStack, 
     (index,) = found["GlobalSecondaryIndexes"]
     assert index["IndexName"] == "owner-created_at-index"
     assert "Nothing had to be changed." in stack.deploy().said
-
-
-def test_a_table_with_other_keys_is_left_alone(make_stack: MakeStack):
-    stack = make_stack("foreign")
-    make_table(stack, "pk", **ON_DEMAND)
-
-    run = stack.run()
-
-    assert run.code == 1
-    assert "the table foreign-tasks has other keys than id" in run.said
-    assert stack.status() == ""
 
 
 # ---- destroy-infrastructure.sh

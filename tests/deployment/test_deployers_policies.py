@@ -14,7 +14,7 @@ from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
 
 from local.aws import AGENT_RUNTIME_ARN, CLI
 from tests.deployment.conftest import MakeStack
-from tests.deployment.operators import ROOT, Stack
+from tests.deployment.operators import ROOT, Stack, make_table
 from tests.deployment.test_template import RESOURCES, TEMPLATE
 
 POLICIES = {path.stem: json.loads(path.read_text()) for path in ROOT.glob("docs/policies/*.json")}
@@ -144,12 +144,7 @@ def without(policy: dict[str, Any], action: str) -> dict[str, Any]:
 def test_nothing_can_be_taken_from_what_the_scripts_are_allowed(make_stack: MakeStack):
     """The table is there already, so that all is called that is ever called."""
     stack, policy = make_stack("valro-least"), POLICIES["deployer"]
-    stack.client("dynamodb").create_table(
-        TableName="valro-least-tasks",
-        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
-        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-        BillingMode="PAY_PER_REQUEST",
-    )
+    make_table(stack, "valro-least-tasks")
     role = "arn:aws:iam::000000000000:role/cloudformation-valro"
     deployer = Deployer(stack)
     deployer.allow(policy)

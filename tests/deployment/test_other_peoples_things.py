@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from tests.deployment.conftest import MakeStack
-from tests.deployment.operators import ROOT, STUB_AWS, Stack
+from tests.deployment.operators import ROOT, STUB_AWS, Stack, make_table
 from valro import dynamodb_items
 
 CREATE, DESTROY = "create-infrastructure.sh", "destroy-infrastructure.sh"
 INDEX = dynamodb_items.TABLE_DEFINITION["GlobalSecondaryIndexes"][0]
-ON_DEMAND = {"BillingMode": "PAY_PER_REQUEST"}
+
 SOMEBODYS = {
     "Resources": {
         "Orders": {"Type": "AWS::SQS::Queue", "Properties": {"QueueName": "orders"}},
@@ -28,7 +28,7 @@ SOMEBODYS = {
                 "TableName": "shop-users",
                 "KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}],
                 "AttributeDefinitions": [{"AttributeName": "id", "AttributeType": "S"}],
-                **ON_DEMAND,
+                "BillingMode": "PAY_PER_REQUEST",
             },
         },
     }
@@ -122,7 +122,7 @@ def test_the_table_of_a_living_stack_is_replaced_only_if_the_operator_says_so(
     assert refused.code == 1
     assert "this would replace the table with the tasks (Table) by an empty one" in refused.said
     assert "mean that: --allow-replacing Table. Nothing was changed." in refused.said
-    make_table(stack, "new-tasks", **ON_DEMAND)
+    make_table(stack, "new-tasks")
     taken = stack.run(*change, *allowed)
     assert (taken.code, "the table new-tasks is there already" in taken.said) == (1, True)
     assert variables(stack, "worker")["DYNAMODB_TABLE_NAME"] == "living-tasks"
@@ -218,17 +218,6 @@ def test_a_bucket_that_was_made_for_the_zips_has_a_mark_and_the_tags(make_stack:
 # ---- tables
 
 
-def make_table(stack: Stack, name: str, key: str = "id", **properties: Any) -> None:
-    """Makes a table by hand, with one key; properties may have attributes of an index."""
-    attributes = [key, *properties.pop("attributes", [])]
-    stack.client("dynamodb").create_table(
-        TableName=name,
-        AttributeDefinitions=[{"AttributeName": each, "AttributeType": "S"} for each in attributes],
-        KeySchema=[{"AttributeName": key, "KeyType": "HASH"}],
-        **properties,
-    )
-
-
 @e2e
 def test_a_table_is_taken_in_with_its_protections(make_stack: MakeStack):
     stack, table = make_stack("kept"), "kept-tasks"
@@ -240,7 +229,6 @@ def test_a_table_is_taken_in_with_its_protections(make_stack: MakeStack):
         DeletionProtectionEnabled=True,
         SSESpecification={"Enabled": True, "SSEType": "KMS", "KMSMasterKeyId": key},
         StreamSpecification={"StreamEnabled": True, "StreamViewType": "KEYS_ONLY"},
-        **ON_DEMAND,
     )
     dynamodb.put_item(TableName=table, Item={"id": {"S": "a"}})
     before = dynamodb.describe_table(TableName=table)["Table"]
@@ -311,7 +299,7 @@ def test_a_table_with_what_a_stack_cannot_keep_is_left_alone(
 ):
     stack, table = make_stack(prefix), f"{prefix}-tasks"
     dynamodb = stack.client("dynamodb")
-    make_table(stack, table, **properties, **ON_DEMAND)
+    make_table(stack, table, **properties)
     if prefix == "timed":
         specification = {"Enabled": True, "AttributeName": "gone_at"}
         dynamodb.update_time_to_live(TableName=table, TimeToLiveSpecification=specification)
@@ -515,9 +503,6 @@ def test_a_change_of_the_issuer_warns_of_users_who_would_inherit_tasks(make_stac
     assert warning in change.said
     for run in (first, stack.deploy(*issuer, "--worker-memory-size", "256")):
         assert warning not in run.said
-    assert stack.run("--jwt-issuer", "http://login.example.com/").code == 2
-    assert stack.run("--tags", "team").code == 2
-    assert stack.run("--lambda-runtime", "python3.9").code == 2
 
 
 def test_the_runtimes_are_those_that_the_zips_can_be_built_for():

@@ -252,18 +252,20 @@ def backend(dynamodb: Any, table_name: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture
-def visit(browser: Browser) -> Iterator[Open]:
-    """Opens the page for an API in a browser of its own; no script may fail there."""
+def visit(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Open]:
+    """Opens the page in a browser of its own, by default for the backend; no script may fail there."""
     contexts, faults = [], []
 
-    def visit(page_url: str, **options: Any) -> Page:
+    def visit(address: str = "", **options: Any) -> Page:
+        if ":" not in address:
+            address = f"{request.getfixturevalue('page_url')}{address}"
         settings = {"locale": "en-US", "timezone_id": "America/New_York"} | options
         context = browser.new_context(**settings)
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(10_000)
         page.on("pageerror", lambda error: faults.append(str(error)))
-        page.goto(page_url)
+        page.goto(address)
         return page
 
     yield visit

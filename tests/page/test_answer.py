@@ -21,13 +21,13 @@ IVY = {"id": "v1", "name": "Ivy", "emails": []}
 
 
 @pytest.fixture
-def show(backend: Backend, page_url: str, visit: Open) -> Any:
+def show(backend: Backend, visit: Open) -> Any:
     """Opens a task that ended with an answer."""
 
     def show(**answer: Any) -> Page:
         task_id = backend.create()
         backend.complete(backend.claim(task_id), **answer)
-        page = visit(f"{page_url}#/tasks/{task_id}")
+        page = visit(f"#/tasks/{task_id}")
         expect(page.locator("#status")).to_have_text("Completed")
         expect(page.locator("#answer")).not_to_have_text("Loading…")
         return page
@@ -69,15 +69,15 @@ MADE = """async texts => {
 }"""
 
 
-def test_markdown_is_shown_as_what_it_means(page_url: str, visit: Open):
-    made = visit(page_url).evaluate(MADE % OUTLINE, list(MARKDOWN))
+def test_markdown_is_shown_as_what_it_means(visit: Open):
+    made = visit().evaluate(MADE % OUTLINE, list(MARKDOWN))
 
     assert dict(zip(MARKDOWN, made, strict=True)) == MARKDOWN
 
 
-def test_only_links_that_are_safe_are_links(page_url: str, visit: Open):
+def test_only_links_that_are_safe_are_links(visit: Open):
     anchors = "root => [...root.querySelectorAll('a')].map(a => [a.href, a.rel, a.target])"
-    made = visit(page_url).evaluate(MADE % anchors, list(LINKS))
+    made = visit().evaluate(MADE % anchors, list(LINKS))
 
     assert made == [[[to, "noopener noreferrer", "_blank"]] if to else [] for to in LINKS.values()]
 
@@ -143,9 +143,7 @@ def test_a_vendor_can_be_written_to_and_called(show: Any):
     expect(page.locator("#vendors tbody").last).to_contain_text("704-555-0199 ext. 4Zip28202")
 
 
-def test_what_users_and_agents_write_is_text_never_markup(
-    backend: Backend, page_url: str, visit: Open
-):
+def test_what_users_and_agents_write_is_text_never_markup(backend: Backend, visit: Open):
     vendor = {"name": MARKUP, "email": MARKUP, MARKUP: MARKUP, "rating": {"a": MARKUP}}
     mail = {"recipient": MARKUP, "subject": MARKUP, "body": MARKUP, "timestamp": MARKUP}
     task_id = backend.create(MARKUP)
@@ -160,7 +158,7 @@ def test_what_users_and_agents_write_is_text_never_markup(
     failed = backend.claim(backend.create(MARKUP))
     backend.store.end_task(failed, Outcome.of({}, "agent_failed", MARKUP))
 
-    page = visit(f"{page_url}#/tasks/{task_id}")
+    page = visit(f"#/tasks/{task_id}")
     expect(page.locator("#answer")).to_have_text(MARKUP)
     page.get_by_text("2 e-mails sent").click()
     for place in ("#what", "#vendors .name", ".email strong", "#tasks .what", ".amount"):
@@ -192,8 +190,8 @@ def test_any_answer_that_json_can_hold_is_shown(show: Any):
     expect(page.locator("#emails")).to_have_text("")
 
 
-def test_no_text_keeps_the_page_busy(page_url: str, visit: Open):
-    page = visit(page_url)
+def test_no_text_keeps_the_page_busy(visit: Open):
+    page = visit()
     texts = ["[*a " * 12_000, ("[*a " * 700 + "\n\n") * 20, "# long " * 100_000]
     lengths = "root => { root.normalize(); return root.textContent.trim().length }"
     began = time.monotonic()
@@ -204,12 +202,12 @@ def test_no_text_keeps_the_page_busy(page_url: str, visit: Open):
     assert time.monotonic() - began < 20, "a second on an idle machine; without limits, minutes"
 
 
-def test_what_runs_from_right_to_left_does(backend: Backend, page_url: str, visit: Open):
+def test_what_runs_from_right_to_left_does(backend: Backend, visit: Open):
     task_id = backend.create("ابحث لي عن بستاني")
     claim = backend.claim(task_id)
     backend.say(claim, "جارٍ البحث")
     backend.complete(claim, agent_response="وجدت ثلاثة\n\n- واحد")
-    page = visit(f"{page_url}#/tasks/{task_id}")
+    page = visit(f"#/tasks/{task_id}")
     expect(page.locator("#answer li")).to_have_text("واحد")
 
     direction = "e => getComputedStyle(e).direction"

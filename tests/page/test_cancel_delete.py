@@ -23,9 +23,9 @@ def actions(backend: Backend) -> list[tuple[str, str, int]]:
 
 
 @pytest.fixture
-def open_task(backend: Backend, page_url: str, visit: Open) -> Any:
+def open_task(backend: Backend, visit: Open) -> Any:
     def open_task(task_id: str, **options: Any) -> Page:
-        page = visit(f"{page_url}#/tasks/{task_id}", **options)
+        page = visit(f"#/tasks/{task_id}", **options)
         expect(page.locator("#tasks a[aria-current=true]")).to_have_count(1)
         return page
 
@@ -262,12 +262,12 @@ def test_a_failure_says_who_is_known_to_have_been_contacted(
     expect(open_task(task_id).locator("#failure-text")).to_contain_text(words)
 
 
-def test_a_code_of_tomorrow_is_told_in_the_apis_words(backend: Backend, page_url: str, visit: Open):
+def test_a_code_of_tomorrow_is_told_in_the_apis_words(backend: Backend, visit: Open):
     task_id = backend.create()
     backend.store.end_task(
         backend.claim(task_id), Outcome.of({}, "agent_failed", "In the agent's words.")
     )
-    page = visit(page_url)
+    page = visit()
 
     def with_a_new_code(route: Route) -> None:
         answer = route.fetch()
@@ -301,13 +301,13 @@ def test_axe_finds_no_violation_while_a_task_is_cancelled(
 
 
 def test_an_api_that_does_not_cancel_or_delete_is_not_asked_twice(
-    backend: Backend, page_url: str, visit: Open, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, visit: Open, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.delenv("PUBLIC_CANCEL_AND_DELETE")
     running, ended = backend.create("running"), backend.create("ended")
     backend.claim(running)
     backend.complete(backend.claim(ended))
-    page = visit(f"{page_url}#/tasks/{running}")
+    page = visit(f"#/tasks/{running}")
     for task_id, verb in ((running, "cancel"), (ended, "delete")):
         page.evaluate("id => { location.hash = `#/tasks/${id}` }", task_id)
         button = page.locator(f"#{verb}")

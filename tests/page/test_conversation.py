@@ -15,6 +15,10 @@ BOOK: dict[str, Any] = {
     "message": "Shall I book Green Fern for Tuesday?",
     "response_schema": {"type": "boolean"},
 }
+APPROVE = BOOK | {
+    "id": "approve",
+    "response_schema": {"type": "object", "properties": {"approved": {"type": "boolean"}}},
+}
 COLOUR = {"id": "colour", "message": "Which colour?", "response_schema": {"enum": ["White", 7]}}
 COATS = {"id": "coats", "message": "How many coats?"}
 
@@ -35,13 +39,13 @@ def sent(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, An
 
 
 @pytest.fixture
-def asked(backend: Backend, page_url: str, visit: Open) -> Any:
+def asked(backend: Backend, visit: Open) -> Any:
     """Opens a task whose agent stopped to ask."""
 
     def asked(*interrupts: dict[str, Any], **answer: Any) -> tuple[str, Page]:
         task_id = backend.create()
         backend.complete(backend.claim(task_id), interrupts=list(interrupts), **answer)
-        page = visit(f"{page_url}#/tasks/{task_id}")
+        page = visit(f"#/tasks/{task_id}")
         expect(page.locator("#status")).to_have_text("Needs your answer")
         return task_id, page
 
@@ -53,11 +57,11 @@ def open_id(page: Page) -> str:
 
 
 def test_a_conversation_of_three_turns_with_a_question_in_it(
-    backend: Backend, page_url: str, visit: Open, sent: list[dict[str, Any]]
+    backend: Backend, visit: Open, sent: list[dict[str, Any]]
 ):
     first = backend.create()
     backend.complete(backend.claim(first))
-    page = visit(f"{page_url}#/tasks/{first}")
+    page = visit(f"#/tasks/{first}")
     reply = page.get_by_label("Ask for more, or change something")
     reply.fill("Please ask Green Fern for Tuesday")
     page.reload()
@@ -106,6 +110,14 @@ def test_a_conversation_of_three_turns_with_a_question_in_it(
             [BOOK],
             lambda page: page.get_by_label("Or answer in your own words").fill("Not yet"),
             {"description": "Not yet", "answers": {"book": "Not yet"}},
+        ),
+        (
+            [APPROVE, COATS],
+            lambda page: page.get_by_role("button", name="No").click(),
+            {
+                "description": "Shall I book Green Fern for Tuesday? No",
+                "answers": {"approve": {"approved": False}},
+            },
         ),
         (  # one that is left out is cancelled by the API
             [COLOUR, COATS, BOOK],
@@ -166,12 +178,12 @@ def test_where_replies_are_not_offered_that_is_said_once(
     expect(page.locator("#what")).to_be_focused()
 
 
-def test_an_earlier_part_that_was_deleted_is_said(backend: Backend, page_url: str, visit: Open):
+def test_an_earlier_part_that_was_deleted_is_said(backend: Backend, visit: Open):
     first = backend.create()
     backend.complete(backend.claim(first))
     second = backend.follow(first)
     backend.store.delete_task(first, "public")
-    page = visit(f"{page_url}#/tasks/{second}")
+    page = visit(f"#/tasks/{second}")
 
     expect(page.locator("#turns")).to_have_text("An earlier part of this conversation was deleted.")
 
@@ -179,14 +191,14 @@ def test_an_earlier_part_that_was_deleted_is_said(backend: Backend, page_url: st
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_axe_finds_no_violation_in_a_conversation_that_needs_no_mouse(
-    backend: Backend, page_url: str, visit: Open, scheme: str, width: int
+    backend: Backend, visit: Open, scheme: str, width: int
 ):
     first = backend.create()
     backend.complete(backend.claim(first), agent_response="# Found\n\n## Three\n\n- one")
     second = backend.follow(first)
     backend.complete(backend.claim(second), interrupts=[COLOUR, BOOK])
     size = {"width": width, "height": 800}
-    page = visit(f"{page_url}#/tasks/{second}", color_scheme=scheme, viewport=size)
+    page = visit(f"#/tasks/{second}", color_scheme=scheme, viewport=size)
     tab_to(page, "#turns summary")
     page.keyboard.press("Enter")
     tab_to(page, "#reply button")

@@ -20,9 +20,9 @@ def listed(page: Page) -> list[str]:
     return page.locator("#tasks .what").all_inner_texts()
 
 
-def test_the_list_follows_the_open_task(backend: Backend, page_url: str, visit: Open):
+def test_the_list_follows_the_open_task(backend: Backend, visit: Open):
     task_id = backend.create()
-    page = visit(f"{page_url}#/tasks/{task_id}")
+    page = visit(f"#/tasks/{task_id}")
     status = page.locator("#tasks a[aria-current=true] .status")
     expect(status).to_have_text("Waiting")
     expect(page.locator("#list-text")).to_be_hidden()  # loaded
@@ -34,16 +34,14 @@ def test_the_list_follows_the_open_task(backend: Backend, page_url: str, visit: 
     assert len(backend.requests("GET", "/tasks?")) == lists
 
 
-def test_every_listed_task_is_renewed_and_what_is_gone_is_dropped(
-    backend: Backend, page_url: str, visit: Open
-):
+def test_every_listed_task_is_renewed_and_what_is_gone_is_dropped(backend: Backend, visit: Open):
     running = backend.create("the oldest, running")
     claim = backend.claim(running)
     deleted = backend.create("deleted elsewhere")
     backend.store.cancel_task(deleted, "public")
     for number in range(12):
         backend.complete(backend.claim(backend.create(f"task {number}")))
-    page = visit(page_url)
+    page = visit()
     page.get_by_role("button", name="Older tasks").click()
     expect(page.locator("#tasks li")).to_have_count(14)
     page.evaluate(LATER, 120_000)  # neither is so new that a list may lack it
@@ -59,13 +57,13 @@ def test_every_listed_task_is_renewed_and_what_is_gone_is_dropped(
 
 
 def test_a_running_task_beyond_what_one_list_holds_is_asked_for_by_itself(
-    backend: Backend, page_url: str, visit: Open
+    backend: Backend, visit: Open
 ):
     ids = {name: backend.create(name) for name in ("ends", "deleted")}
     claims = {name: backend.claim(task_id) for name, task_id in ids.items()}
     for number in range(12):
         backend.create(f"task {number}")
-    page = visit(page_url)
+    page = visit()
     page.get_by_role("button", name="Older tasks").click()
     expect(page.locator("#tasks li")).to_have_count(14)
 
@@ -84,14 +82,12 @@ def short(route: Route) -> str:
     return re.sub(r"limit=\d+", "limit=5", route.request.url)
 
 
-def test_search_and_chips_find_tasks_in_older_ones_too(
-    backend: Backend, page_url: str, visit: Open
-):
+def test_search_and_chips_find_tasks_in_older_ones_too(backend: Backend, visit: Open):
     backend.create("Paint the FENCE in Austin")
     for number in range(26):
         backend.complete(backend.claim(backend.create(f"task {number}")))
     backend.store.cancel_task(backend.create("cancelled"), "public")
-    page = visit(page_url)
+    page = visit()
     page.get_by_role("button", name="Cancelled").click()
     expect(page.locator("#tasks .what")).to_have_text(["cancelled"])
     expect(page.get_by_role("status")).to_have_text("1 task")
@@ -107,11 +103,11 @@ def test_search_and_chips_find_tasks_in_older_ones_too(
 
 
 def test_what_the_list_knows_of_a_task_is_shown_while_all_of_it_loads(
-    backend: Backend, page_url: str, visit: Open
+    backend: Backend, visit: Open
 ):
     task_id = backend.create()
     backend.complete(backend.claim(task_id))
-    page = visit(page_url)
+    page = visit()
     expect(page.locator("#tasks li")).to_have_count(1)
     held: list[Any] = []
 
@@ -133,11 +129,11 @@ def test_what_the_list_knows_of_a_task_is_shown_while_all_of_it_loads(
 
 
 def test_an_api_that_is_down_at_first_is_said_where_the_tasks_will_be(
-    backend: Backend, page_url: str, visit: Open
+    backend: Backend, visit: Open
 ):
     backend.create()
     backend.is_down = True
-    page = visit(page_url)
+    page = visit()
     words = "They will appear here once we can reach Valro."
     expect(page.locator("#list-text")).to_have_text(words)
 
@@ -149,11 +145,11 @@ def test_an_api_that_is_down_at_first_is_said_where_the_tasks_will_be(
 
 
 def test_a_list_that_was_refused_is_asked_for_again_when_something_happens(
-    backend: Backend, page_url: str, visit: Open
+    backend: Backend, visit: Open
 ):
     task_id = backend.create()
     backend.forced = [(404, {"message": "Not Found"}, {})]
-    page = visit(page_url)
+    page = visit()
     expect(page.locator("#list-text")).to_contain_text("Something went wrong on our side.")
 
     page.evaluate("id => { location.hash = `#/tasks/${id}` }", task_id)
@@ -164,11 +160,11 @@ def test_a_list_that_was_refused_is_asked_for_again_when_something_happens(
 
 
 def test_older_leads_through_all_tasks_once_newest_first_while_new_ones_are_made(
-    backend: Backend, page_url: str, visit: Open
+    backend: Backend, visit: Open
 ):
     for number in range(30):
         backend.create(f"task {number}")
-    page = visit(page_url)
+    page = visit()
     items = page.locator("#tasks .what")
     older = page.get_by_role("button", name="Older tasks")
     expect(items).to_have_text([f"task {number}" for number in range(29, 17, -1)])

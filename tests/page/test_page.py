@@ -123,11 +123,9 @@ def test_an_agents_failure_is_told_in_words(stack: Deployment, visit: Open):
         expect(page.locator("#answer")).to_be_hidden()
 
 
-def test_the_timeline_grows_and_a_screen_reader_hears_what_is_new(
-    backend: Backend, page_url: str, visit: Open
-):
+def test_the_timeline_grows_and_a_screen_reader_hears_what_is_new(backend: Backend, visit: Open):
     task_id = backend.create()
-    page = visit(f"{page_url}#/tasks/{task_id}")
+    page = visit(f"#/tasks/{task_id}")
     expect(page.locator("#status")).to_have_text("Waiting")
     expect(page.locator("#now")).to_have_text(re.compile(r"Now Waiting to start \d+ s\s+Cancel…"))
     timeline = page.locator("#steps")
@@ -151,9 +149,9 @@ def test_the_timeline_grows_and_a_screen_reader_hears_what_is_new(
     assert page.title() == f"● Completed: {PROMPT} – Valro"
 
 
-def test_it_polls_until_the_task_is_final(backend: Backend, page_url: str, visit: Open):
+def test_it_polls_until_the_task_is_final(backend: Backend, visit: Open):
     task_id = backend.create()
-    page = visit(f"{page_url}#/tasks/{task_id}")
+    page = visit(f"#/tasks/{task_id}")
 
     def polls() -> list[int]:
         return [poll.status for poll in backend.requests("GET", f"/tasks/{task_id}")]
@@ -168,10 +166,10 @@ def test_it_polls_until_the_task_is_final(backend: Backend, page_url: str, visit
     assert len(polls()) == count
 
 
-def test_the_api_goes_away_and_comes_back(backend: Backend, page_url: str, visit: Open):
+def test_the_api_goes_away_and_comes_back(backend: Backend, visit: Open):
     task_id = backend.create()
     claim = backend.claim(task_id)
-    page = visit(f"{page_url}#/tasks/{task_id}")
+    page = visit(f"#/tasks/{task_id}")
     expect(page.locator("#status")).to_have_text("In progress")
 
     backend.is_down = True
@@ -192,12 +190,10 @@ def test_the_api_goes_away_and_comes_back(backend: Backend, page_url: str, visit
     expect(page.get_by_role("status")).not_to_contain_text("We can't reach Valro right now.")
 
 
-def test_it_says_how_long_a_task_runs_and_that_there_was_no_update(
-    backend: Backend, page_url: str, visit: Open
-):
+def test_it_says_how_long_a_task_runs_and_that_there_was_no_update(backend: Backend, visit: Open):
     task_id = backend.create()
     claim = backend.claim(task_id)
-    page = visit(f"{page_url}#/tasks/{task_id}")
+    page = visit(f"#/tasks/{task_id}")
     expect(page.locator("#elapsed")).to_have_text(re.compile(r"\d+ s"))
     expect(page.locator("#silence")).to_be_hidden()
 
@@ -230,15 +226,13 @@ def test_moments_have_one_form_and_are_not_repeated(backend: Backend, page_url: 
     assert times.evaluate_all(shown) == [True, False, True, True]
 
 
-def test_a_long_timeline_is_followed_while_nobody_reads_further_up(
-    backend: Backend, page_url: str, visit: Open
-):
+def test_a_long_timeline_is_followed_while_nobody_reads_further_up(backend: Backend, visit: Open):
     task_id = backend.create()
     claim = backend.claim(task_id)
     for number in range(30):
         claim.timeline.add_progress(claim.timeline.last_ts, f"Step {number}")
     backend.store.record_progress(claim)
-    page = visit(f"{page_url}#/tasks/{task_id}")
+    page = visit(f"#/tasks/{task_id}")
     expect(page.locator("#steps-count")).to_have_text("32 steps")
     expect(page.locator("#timeline")).to_be_hidden()
     page.locator("#steps summary").click()
@@ -254,10 +248,10 @@ def test_a_long_timeline_is_followed_while_nobody_reads_further_up(
 
 @pytest.mark.parametrize("is_open", [True, False])
 def test_a_notification_tells_of_an_end_to_who_wants_it_and_looks_elsewhere(
-    backend: Backend, page_url: str, visit: Open, is_open: bool
+    backend: Backend, visit: Open, is_open: bool
 ):
     task_id = backend.create()
-    page = visit(page_url, permissions=["notifications"])
+    page = visit(permissions=["notifications"])
     page.evaluate(f"location.hash = '#/tasks/{task_id}'")
     page.get_by_label("Notify me when it's done").check()
     if not is_open:
@@ -277,11 +271,9 @@ def test_a_notification_tells_of_an_end_to_who_wants_it_and_looks_elsewhere(
     expect(page.get_by_label("Notify me when it's done")).to_be_checked()
 
 
-def test_a_phone_shows_the_open_task_or_the_form_and_the_list(
-    backend: Backend, page_url: str, visit: Open
-):
+def test_a_phone_shows_the_open_task_or_the_form_and_the_list(backend: Backend, visit: Open):
     backend.create("Find me a painter")
-    page = visit(page_url, viewport={"width": 390, "height": 844})
+    page = visit(viewport={"width": 390, "height": 844})
     expect(page.locator("#task")).to_be_hidden()
     submit(page)
 
@@ -302,11 +294,11 @@ def test_a_phone_shows_the_open_task_or_the_form_and_the_list(
 
 
 def test_what_the_focus_was_on_may_go_but_the_focus_stays_on_the_page(
-    backend: Backend, page_url: str, visit: Open
+    backend: Backend, visit: Open
 ):
     task_id = backend.create()
     claim = backend.claim(task_id)
-    page = visit(f"{page_url}#/tasks/{task_id}")
+    page = visit(f"#/tasks/{task_id}")
     expect(page.locator("#tasks li")).to_have_count(1)
     page.locator("#cancel").focus()
     backend.complete(claim)
@@ -319,10 +311,10 @@ def test_what_the_focus_was_on_may_go_but_the_focus_stays_on_the_page(
     expect(page.locator("#list-title")).to_be_focused()
 
 
-def test_a_person_without_a_mouse_can_do_all_of_it(backend: Backend, page_url: str, visit: Open):
+def test_a_person_without_a_mouse_can_do_all_of_it(backend: Backend, visit: Open):
     for number in range(13):
         backend.create(f"task {number}")
-    page = visit(page_url)
+    page = visit()
     expect(page.locator("#tasks li")).to_have_count(12)
 
     tab_to(page, "#description")
@@ -347,9 +339,7 @@ def test_a_person_without_a_mouse_can_do_all_of_it(backend: Backend, page_url: s
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
-def test_axe_finds_no_violation(
-    backend: Backend, page_url: str, visit: Open, scheme: str, width: int
-):
+def test_axe_finds_no_violation(backend: Backend, visit: Open, scheme: str, width: int):
     completed = backend.create()
     backend.complete(backend.claim(completed))
     failed = backend.create("Find me a painter")
@@ -361,7 +351,7 @@ def test_axe_finds_no_violation(
     backend.create("Find me a cleaner")
     options = {"color_scheme": scheme, "viewport": {"width": width, "height": 800}}
 
-    page = visit(page_url, reduced_motion="reduce", **options)
+    page = visit(reduced_motion="reduce", **options)
     expect(page.locator("#tasks li")).to_have_count(4)
     no_violation(page)
     for task_id, words in ((failed, "Failed"), (processing, "In progress"), (completed, "Compl")):
@@ -385,11 +375,11 @@ def test_axe_finds_no_violation(
 
 
 @pytest.mark.parametrize("width", [320, 390, 820, 1280])
-def test_nothing_is_wider_than_the_screen(backend: Backend, page_url: str, visit: Open, width: int):
+def test_nothing_is_wider_than_the_screen(backend: Backend, visit: Open, width: int):
     task_id = backend.create("x" * 500)
     backend.complete(backend.claim(task_id), agent_response="y" * 2_000)
 
-    page = visit(f"{page_url}#/tasks/{task_id}", viewport={"width": width, "height": 800})
+    page = visit(f"#/tasks/{task_id}", viewport={"width": width, "height": 800})
 
     expect(page.locator("#status")).to_have_text("Completed")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -431,7 +421,7 @@ def test_only_what_the_page_needs_is_served(path: str):
 
 
 def test_the_page_takes_nothing_from_elsewhere(backend: Backend, page_url: str, visit: Open):
-    page = visit(page_url)
+    page = visit()
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.reload()
@@ -448,7 +438,7 @@ def test_the_page_takes_nothing_from_elsewhere(backend: Backend, page_url: str, 
 def test_the_reference_beside_the_page_shows_the_contract_and_takes_nothing_from_elsewhere(
     backend: Backend, page_url: str, visit: Open, width: int, scheme: str
 ):
-    page = visit(page_url, color_scheme=scheme, viewport={"width": width, "height": 800})
+    page = visit(color_scheme=scheme, viewport={"width": width, "height": 800})
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.get_by_role("link", name="API reference").click()
@@ -463,9 +453,7 @@ def test_the_reference_beside_the_page_shows_the_contract_and_takes_nothing_from
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_the_screenshots_of_the_readme_can_be_made(
-    backend: Backend, page_url: str, visit: Open, tmp_path: Path
-):
+def test_the_screenshots_of_the_readme_can_be_made(backend: Backend, visit: Open, tmp_path: Path):
     folder = DOCS if os.environ.get("VALRO_SCREENSHOTS") else tmp_path
     for description in (
         "Find me a cleaner in Raleigh under $150",
@@ -475,7 +463,7 @@ def test_the_screenshots_of_the_readme_can_be_made(
         backend.complete(backend.claim(backend.create(description)))
     task_id = backend.create()
     desktop = {"width": 1120, "height": 760}
-    page = visit(f"{page_url}#/tasks/{task_id}", viewport=desktop)
+    page = visit(f"#/tasks/{task_id}", viewport=desktop)
     claim = backend.claim(task_id)
     for line in progress_lines(PROMPT, build_answer(PROMPT))[:3]:
         backend.say(claim, line)
@@ -493,7 +481,7 @@ def test_the_screenshots_of_the_readme_can_be_made(
         "page-phone.png": {"viewport": {"width": 390, "height": 844}},
     }
     for name, options in shots.items():
-        page = visit(f"{page_url}#/tasks/{task_id}", **options)
+        page = visit(f"#/tasks/{task_id}", **options)
         expect(page.locator("#status")).to_have_text("Completed")
         expect(page.locator("#tasks li")).to_have_count(4)
         page.screenshot(path=folder / name)

@@ -15,8 +15,8 @@ from valro.tasks import Outcome
 pytestmark = pytest.mark.e2e
 
 
-def test_a_double_click_is_one_task(backend: Backend, page_url: str, visit: Open):
-    page = visit(page_url)
+def test_a_double_click_is_one_task(backend: Backend, visit: Open):
+    page = visit()
     page.get_by_label("What do you need done?").fill(PROMPT)
 
     page.get_by_role("button", name="Find vendors").dblclick()
@@ -26,9 +26,9 @@ def test_a_double_click_is_one_task(backend: Backend, page_url: str, visit: Open
 
 
 def test_a_lost_answer_is_asked_for_again_with_the_same_key_and_is_one_task(
-    backend: Backend, page_url: str, visit: Open
+    backend: Backend, visit: Open
 ):
-    page = visit(page_url)
+    page = visit()
     backend.lost_answers = 2
     submit(page)
 
@@ -46,8 +46,8 @@ def test_a_lost_answer_is_asked_for_again_with_the_same_key_and_is_one_task(
     assert len(keys) == 2, "the same words once more are another task"
 
 
-def test_a_key_outlives_a_reload_before_the_answer(backend: Backend, page_url: str, visit: Open):
-    page = visit(page_url)
+def test_a_key_outlives_a_reload_before_the_answer(backend: Backend, visit: Open):
+    page = visit()
     backend.lost_answers = 1_000  # Chromium, too, repeats a request whose connection was closed
     submit(page)
     expect(page.locator("#trouble")).to_be_visible()
@@ -60,8 +60,8 @@ def test_a_key_outlives_a_reload_before_the_answer(backend: Backend, page_url: s
     assert len(backend.tasks()) == 1
 
 
-def test_a_person_may_stop_the_tries(backend: Backend, page_url: str, visit: Open):
-    page = visit(page_url)
+def test_a_person_may_stop_the_tries(backend: Backend, visit: Open):
+    page = visit()
     backend.is_down = True
     submit(page)
 
@@ -72,10 +72,8 @@ def test_a_person_may_stop_the_tries(backend: Backend, page_url: str, visit: Ope
     expect(page.get_by_label("What do you need done?")).to_have_value(PROMPT)
 
 
-def test_a_throttled_request_is_sent_again_when_retry_after_says(
-    backend: Backend, page_url: str, visit: Open
-):
-    page = visit(page_url)
+def test_a_throttled_request_is_sent_again_when_retry_after_says(backend: Backend, visit: Open):
+    page = visit()
     expect(page.locator("#list-text")).to_have_text("No tasks yet.")
     backend.forced = [(429, {"message": "Too Many Requests"}, {"Retry-After": "2"})]
     submit(page)
@@ -98,9 +96,9 @@ def test_a_throttled_request_is_sent_again_when_retry_after_says(
     ],
 )
 def test_an_error_that_does_not_pass_is_told_at_once(
-    backend: Backend, page_url: str, visit: Open, answer: Any, words: str
+    backend: Backend, visit: Open, answer: Any, words: str
 ):
-    page = visit(page_url)
+    page = visit()
     expect(page.locator("#list-text")).to_have_text("No tasks yet.")
     backend.forced = [answer]
     submit(page)
@@ -111,14 +109,14 @@ def test_an_error_that_does_not_pass_is_told_at_once(
 
 
 def test_a_task_whose_worker_could_not_be_started_is_shown_with_the_reason(
-    backend: Backend, page_url: str, visit: Open, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, visit: Open, monkeypatch: pytest.MonkeyPatch
 ):
     class Broken:
         def invoke(self, **_: Any) -> Any:
             raise BotoCoreError
 
     monkeypatch.setattr(valro.aws, "lambda_client", Broken)
-    page = visit(page_url)
+    page = visit()
     submit(page)
 
     expect(page.get_by_role("alert").first).to_contain_text("The work could not be started.")
@@ -126,8 +124,8 @@ def test_a_task_whose_worker_could_not_be_started_is_shown_with_the_reason(
     expect(page.locator("#failure")).to_contain_text("could not be started")
 
 
-def test_what_is_too_long_is_said_and_not_cut(backend: Backend, page_url: str, visit: Open):
-    page = visit(page_url)
+def test_what_is_too_long_is_said_and_not_cut(backend: Backend, visit: Open):
+    page = visit()
     expect(page.locator("#length")).to_be_hidden()
     field = page.get_by_label("What do you need done?")
     field.fill("🌳" * 3_999 + "xyz")  # the API counts characters, not UTF-16 units
@@ -148,8 +146,8 @@ def test_what_is_too_long_is_said_and_not_cut(backend: Backend, page_url: str, v
     assert backend.tasks()[0]["description"] == "🌳" * 3_999 + "x"
 
 
-def test_it_says_before_one_sends_what_will_happen(backend: Backend, page_url: str, visit: Open):
-    page = visit(page_url)
+def test_it_says_before_one_sends_what_will_happen(backend: Backend, visit: Open):
+    page = visit()
 
     promise = page.locator("#promise")
     expect(promise).to_contain_text("e-mail real businesses")
@@ -161,16 +159,14 @@ def test_it_says_before_one_sends_what_will_happen(backend: Backend, page_url: s
 
 
 @pytest.mark.parametrize("code", ["completed", "agent_failed", "not_started"])
-def test_an_ended_task_is_edited_and_sent_again(
-    backend: Backend, page_url: str, visit: Open, code: str
-):
+def test_an_ended_task_is_edited_and_sent_again(backend: Backend, visit: Open, code: str):
     task_id = backend.create()
     claim = backend.claim(task_id)
     if code == "completed":
         backend.complete(claim)
     else:
         backend.store.end_task(claim, Outcome.of({}, code, "No."))
-    page = visit(f"{page_url}#/tasks/{task_id}")
+    page = visit(f"#/tasks/{task_id}")
     field = page.get_by_label("What do you need done?")
 
     page.get_by_role("button", name="Edit and send again").click()
@@ -188,11 +184,11 @@ def test_an_ended_task_is_edited_and_sent_again(
 
 
 def test_what_is_written_survives_a_reload_and_is_not_replaced_unasked(
-    backend: Backend, page_url: str, visit: Open
+    backend: Backend, visit: Open
 ):
     task_id = backend.create()
     backend.complete(backend.claim(task_id))
-    page = visit(f"{page_url}#/tasks/{task_id}")
+    page = visit(f"#/tasks/{task_id}")
     field = page.get_by_label("What do you need done?")
     field.fill("Find me a plumber")
     page.reload()
@@ -211,8 +207,8 @@ def test_what_is_written_survives_a_reload_and_is_not_replaced_unasked(
     expect(field).to_have_value("")
 
 
-def test_nothing_to_send_and_no_such_task_are_told(backend: Backend, page_url: str, visit: Open):
-    page = visit(f"{page_url}#/tasks/unknown")
+def test_nothing_to_send_and_no_such_task_are_told(backend: Backend, visit: Open):
+    page = visit("#/tasks/unknown")
 
     expect(page.locator("#nothing")).to_contain_text("This task was not found.")
     page.get_by_label("What do you need done?").fill("   ")

@@ -21,6 +21,8 @@ from tests.product.agent_server import ARN, STREAM, line
 from valro.agent.answers import AgentError, AgentFailed, AgentLost, AgentNotStarted, Answer
 from valro.agent.reader import AgentReader
 
+ANN = [{"name": "Ann", "emails": []}]
+
 
 def test_what_a_broken_strands_run_wrote_after_its_last_turn_is_kept_too():
     stream = AgentReader(STREAM, print)
@@ -32,59 +34,28 @@ def test_what_a_broken_strands_run_wrote_after_its_last_turn_is_kept_too():
     assert "I found" in partial.agent_response
 
 
-def test_pieces_of_text_are_put_together():
-    answer, said = read_frames("Hello ", {"data": "wor"}, "ld", "\u2028🏠")
-    assert answer == Answer("Hello world\u2028🏠")
-    assert said == []
-
-
-def test_messages_are_progress_trimmed_and_never_blank():
-    answer, said = read_frames({"message": " one\n"}, {"message": "  "}, {"message": "two"}, "x")
-    assert said == ["one", "two"]
-    assert answer == Answer("x")
-
-
-def test_an_answer_object_wins_over_pieces():
-    answer, _ = read_frames("thinking…", {"response": "done", "vendors": [{"name": "Ann"}]})
-    assert answer.agent_response == "done"
-    assert answer.vendors == [{"name": "Ann", "emails": []}]
-
-
-def test_pieces_are_the_response_of_an_answer_object_that_has_none():
-    answer, _ = read_frames("I found Ann.", {"vendors": [{"name": "Ann"}]})
-    assert answer.agent_response == "I found Ann."
-    assert answer.vendors == [{"name": "Ann", "emails": []}]
-
-
-def test_an_answer_in_several_objects_is_one_answer():
-    answer, _ = read_frames({"vendors": [{"name": "Ann"}]}, {"quotes": [{"price": 5}]}, "x")
-    assert (answer.vendors[0]["name"], answer.quotes) == ("Ann", [{"price": 5}])
-
-
-SDK_STREAM_ERROR = (
-    b'data: "Hello "\n\n'
-    b'data: {"error": "boom", "error_type": "RuntimeError", '
-    b'"message": "An error occurred during streaming"}\n\n'
+@pytest.mark.parametrize(
+    "frames, answer, timeline",
+    [
+        (["Hello ", {"data": "wor"}, "ld", "\u2028🏠"], Answer("Hello world\u2028🏠"), []),
+        ([{"message": " one\n"}, {"message": "  "}, "x"], Answer("x"), ["one"]),
+        (
+            ["thinking…", {"response": "done", "vendors": [{"name": "Ann"}]}],
+            Answer("done", ANN),
+            [],
+        ),
+        (["I found Ann.", {"vendors": [{"name": "Ann"}]}], Answer("I found Ann.", ANN), []),
+        (
+            [{"vendors": [{"name": "Ann"}]}, {"quotes": [{"price": 5}]}, "x"],
+            Answer("x", ANN, [{"price": 5}]),
+            [],
+        ),
+    ],
 )
-
-
-def test_an_error_in_a_stream_is_one_although_its_text_is_empty():
-    """So the SDK sends TimeoutError() and AssertionError(): not half an answer, completed."""
-    message = "An error occurred during streaming"
-    frame = line({"error": "", "error_type": "TimeoutError", "message": message})
-    with pytest.raises(AgentFailed, match=message) as failure:
-        read_stream(line("Hello "), frame)
-    assert failure.value.partial == Answer("Hello ")
-    with pytest.raises(AgentFailed, match=message):
-        read_json({"error": "", "error_type": "TimeoutError", "message": message})
-
-
-def test_an_exception_in_the_middle_of_a_stream_is_a_failure_with_what_came_before():
-    """It comes with HTTP status 200."""
-    with pytest.raises(AgentFailed) as caught:
-        read_stream(SDK_STREAM_ERROR)
-    assert str(caught.value) == f"boom. {MAYBE}"
-    assert caught.value.partial == Answer("Hello ")
+def test_pieces_and_objects_are_one_answer_and_messages_are_progress(
+    frames: list[Any], answer: Answer, timeline: list[str]
+):
+    assert read_frames(*frames) == (answer, timeline)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +169,7 @@ def test_what_a_failure_says_beside_its_error_is_kept():
         with pytest.raises(AgentFailed) as caught:
             read(said)
         assert str(caught.value) == f"Out of paper. {MAYBE}"
-        assert caught.value.partial == Answer("I wrote to Ann", [{"name": "Ann", "emails": []}])
+        assert caught.value.partial == Answer("I wrote to Ann", ANN)
 
 
 SECRETS = re.compile(r"arn:|123456789012|AgentCoreRole|valro-AbC")

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.product.agent_reading import read_frames, read_json, read_stream, read_whole
 from tests.product.agent_server import STREAM, line
 from valro.agent.answers import AgentFailed, Answer
 from valro.agent.reader import AgentReader
@@ -184,19 +185,15 @@ def test_every_shape_of_an_event_stream_is_read(wire: bytes):
 
 @pytest.mark.parametrize("escaped", ["\\x", "\\N{no}", "\\d", "\\u12", "\n", "\\ud800", "\\"])
 def test_what_looks_like_a_text_event_of_strands_breaks_nothing(escaped: str):
-    stream = AgentReader(STREAM, lambda _: None)
-    stream.feed(line(f"{{'data': 'a{escaped}b', 'delta': {{}}}}") + line("x"))
-    answer = stream.finish()
+    answer, _ = read_frames(f"{{'data': 'a{escaped}b', 'delta': {{}}}}", "x")
     assert answer.agent_response.endswith("x")
     answer.agent_response.encode()
 
 
 def test_one_price_that_is_no_number_costs_nothing_else():
     body = b'{"response": "x", "quotes": [{"price": NaN}, {"price": -Infinity}, {"price": 5}]}'
-    for stream in (False, True):
-        reader = AgentReader(STREAM if stream else "application/json", lambda _: None)
-        reader.feed(b"data: " * stream + body)
-        assert reader.finish().quotes == [{"price": None}, {"price": None}, {"price": 5}]
+    for answer in (read_whole(body), read_stream(b"data: " + body)[0]):
+        assert answer.quotes == [{"price": None}, {"price": None}, {"price": 5}]
 
 
 @pytest.mark.parametrize("error", ["", None, " "])
@@ -204,11 +201,12 @@ def test_an_exception_without_text_is_a_failure_with_what_came_before(error: str
     """TimeoutError(), AssertionError(), anyio.ClosedResourceError: half an answer is no success."""
     said = "An error occurred during streaming"
     frame = {"error": error, "error_type": "TimeoutError", "message": said}
-    stream = AgentReader(STREAM, lambda _: None)
     with pytest.raises(AgentFailed) as caught:
-        stream.feed(line("I wrote to ") + line(frame))
+        read_frames("I wrote to ", frame)
     assert str(caught.value).startswith(said)
     assert caught.value.partial == Answer("I wrote to ")
+    with pytest.raises(AgentFailed, match=said):
+        read_json(frame)
 
 
 @pytest.mark.parametrize(
@@ -224,10 +222,8 @@ def test_an_exception_without_text_is_a_failure_with_what_came_before(error: str
     ids=lambda sent: str(sent)[:30],
 )
 def test_what_nobody_understands_is_kept_for_the_log(sent: Any):
-    stream = AgentReader(STREAM, lambda _: None)
-    stream.feed(line(sent))
     with pytest.raises(AgentFailed) as caught:
-        stream.finish()
+        read_frames(sent)
     assert json.loads(caught.value.unparsed) == sent
     said = "a Python object" if isinstance(sent, str) else "ended without an answer"
     assert said in str(caught.value)

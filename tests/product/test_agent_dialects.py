@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from tests.agents.replay import FOLDER
 from tests.product.agent_reading import (
     MAYBE,
-    STRANDS_FRAMES,
     UNHURRIED,
     read_frames,
     read_json,
@@ -47,24 +46,6 @@ def test_a_message_beside_result_keys_is_the_response_and_not_progress():
 def test_frames_that_mean_nothing_are_passed_over(frame: Any):
     answer, said = read_frames(frame, "x")
     assert (answer, said) == (Answer("x"), [])
-
-
-def test_a_strands_agent_s_raw_events_give_its_last_turn_and_its_tools():
-    answer, said = read_frames(*STRANDS_FRAMES)
-    assert answer == Answer("I e-mailed Ann.")
-    assert said == ["Let me look.", "Using getVendors", "Using sendEmail"]
-
-
-def test_a_turn_without_text_is_not_the_response():
-    """A strands run that ends in a tool call: the last turn *with text* is the response."""
-    answer, _ = read_frames(*STRANDS_FRAMES[:15])
-    assert answer == Answer("Let me look.")
-
-
-def test_a_strands_run_without_whole_turns_gives_the_text_after_its_last_tool():
-    answer, said = read_frames(*(frame for frame in STRANDS_FRAMES if "message" not in frame))
-    assert answer == Answer("I e-mailed Ann.")
-    assert said == ["Let me look.", "Using getVendors"]
 
 
 # What bedrock-agentcore 1.24.2 sent for an async generator's "Hello ", {"data": "Hi", "agent": an
@@ -332,6 +313,56 @@ def test_a_question_is_an_answer_with_interrupts(name: str):
     answer, _ = read_frames(*QUESTIONS[name])
     assert answer.interrupts == [ASKED]
     assert answer.task_fields()["agent_response"] == "May I?"
+
+
+SCHEMA = {"type": "string", "enum": ["Tuesday", "Thursday"]}
+GIVEN = {"message": "Which day?", "response_schema": SCHEMA}
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"id": "i1", "value": GIVEN},
+        {"id": "i1", "value": json.dumps(GIVEN)},
+        {"id": "i1", "reason": GIVEN},
+        {"id": "i1", "metadata": {"reason": GIVEN}},
+        {
+            "id": "i1",
+            "message": "Which day?",
+            "metadata": {"langgraph": {"raw": GIVEN, "ns": None}},
+        },
+        {"id": "i1", "value": {"question": "Which day?", "responseSchema": SCHEMA}},
+    ],
+    ids=[
+        "LangGraph",
+        "LangGraph, as text",
+        "Strands",
+        "Strands by AG-UI",
+        "LangGraph by AG-UI",
+        "camel",
+    ],
+)
+def test_a_question_s_schema_is_found_where_its_framework_puts_it(asked: dict[str, Any]):
+    answer, _ = read_frames({"__interrupt__": [asked]})
+    assert answer.interrupts == [{"id": "i1", "message": "Which day?", "response_schema": SCHEMA}]
+
+
+def test_two_questions_of_one_name_are_a_failure_and_one_that_is_told_again_is_one():
+    with pytest.raises(AgentFailed, match="two things under the same name"):
+        read_frames({"interrupts": [{"id": "a", "message": "1"}, {"id": "a", "message": "2"}]})
+    twice = [{"interrupts": [{"id": "a", "message": text}]} for text in ("Book? true", "Book?")]
+    answer, _ = read_frames(*twice)
+    assert answer.interrupts == [{"id": "a", "message": "Book?"}]
+    many = [{"interrupts": [{"id": str(number)}]} for number in range(1_000)]
+    with pytest.raises(AgentFailed, match="more than can be answered"):
+        read_frames(*many)
+
+
+def test_an_answer_that_only_a_snapshot_has_has_its_id_too():
+    said = {"id": "m2", "role": "assistant", "content": "Done."}
+    asked = {"id": "t1", "role": "user", "content": "Find"}
+    answer, _ = read_frames({"type": "MESSAGES_SNAPSHOT", "messages": [asked, said]})
+    assert (answer.agent_response, answer.message_id) == ("Done.", "m2")
 
 
 def test_a_question_without_its_words_or_beside_an_error_fails():

@@ -18,7 +18,6 @@ import pytest
 from tests.conftest import eventually
 from tests.product.agent_server import (
     ARN,
-    STREAM,
     AgentServer,
     Exchange,
     Script,
@@ -48,7 +47,6 @@ from valro.agent.runtime import (
     HTTP,
     AgentRequest,
     AgentRuntime,
-    Background,
     InvalidArn,
     session_id,
 )
@@ -256,14 +254,6 @@ def test_the_agent_goes_on_with_the_trace_and_never_hears_that_it_should_not_sam
     assert (headers.get("X-Amzn-Trace-Id"), headers.get("traceparent")) == sent
 
 
-def test_a_qualifier_is_passed_on(session: botocore.session.Session, server: AgentServer):
-    server.play(sends_json("done"))
-    agent = AgentRuntime(session, ARN, "prod")
-    run(agent)
-    agent.stop(TASK_ID)
-    assert [call.query for call in server.calls] == [{"qualifier": ["prod"]}] * 2
-
-
 def test_the_region_is_the_one_of_the_arn_not_of_the_function(
     agent: AgentRuntime, server: AgentServer, monkeypatch: pytest.MonkeyPatch
 ):
@@ -275,20 +265,14 @@ def test_the_region_is_the_one_of_the_arn_not_of_the_function(
     assert scopes == [["us-west-2", "bedrock-agentcore"]] * 2
 
 
-@pytest.mark.parametrize(
-    "task_id",
-    ["a", "test-123", "x" * 32, "x" * 33, TASK_ID, "x" * 100],
-)
-def test_a_session_id_is_the_task_s_own_and_long_enough(task_id: str):
+def test_a_session_id_is_the_task_s_own_and_long_enough():
     """The same every time, so that the session can be stopped; 33 to 256 characters."""
-    assert session_id(task_id) == session_id(task_id)
-    assert session_id(task_id).startswith(task_id)
-    assert 33 <= len(session_id(task_id)) <= 256
-
-
-def test_two_short_task_ids_never_share_a_session():
-    assert session_id("a") != session_id("b")
-    assert session_id("test-1") != session_id("test-12")
+    tasks = ("a", "b", "test-1", "test-12", "x" * 32, "x" * 33, TASK_ID, "x" * 100)
+    for task_id in tasks:
+        assert session_id(task_id) == session_id(task_id)
+        assert session_id(task_id).startswith(task_id)
+        assert 33 <= len(session_id(task_id)) <= 256
+    assert len(set(map(session_id, tasks))) == len(tasks)
 
 
 def test_stop_names_the_session_that_run_used_and_is_sent_once(
@@ -439,6 +423,7 @@ def test_no_setting_of_the_environment_makes_botocore_repeat_a_call(
     [
         (302, ""),
         (400, "ValidationException"),
+        (400, "ThrottlingException"),
         (401, "UnauthorizedException"),
         (403, "AccessDeniedException"),
         (403, "ExpiredTokenException"),
@@ -477,17 +462,6 @@ def test_a_call_that_proves_that_nothing_started_is_repeated(
     assert len({call.session for call in server.runs}) == 1
 
 
-@pytest.mark.parametrize("status, code", NOT_STARTED)
-def test_an_agent_too_busy_for_too_long_contacted_nobody(
-    patient: AgentRuntime, server: AgentServer, status: int, code: str
-):
-    server.play(sends_error(status, code))
-    error = failure(patient, 60)
-    assert type(error) is AgentNotStarted
-    assert str(error) == f"The agent was too busy, or out of reach, for too long. {NO_VENDOR}"
-    assert code in error.detail
-
-
 def test_a_refused_connection_is_tried_again_until_it_is_too_late_to_start(
     patient: AgentRuntime, fake_time: FakeTime, monkeypatch: pytest.MonkeyPatch
 ):
@@ -513,14 +487,6 @@ def test_a_code_under_a_status_that_is_not_its_own_proves_nothing(
         server.play(script)
         assert str(failure(agent)).endswith(MAYBE)
         assert len(server.runs) == 1
-
-
-def test_a_throttle_under_another_4xx_contacted_nobody_and_is_not_repeated(
-    agent: AgentRuntime, server: AgentServer
-):
-    server.play(sends_error(400, "ThrottlingException"))
-    assert type(failure(agent)) is AgentNotStarted
-    assert len(server.runs) == 1
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -588,7 +554,10 @@ def test_the_waits_grow_up_to_20_seconds_and_end_with_the_first_half(
 ):
     """An agent started late would be cut off in the middle of its work."""
     server.play(sends_error(429, "ThrottlingException"))
-    failure(patient, 200)
+    error = failure(patient, 200)
+    assert type(error) is AgentNotStarted
+    assert str(error) == f"The agent was too busy, or out of reach, for too long. {NO_VENDOR}"
+    assert "ThrottlingException" in error.detail
     assert fake_time.slept == [1, 2, 4, 8, 16, 20, 20, 20]
     assert len(server.runs) == 9
     assert fake_time.now - 1_000 < 100
@@ -728,22 +697,6 @@ def test_nobody_is_asked_right_before_the_end(
         agent.run(REQUEST, SHORT, print, should_stop=lambda: pytest.fail("too late"))
 
 
-def test_a_call_that_was_given_up_ends_its_thread_and_its_connection():
-    closed = threading.Event()
-
-    def items() -> Iterator[int]:
-        try:
-            yield from range(1_000_000)
-        finally:
-            closed.set()
-
-    call = Background(items())
-    assert [call.next(ENOUGH), call.next(ENOUGH)] == [0, 1]
-    time.sleep(0.05)  # so that it waits for somebody to take what it has
-    call.abandon()
-    assert closed.wait(ENOUGH)
-
-
 def test_a_call_that_was_given_up_while_it_looked_for_the_agent_never_starts_it(
     agent: AgentRuntime, server: AgentServer, monkeypatch: pytest.MonkeyPatch
 ):
@@ -809,16 +762,6 @@ def test_time_spent_on_the_right_to_start_counts(
 REPORT = {"url": "https://api.example/tasks/t/reports", "token": "secret"}
 REPORTING = AgentRequest(TASK_ID, "Find me a painter", report=REPORT)
 ACCEPTED = {"accepted": True}
-
-
-def test_where_to_report_is_in_the_payload_only_if_it_was_given(
-    agent: AgentRuntime, server: AgentServer
-):
-    server.play(sends_json("done"))
-    agent.run(REPORTING, ENOUGH, print)
-    agent.run(REQUEST, ENOUGH, print)
-    assert server.runs[0].payload == server.runs[1].payload | {"report": REPORT}
-    assert "report" not in server.runs[1].payload
 
 
 @pytest.mark.parametrize(
@@ -918,50 +861,7 @@ def test_a_stream_cut_between_frames_is_an_error_not_a_completed_task(
     assert error.partial == Answer("done")
 
 
-CUT_STREAM = (
-    line({"message": "Looking"})
-    + line("Grüße, ")
-    + b": a comment\r\nevent: x\r\nid: 7\r\n"
-    + line({"response": "done\u2028", "vendors": [{"name": "Ann"}], "emails_sent": 2})
-)
-ONE_CUT = 4
-
-
-@pytest.mark.parametrize("offset", range(ONE_CUT))
-def test_a_stream_cut_at_any_byte_keeps_every_frame_before_it(
-    agent: AgentRuntime, server: AgentServer, offset: int
-):
-    """Through the socket, at some of the bytes; the property below takes every byte."""
-    for cut in range(1 + offset, len(CUT_STREAM), 8 * ONE_CUT):
-        server.play(streams(CUT_STREAM[:cut], then=hangs_up))
-        error = failure(agent)
-        assert type(error) is AgentLost
-        assert error.unparsed.encode().startswith(CUT_STREAM[:cut].rpartition(b"\n")[2][:5])
-        whole = CUT_STREAM[:cut].count(b"\n")
-        assert (error.partial is None) == (whole < 4)
-
-
 # --- what comes over the wire ---------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "content_type", ["application/json", "application/json; charset=utf-8", ""]
-)
-def test_json_is_read_whatever_its_content_type_adds(
-    agent: AgentRuntime, server: AgentServer, content_type: str
-):
-    server.play(sends(b'{"response": "Hello"}', content_type))
-    assert run(agent)[0] == Answer("Hello")
-
-
-def test_plain_text_is_the_response(agent: AgentRuntime, server: AgentServer):
-    server.play(sends("Grüße \xff".encode("latin-1"), "text/plain"))
-    assert run(agent)[0] == Answer("Gr\ufffd\ufffde \ufffd")
-
-
-def test_json_that_calls_itself_plain_text_is_json(agent: AgentRuntime, server: AgentServer):
-    server.play(sends(b'{"response": "Hello", "emails_sent": 1}', "text/plain; charset=utf-8"))
-    assert run(agent)[0] == Answer("Hello", emails_sent=1)
 
 
 def test_a_json_answer_in_chunks_is_read(agent: AgentRuntime, server: AgentServer):
@@ -973,19 +873,6 @@ def test_a_json_answer_in_chunks_is_read(agent: AgentRuntime, server: AgentServe
 
     server.play(script)
     assert run(agent)[0] == Answer("Hello")
-
-
-@pytest.mark.e2e
-@pytest.mark.parametrize("content_type", ["application/json", STREAM])
-def test_an_answer_of_20_megabytes_comes_whole_and_soon(
-    session: botocore.session.Session, server: AgentServer, content_type: str
-):
-    text = "x" * 20_000_000
-    body = json.dumps({"response": text}).encode()
-    if content_type == STREAM:
-        body = b"data: " + body + b"\n\n"
-    server.play(sends(body, content_type))
-    assert run(AgentRuntime(session, ARN))[0].agent_response == text
 
 
 SECRETS = re.compile(r"arn:|123456789012|AgentCoreRole|valro-AbC")

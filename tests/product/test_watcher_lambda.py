@@ -81,7 +81,7 @@ def watcher(dynamodb: Any, table_name: str, monkeypatch: pytest.MonkeyPatch) -> 
 def change(number: int, **fields: Any) -> dict[str, Any]:
     """A record of the table's stream: a task that has these fields now."""
     task = new_task(ID, TEXT, "public", 1_800_000_000, 0) | fields
-    change = {"SequenceNumber": f"{number}", "NewImage": to_item(task)}
+    change = {"SequenceNumber": f"{number}", "Keys": to_item({"id": ID}), "NewImage": to_item(task)}
     return {"eventSource": "aws:dynamodb", "eventName": "MODIFY", "dynamodb": change}
 
 

@@ -11,6 +11,7 @@ import re
 
 from valro.agent import events
 from valro.agent.events import Event, Speaker
+from valro.agent.interrupts import questions
 from valro.agent.messages import (
     NOISE,
     STATUS,
@@ -18,7 +19,6 @@ from valro.agent.messages import (
     message_of,
     of_this_run,
     our_names,
-    questions,
     run_error,
     snapshot,
     string,
@@ -64,6 +64,17 @@ def ag_ui(frame: Frame) -> list[Event] | None:  # noqa: C901, PLR0912 - a case a
         case "TOOL_CALL_RESULT", _:
             return [events.StepFinished(speaker=by)]
         case "STATE_SNAPSHOT", {"snapshot": dict(state)}:
+            return [events.State(our_names(state), is_snapshot=True)]
+        case (
+            "RAW",
+            {
+                "event": {
+                    "event": "on_chain_start",
+                    "metadata": {"langgraph_node": _},
+                    "data": {"input": dict(state)},
+                }
+            },
+        ):  # LangGraph's only snapshot is at the end: what there was before, its first node is given.
             return [events.State(our_names(state), is_snapshot=True)]
         case "MESSAGES_SNAPSHOT", {"messages": list(messages)}:
             return [

@@ -15,14 +15,10 @@ from itertools import pairwise
 from valro import tasks
 from valro.agent import events, values
 from valro.agent.events import Event, Speaker
+from valro.agent.interrupts import MAX_INTERRUPTS, MAX_INTERRUPTS_BYTES, added
 from valro.agent.values import ANSWER_KEYS, TEXT_KEYS, Json
 
-MAX_INTERRUPTS = 20
-MAX_INTERRUPTS_BYTES = 16_000
 MAX_MESSAGE_ID_CHARACTERS = 200  # a longer one might not fit into the task
-
-NO_ANSWER = "The agent ended without an answer."
-UNREADABLE = "The agent's answer cannot be read."
 
 
 @dataclass
@@ -200,7 +196,7 @@ class Run:
                 self.last_messages = event
                 return True
             case events.Interrupt():
-                self._ask(event)
+                self.interrupts = added(self.interrupts or [], event.asked)
             case events.RunError() if not is_tool:
                 self.answer |= event.fields
                 raise AgentFailed(_public(event.message), event.detail)
@@ -366,20 +362,6 @@ class Run:
         if self.first_state is None:
             is_first = not (self.last_turn or self.pieces or self.turns)
             self.first_state = self.last_state if is_first else {}
-
-    def _ask(self, interrupt: events.Interrupt) -> None:
-        """Adds questions; another event may say one again: under its id, or else in its words."""
-        before = self.interrupts or []
-        self.interrupts = [*before]
-        for asked in interrupt.asked:
-            for known in before:
-                key = "id" if "id" in known and "id" in asked else "message"
-                if known.get(key) == asked.get(key):
-                    known.update(asked)
-                    break
-            else:
-                if len(self.interrupts) <= MAX_INTERRUPTS:
-                    self.interrupts.append(dict(asked))
 
     def _question(self, answer: Answer, asked: list[dict[str, Json]]) -> Answer:
         """What the agent asks, with what it said and is not in the timeline."""

@@ -12,10 +12,12 @@ import re
 import textwrap
 from contextlib import suppress
 from itertools import chain
+from types import NoneType
 
 from valro.agent import events
 from valro.agent.ag_ui import ag_ui
 from valro.agent.events import Event, Speaker
+from valro.agent.interrupts import questions
 from valro.agent.messages import (
     NAMED,
     NOISE,
@@ -32,10 +34,8 @@ from valro.agent.messages import (
     of_this_run,
     one_text,
     our_names,
-    questions,
     said_by,
     snapshot,
-    strands_result,
     string,
     typed,
     words_of,
@@ -93,6 +93,7 @@ CONVERSE_KEYS = frozenset(
 # its other events have for each piece of a thought or of a tool's input, with all of its state.
 TEXT_EVENT = re.compile(r"\{'data': " + QUOTED + ", '", re.DOTALL)
 REPEATED = ", 'delta': {"
+OTHERS_RESULTS = frozenset("response result output role content".split())
 
 
 def strands(frame: Frame) -> list[Event] | None:  # noqa: C901, PLR0912 - a case an event
@@ -125,7 +126,7 @@ def strands(frame: Frame) -> list[Event] | None:  # noqa: C901, PLR0912 - a case
             return read(text)
         case {"tool_interrupt_event": {"interrupts": [*asked]}}:
             return questions(asked) or NOISE
-        case {"result": dict(result)} | dict(result) if found := strands_result(result):
+        case {"result": dict(result)} | dict(result) if found := _strands_result(result):
             return found
         case {"message": {"role": _, "content": _} as message} if "parent_tool_use_id" not in frame:
             return message_of(message)
@@ -134,6 +135,35 @@ def strands(frame: Frame) -> list[Event] | None:  # noqa: C901, PLR0912 - a case
     is_noise = STRANDS_KEYS & frame.keys() or any(frame.get(one) is True for one in STRANDS_FLAGS)
     is_noise = is_noise or str(frame.get("type")).startswith("multiagent_")
     return NOISE if is_noise or "tool_interrupt_event" in frame else None
+
+
+def _strands_result(result: Frame) -> list[Event] | None:
+    """What Strands gives as the result of an agent, a swarm or a graph; None if it is not that."""
+    nodes = result.get("results")
+    is_many = isinstance(nodes, dict) and all(isinstance(one, dict) for one in nodes.values())
+    is_one = "stop_reason" in result and isinstance(result.get("message", ""), (dict, NoneType))
+    if not (is_one or ("status" in result and is_many)) or OTHERS_RESULTS & result.keys():
+        return None
+    if asked := questions(result.get("interrupts")):
+        return asked
+    if result.get("stop_reason") == "interrupt":
+        return [events.Interrupt([])]
+    if isinstance(answer := result.get("structured_output"), dict):
+        return [events.State({"structured_output": answer}), events.StepFinished()]
+    said = events.AssistantMessage([_result_text(result)])
+    return [snapshot([[said]]), events.StepFinished()]
+
+
+def _result_text(result: Json) -> str:
+    """The text in an agent's result, or those in a swarm's or graph's, one after the other."""
+    match result:
+        case {"results": dict(nodes)}:
+            return "\n\n".join(filter(None, map(_result_text, nodes.values())))
+        case {"result": inner}:
+            return _result_text(inner)
+        case {"message": message}:
+            return message_text(message) or ""
+    return ""
 
 
 def _streamed_by_tool(data: Json) -> list[Event]:

@@ -1,4 +1,4 @@
-"""What messages, tool calls, questions and failures look like, whatever framework they are of; pure.
+"""What messages, tool calls and failures look like, whatever framework they are of; pure.
 
 The words and fields are those of real agents (recordings: tests/agents/recorded). dialects.py knows
 in which frames they come.
@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import chain
-from types import NoneType
 
 from valro.agent import events
 from valro.agent.events import Event, Speaker
 from valro.agent.values import (
     ANSWER_KEYS,
     Json,
-    from_text,
     is_answer,
     is_python_repr,
     message_text,
@@ -46,10 +44,8 @@ TEXT = frozenset("text content message answer response data output assistant str
 
 CONTENT = ("content", "parts", "contents", "blocks")
 SAID = ("message", "error_message", "errorMessage", "errorText", "detail", "reason")
-OTHERS_RESULTS = frozenset("response result output role content".split())
 PARTS = ("part", "item", "content_block", "start")
 CALLS = ("tool_calls", "toolCalls", "tool_call_chunks")
-SCHEMAS = ("response_schema", "responseSchema")
 CALL_IDS = ("toolUseId", "toolCallId", "tool_call_id", "call_id", "tool_id", "id")
 MESSAGE_IDS = ("full_message_id", "message_id", "messageId", "trackingId", "item_id", "id")
 TOOL_FIELDS = frozenset(
@@ -280,48 +276,6 @@ def failure_of(frame: Frame) -> Event | None:
     return run_error(frame, said) if has_status and said and not is_answer(frame) else None
 
 
-def questions(asked: Json) -> list[Event]:
-    """Questions, by AG-UI's names, out of AG-UI's, Strands', LangGraph's and our own, if any."""
-    found = []
-    for one in asked if isinstance(asked, list) else ():
-        given = from_text(one) if isinstance(one, str) else one
-        if isinstance(given, dict):
-            about = (given.get(key) for key in ("message", "value", "metadata", "reason"))
-            schemas = (layer.get(key) for layer in _layers(given) for key in SCHEMAS)
-            question = {
-                "id": str(given["id"]) if given.get("id") is not None else None,
-                "reason": string(given, "name", "reason"),
-                "message": next(filter(None, map(_question_text, about)), ""),
-                "response_schema": next(filter(None, schemas), None),
-            }
-            found.append({key: it for key, it in question.items() if it not in (None, "")})
-    return [events.Interrupt(found)] if found else []
-
-
-def _layers(question: Frame) -> Iterator[Frame]:
-    """A question, and what its author gave a framework, which has that in one of these."""
-    yield question
-    for key in ("value", "reason", "metadata", "langgraph", "raw"):
-        inner = question.get(key)
-        inner = from_text(inner) if isinstance(inner, str) else inner
-        if isinstance(inner, dict):
-            yield from _layers(inner)
-
-
-def _question_text(value: Json) -> str:
-    """What a question says: all the texts and numbers in it, the one that asks first."""
-    if isinstance(value, str):
-        inner = from_text(value)
-        return _question_text(inner) if inner else value
-    if isinstance(value, dict):
-        first = ("message", "question", "prompt", "text", "reason", "description")
-        keys = dict.fromkeys((*first, *value))
-        value = [value[key] for key in keys if key in value and key not in SCHEMAS]
-    if isinstance(value, list):
-        return " ".join(filter(None, map(_question_text, value)))
-    return "" if value is None or isinstance(value, bool) else str(value)
-
-
 def run_error(frame: Frame, *texts: Json) -> Event:
     """A failure, with the first of some texts that says anything."""
     said = next((one for one in texts if isinstance(one, str) and one.strip()), f"{FAILED}.")
@@ -338,35 +292,6 @@ def snapshot(said: list[list[Event]]) -> Event:
 def said_by(speaker: Speaker, found: list[Event]) -> list[Event]:
     """The same events, of somebody else."""
     return [replace(one, speaker=speaker) for one in found]
-
-
-def strands_result(result: Frame) -> list[Event] | None:
-    """What Strands gives as the result of an agent, a swarm or a graph; None if it is not that."""
-    nodes = result.get("results")
-    is_many = isinstance(nodes, dict) and all(isinstance(one, dict) for one in nodes.values())
-    is_one = "stop_reason" in result and isinstance(result.get("message", ""), (dict, NoneType))
-    if not (is_one or ("status" in result and is_many)) or OTHERS_RESULTS & result.keys():
-        return None
-    if asked := questions(result.get("interrupts")):
-        return asked
-    if result.get("stop_reason") == "interrupt":
-        return [events.Interrupt([])]
-    if isinstance(answer := result.get("structured_output"), dict):
-        return [events.State({"structured_output": answer}), events.StepFinished()]
-    said = events.AssistantMessage([_result_text(result)])
-    return [snapshot([[said]]), events.StepFinished()]
-
-
-def _result_text(result: Json) -> str:
-    """The text in an agent's result, or those in a swarm's or graph's, one after the other."""
-    match result:
-        case {"results": dict(nodes)}:
-            return "\n\n".join(filter(None, map(_result_text, nodes.values())))
-        case {"result": inner}:
-            return _result_text(inner)
-        case {"message": message}:
-            return message_text(message) or ""
-    return ""
 
 
 def a2a_task(state: str, status: Frame, frame: Frame) -> list[Event]:

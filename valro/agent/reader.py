@@ -14,8 +14,6 @@ from contextlib import contextmanager, suppress
 
 from valro.agent import dialects, events
 from valro.agent.answers import (
-    NO_ANSWER,
-    UNREADABLE,
     AgentError,
     AgentFailed,
     AgentLost,
@@ -30,6 +28,8 @@ from valro.agent.wire import Frame, Wire
 MAX_BYTES = 32 * 1024 * 1024  # of one frame, or of all text together; a worker has 1024 MB
 OBJECT_START = re.compile(r'\s*(?=(?:\[\s*)?\{\s*"[^"]*"\s*:)')
 ACCEPTED_TEXT = re.compile(r'\s*\{\s*"accepted"\s*:\s*true\s*\}\s*')
+NO_ANSWER = "The agent ended without an answer."
+UNREADABLE = "The agent's answer cannot be read."
 IS_REPR = "The agent's answer cannot be read: it is a Python object, and not text or JSON."
 
 

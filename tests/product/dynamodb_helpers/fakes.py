@@ -164,10 +164,6 @@ def seen(store: TaskStore, task_id: str = "task-1") -> dict[str, Any]:
     return store.with_answer(store.get_task(task_id, PUBLIC_OWNER))
 
 
-def seen_by(store: TaskStore, owner: str, task_id: str = "task-1") -> dict[str, Any]:
-    return store.get_task(task_id, owner)
-
-
 def messages(task: dict[str, Any]) -> list[str]:
     return [event["message"] for event in task["events"]]
 

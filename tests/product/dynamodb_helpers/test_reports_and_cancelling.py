@@ -26,7 +26,6 @@ from tests.product.dynamodb_helpers.fakes import (
     resent,
     runs_forward,
     seen,
-    seen_by,
     stored,
     tombstone,
     too_large,
@@ -231,14 +230,6 @@ class TestReport:
         assert {name: shown[name] for name in ANSWER} == ANSWER
         assert runs_forward(shown)
 
-    def test_after_the_end_nothing_changes_it(self, store: TaskStore):
-        accepted(store)
-        reported(store, "end", outcome=Outcome.of(ANSWER))
-        before = stored(store)
-        for outcome in (None, Outcome.of(ANSWER), Outcome.of({}, "agent_failed", "No.")):
-            assert reported(store, "late", "late", outcome=outcome)["status"] == "completed"
-        assert stored(store) == before
-
     def test_of_two_ends_at_once_one_is_the_outcome(self, store: TaskStore, network: Network):
         accepted(store)
         first = Outcome.of(ANSWER)
@@ -432,23 +423,6 @@ class TestCancel:
         assert cancelled(store)["status"] == "completed"
         assert "cancel_requested_at" not in stored(store)
 
-    @pytest.mark.parametrize("status", ["completed", "error"])
-    def test_a_task_that_has_ended_stays_as_it_is(self, store: TaskStore, status: str):
-        failure = ("agent_failed", "No.") if status == "error" else ()
-        store.end_task(claimed(store), Outcome.of(ANSWER, *failure))
-        before = stored(store)
-        assert cancelled(store)["status"] == status
-        assert stored(store) == before
-
-    def test_what_is_not_there_or_somebody_elses_is_not_found_and_not_touched(
-        self, store: TaskStore
-    ):
-        create(store, owner="jwt#ann")
-        for task_id in ("task-1", "task-2", "task-1#0"):
-            with pytest.raises(TaskNotFound):
-                cancelled(store, task_id)
-        assert seen_by(store, "jwt#ann")["status"] == "pending"
-
     def test_the_worker_writes_nothing_but_that_end(self, store: TaskStore, clock: Clock):
         claim = claimed(store)
         claim.timeline.add_progress(timestamp(NOW), "one")
@@ -546,16 +520,6 @@ class TestDelete:
         store.delete_task("task-1", PUBLIC_OWNER)
         assert stored(store)["status"] == {"S": "deleted"}
 
-    def test_what_is_not_there_or_somebody_elses_is_not_found_and_not_touched(
-        self, store: TaskStore
-    ):
-        create(store, owner="jwt#ann")
-        store.cancel_task("task-1", "jwt#ann")
-        for task_id in ("task-1", "task-2"):
-            with pytest.raises(TaskNotFound):
-                store.delete_task(task_id, PUBLIC_OWNER)
-        assert seen_by(store, "jwt#ann")["status"] == "error"
-
 
 class TestTombstones:
     """What is deleted is nobody's, stays deleted, and never runs."""
@@ -587,11 +551,6 @@ class TestTombstones:
     def test_a_list_does_not_show_it(self, store: TaskStore):
         for statuses in ((), ("error",), ("pending", "processing", "completed", "error")):
             assert store.list_tasks(PUBLIC_OWNER, 10, statuses=statuses) == ([], None)
-
-    def test_its_id_stays_taken_and_whoever_comes_second_sees_why(self, store: TaskStore):
-        task, created = store.create_task("task-1", "Find me a painter")
-        assert not created
-        assert task == {"id": "task-1", "status": "deleted"}
 
     @pytest.mark.parametrize("seconds", [0, 1e9])
     def test_no_time_wakes_it(self, store: TaskStore, clock: Clock, seconds: float):

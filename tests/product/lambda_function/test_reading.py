@@ -70,13 +70,6 @@ class TestGetOne:
         assert "agent_response" not in task
         assert "error_message" not in task
 
-    def test_a_task_whose_worker_never_came_is_shown_as_error(
-        self, store: TaskStore, worker: Worker
-    ):
-        task_id = said(post())["id"]
-        let_pass(store, task_id, 961)
-        assert read(task_id)["status"] == "error"
-
     def test_the_largest_answer_is_within_lambdas_response(self, store: TaskStore, worker: Worker):
         """With a full timeline of the dearest characters beside it."""
         task_id = said(post("é" * 4000))["id"]
@@ -87,14 +80,6 @@ class TestGetOne:
         task = read(task_id)
         assert task["agent_response_truncated"] is True
         assert len(task["agent_response"]) > 900_000
-
-    @pytest.mark.parametrize("path", ["/tasks/{}", "/tasks/{}/", "/prod/tasks/{}"])
-    def test_a_trailing_slash_or_a_stage_changes_nothing(self, worker: Worker, path: str):
-        task_id = said(post())["id"]
-        sent = event("http_api_v2_get_task")
-        sent["rawPath"] = path.format(task_id)
-        sent["requestContext"]["stage"] = "prod" if "prod" in path else "$default"
-        assert said(checked(lambda_handler(sent, None)))["id"] == task_id
 
     @pytest.mark.parametrize(
         "task_id",

@@ -15,7 +15,6 @@ from tests.product.agent_server import (
     ARN,
     AgentServer,
     line,
-    sends_error,
     streams,
 )
 from tests.product.worker_lambda.fakes import (
@@ -30,7 +29,6 @@ from tests.product.worker_lambda.fakes import (
     Worker,
     handle,
     raises,
-    says,
     throttled,
 )
 from valro.agent.answers import (
@@ -78,29 +76,7 @@ def test_the_agent_gets_the_task_s_own_description(worker: Worker):
     assert [run[:2] for run in worker.agent.runs] == [(TASK_ID, DESCRIPTION)]
 
 
-def test_progress_stands_between_the_start_and_the_end(worker: Worker):
-    worker.run(says("Looking", "E-mailing"))
-    assert worker.messages() == [
-        *BEGINNING,
-        "Looking",
-        "E-mailing",
-        "Agent completed task successfully",
-    ]
-    types = [event["type"] for event in worker.task()["events"]]
-    assert types == ["info"] * 5 + ["success"]
-
-
 # --- who runs the agent ---------------------------------------------------------------------------
-
-
-def test_a_second_delivery_after_the_first_does_nothing_and_succeeds(worker: Worker, log: Log):
-    event = worker.create()
-    worker.deliver(event)
-    before = worker.task()
-    assert worker.deliver(event)["outcome"] == "not_claimed"
-    assert worker.task() == before
-    assert len(worker.agent.runs) == 1
-    assert log.outcomes == ["completed", "not_claimed"]
 
 
 def test_ten_deliveries_at_once_run_the_agent_once(worker: Worker, log: Log):
@@ -530,15 +506,6 @@ def test_the_agent_is_told_whose_task_it_is_where_people_sign_in(
         task, _ = worker.store.create_task(owner[:3], "x", owner)
         handle(worker, {"task_id": owner[:3], "description": "x", "created_at": task["created_at"]})
     assert [call.payload.get("user_id") for call in deployed.runs] == [None, "ann#1"]
-
-
-def test_an_agent_s_service_that_fails_ends_the_task_after_one_call(
-    worker: Worker, deployed: AgentServer
-):
-    deployed.play(sends_error(500, "InternalServerException"))
-    assert handle(worker, {"task_id": TASK_ID, "description": "x"})["outcome"] == "error"
-    assert len(deployed.runs) == 1
-    assert len(deployed.stops) == 1
 
 
 @pytest.mark.parametrize(

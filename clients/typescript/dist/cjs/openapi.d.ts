@@ -42,7 +42,7 @@ export interface components {
              */
             follows?: string | null;
             /**
-             * @description The answers to the `interrupts` of the task that this one follows, each under the `id` of its interrupt; any JSON, at most 20,000 bytes together.
+             * @description The answers to the `interrupts` of the task that this one follows, each under the `id` of its interrupt; any JSON, at most 20,000 bytes together. Only beside `follows`: alone they are a 400 `invalid_answers`.
              *     What it leaves out the agent gets as cancelled. Without `answers` the description answers a single interrupt that wants no other type than a text.
              * @example {
              *       "booking": true
