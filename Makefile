@@ -78,6 +78,7 @@ bench: $(INSTALLED) ## Measure beside other ways to write it
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
 	$(BIN)/python -W ignore -m benchmarks.cost
 	$(BIN)/python -W ignore -m benchmarks.reporting
+	$(BIN)/python -W ignore -m benchmarks.watching
 
 format: $(INSTALLED) ## The project's format
 	$(BIN)/python -m ruff format .

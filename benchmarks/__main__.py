@@ -13,8 +13,8 @@ HTTPS (servers.py).
 How: a cold start is a fresh process, from the import of the handler to its answer, without the time
 of the bare interpreter; a warm figure is the median of many calls in one of several processes.
 Every round measures every subject once, in random order. A result is the median of the rounds'
-ratios with its 95 % confidence interval (stats.py), for CPU time and for wall time. Rounds in which
-fixed work took a quarter longer than usual are repeated (measure.py).
+ratios with its 95 % confidence interval (stats.py), for CPU time and for wall time: what slows the
+machine in one round slows all in it.
 
 Also here: what DynamoDB would bill for (dynamodb_cost.py, cost.py), where the limits are
 (scale.py), the picture (chart.py). The answers are in RESULTS.md.
@@ -36,7 +36,7 @@ from typing import Any
 from benchmarks import stats
 from benchmarks.chart import Bar, Panel, draw
 from benchmarks.data import NATIVE_TABLE
-from benchmarks.measure import Bench, Case, Rounds, interleave, progress, stub
+from benchmarks.measure import Bench, Case, interleave, progress, stub
 from benchmarks.subjects import ROOT, SUBJECTS, ZIPS, Subject, certificates, prepare
 
 BUILD = ROOT / "build/bench"
@@ -120,8 +120,7 @@ def measure_all(
     if options.only:
         cold = [case for case in cold if case.operation == options.only]
         warm = [case for case in warm if case.operation == options.only]
-    result: dict[str, Any] = {"python": sys.version.split()[0], "series": {}, "speeds": {}}
-    seed = options.seed
+    result: dict[str, Any] = {"python": sys.version.split()[0], "series": {}}
     for kind, cases, count, measure in (
         ("cold", cold, rounds, bench.cold),
         ("warm", warm, processes, lambda case: bench.warm(case, seconds)),
@@ -129,29 +128,16 @@ def measure_all(
         if not cases:
             continue
         progress(f"{kind}: {len(cases)} cases, {count} rounds")
-        done = interleave(cases, count, measure, extra=max(1, count // 4), seed=seed)
-        collect(result, kind, done)
+        for case, series in interleave(cases, count, measure, options.seed).items():
+            key = f"{kind} {case.operation} {case.scheme}"
+            result["series"].setdefault(key, {})[case.subject.name] = {
+                name: values for name, values in vars(series).items() if values
+            }
     result["counts"] = {
         subject.name: bench.count(Case(subject, "run" if subject.is_worker else "get"))
         for subject in apis + workers
     }
     return result
-
-
-def collect(result: dict[str, Any], kind: str, done: Rounds) -> None:
-    """Puts the rounds into a form for JSON."""
-    for case, series in done.series.items():
-        key = f"{kind} {case.operation} {case.scheme}"
-        result["series"].setdefault(key, {})[case.subject.name] = {
-            name: values for name, values in vars(series).items() if values
-        }
-    middle = statistics.median(done.speeds)
-    result["speeds"][kind] = {
-        "median_ms": middle * 1000,
-        "slowest": max(done.speeds) / min(done.speeds),
-        "rounds": len(done.speeds),
-        "repeated": done.repeated,
-    }
 
 
 def report(result: dict[str, Any]) -> None:
@@ -189,7 +175,7 @@ def report(result: dict[str, Any]) -> None:
         )
     print(f"\nmodules and files of a first GET or run: {result['counts']}")
     print(f"zip bytes: {result['zips']}")
-    print(f"noise: {result['speeds']}; {result['seconds']} s")
+    print(f"{result['seconds']} s")
 
 
 def chart(result: dict[str, Any]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import statistics
 import subprocess
 import sys
 import time
@@ -15,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks import stats
 from benchmarks.data import DESCRIPTION, TASK_COUNT, make_task, public
 from benchmarks.subjects import ROOT, Subject, environment, event
 
@@ -23,13 +21,6 @@ CHILD = Path(__file__).with_name("child.py")
 # The interpreter itself: a virtual environment's site-packages must not be seen.
 PYTHON = [str(Path(sys.executable).resolve()), "-I", "-S", "-B"]
 TASK = make_task(0)
-
-# Fixed work like a cold start's, by which the machine's speed is judged from round to round.
-CALIBRATION = (
-    "import time; w, c = time.monotonic(), time.process_time(); import asyncio, email.message, "
-    "http.client, ssl; d = [{str(i): i} for i in range(40000)]; "
-    "print(time.monotonic() - w, time.process_time() - c)"
-)
 
 
 class WrongAnswer(Exception):
@@ -180,64 +171,16 @@ def stub(certificates: Path) -> Iterator[dict[str, int]]:
         process.wait(timeout=10)
 
 
-def calibrate() -> tuple[float, float]:
-    """Does fixed work in a fresh process; returns its wall and CPU seconds."""
-    output = subprocess.run(
-        [*PYTHON, "-c", CALIBRATION], capture_output=True, text=True, check=True
-    ).stdout
-    wall, cpu = map(float, output.split())
-    return wall, cpu
-
-
-@dataclass
-class Rounds:
-    """The kept rounds of several cases, and how calm the machine was."""
-
-    series: dict[Case, Series]
-    speeds: list[float]
-    repeated: int
-
-
-def interleave(
-    cases: list[Case],
-    rounds: int,
-    measure: Any,
-    *,
-    extra: int,
-    seed: int,
-) -> Rounds:
-    """Measures every case once a round, in random order; slow rounds are done again.
-
-    ``extra`` is how many rounds may be repeated. Speed is the wall time of fixed work at the
-    beginning, in the middle and at the end of a round.
-    """
+def interleave(cases: list[Case], rounds: int, measure: Any, seed: int) -> dict[Case, Series]:
+    """Measures every case once a round, in random order."""
     order = random.Random(seed)
-    done: list[dict[Case, dict[str, float]]] = []
-    speeds: list[float] = []
-    repeated = 0
-    wanted = rounds
-    while len(done) < wanted:
-        shuffled = order.sample(cases, len(cases))
-        walls = [calibrate()[0]]
-        figures: dict[Case, dict[str, float]] = {}
-        for index, case in enumerate(shuffled):
-            figures[case] = measure(case)
-            if index == len(shuffled) // 2:
-                walls.append(calibrate()[0])
-        walls.append(calibrate()[0])
-        speeds.append(statistics.median(walls))
-        done.append(figures)
-        if repeated < extra and stats.is_slow(speeds[-1], speeds):
-            repeated += 1
-            wanted += 1
-        progress(f"round {len(done)} of {wanted}")
-    kept = stats.calm(speeds, rounds)
     series = {case: Series() for case in cases}
-    for index in kept:
-        for case, figure in done[index].items():
-            for name, value in figure.items():
+    for number in range(rounds):
+        for case in order.sample(cases, len(cases)):
+            for name, value in measure(case).items():
                 getattr(series[case], name).append(value)
-    return Rounds(series, speeds, repeated)
+        progress(f"round {number + 1} of {rounds}")
+    return series
 
 
 def progress(text: str) -> None:

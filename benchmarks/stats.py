@@ -55,19 +55,3 @@ def ratios(mine: Sequence[float], other: Sequence[float]) -> Estimate:
     What slows the machine in one round slows both, and falls out.
     """
     return estimate([a / b for a, b in zip(mine, other, strict=True)])
-
-
-def calm(speeds: Sequence[float], wanted: int) -> list[int]:
-    """The indexes of the ``wanted`` rounds in which the machine was fastest, in their order.
-
-    ``speeds`` is how long the same fixed work took in each round, so that the choice knows nothing
-    of the subjects.
-    """
-    fastest = sorted(range(len(speeds)), key=lambda index: speeds[index])[:wanted]
-    return sorted(fastest)
-
-
-def is_slow(speed: float, speeds: Sequence[float], tolerance: float = 1.25) -> bool:
-    """Whether a round fell into a slow phase, by the faster half of all rounds so far."""
-    faster = sorted(speeds)[: max(1, len(speeds) // 2)]
-    return speed > tolerance * statistics.median(faster)

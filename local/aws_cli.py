@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from awscli.clidriver import create_clidriver
+from awscli.customizations.overridesslcommonname import update_endpoint_url
 
 from local import REGION
 
@@ -23,6 +24,8 @@ SERVICES = ("bedrock-agentcore-control", "cloudformation", "dynamodb", "s3", "st
 def serve() -> None:
     """Serves in the current folder until it is killed."""
     driver = create_clidriver()
+    # By itself version 1 sends calls to SQS to its real address, whatever the environment says.
+    driver.session.unregister("before-building-argument-table-parser", update_endpoint_url)
     # The session keeps the models and rules that it has read, so the forks need not read them. It
     # would keep credentials too, which are the caller's to say.
     nobody = {"aws_access_key_id": "", "aws_secret_access_key": ""}

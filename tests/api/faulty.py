@@ -62,12 +62,6 @@ def claim_of(task_id: str) -> Rule:
     return end_of(task_id, "processing")
 
 
-def progress_of(task_id: str) -> Rule:
-    """The writes that only append to a task's timeline."""
-    quiet = """!(ExpressionAttributeValues.":status")"""
-    return {"operation": "UpdateItem", "body": f"Key.id.S == '{task_id}' && {quiet}"}
-
-
 def accept_of(task_id: str) -> Rule:
     """The write that leaves a task to its agent, which reports."""
     accepts = """ExpressionAttributeValues.":report_until" """

@@ -7,16 +7,15 @@ DynamoDB, Lambda and AgentCore. A fault that did not happen fails its test.
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from local import faults
-from local.vendors import build_answer, progress_lines
+from local.vendors import build_answer
 from tests.api.faulty import (
-    ANSWER_LOST,
     BARE_ANSWER_LOST,
     BROKEN,
     CUT,
@@ -31,7 +30,6 @@ from tests.api.faulty import (
     end_of,
     faulty_deployment,
     new_task,
-    progress_of,
     put_of,
 )
 from tests.api.test_end_to_end import (
@@ -86,32 +84,6 @@ def assert_failed(stack: FaultyDeployment, task: dict[str, Any], words: str, run
 
 
 # DynamoDB
-
-# It is done, and what comes back says nothing: DynamoDB sends a checksum with every answer, and what
-# lacks one came from somebody else.
-UNREADABLE: Rule = {"response": {"truncate_bytes": 1, "strip_headers": ["x-amz-crc32"]}}
-
-
-@pytest.mark.parametrize("what", [ANSWER_LOST, UNREADABLE], ids=["lost", "garbled"])
-@pytest.mark.parametrize(
-    "call_of",
-    [put_of, claim_of, progress_of, lambda task_id: end_of(task_id, "completed")],
-    ids=["create", "claim", "progress", "complete"],
-)
-def test_a_write_whose_answer_is_lost_is_done_once(
-    stack: FaultyDeployment, call_of: Callable[[str], Rule], what: Rule
-):
-    """Botocore writes again, or the worker does, and the store recognises its own write."""
-    key, task_id = new_task()
-
-    with stack.aws.fault(call_of(task_id), what, times=1):
-        answer = stack.post(PROMPT, key)
-        task = stack.finish(task_id)
-
-    assert answer.status == 202
-    assert "Idempotent-Replayed" not in answer.headers
-    assert_completed(stack, task, progress_lines(PROMPT, build_answer(PROMPT)))
-    assert stack.wait_for_outcomes(task_id, 1) == ["completed"]
 
 
 @pytest.mark.parametrize("what", [THROTTLED, CUT], ids=["throttled", "cut"])
@@ -364,23 +336,6 @@ def test_an_agent_that_fails_ends_the_task_in_words_and_is_run_once(
     assert messages(task) == [CREATED, *STARTED, *lines, f"Agent error: {said}"]
     assert stack.agent_runs(task["id"]) == 1
     assert stack.wait_for_outcomes(task["id"], 1) == ["error"]
-
-
-@pytest.mark.parametrize("cut_after", [0, 300], ids=["before it began", "in the middle"])
-def test_an_answer_that_is_lost_is_not_asked_for_again(stack: FaultyDeployment, cut_after: int):
-    """The agent has run: its answer is lost, not its e-mails."""
-    key, task_id = new_task()
-
-    with stack.agent.fault(
-        agent_call_of(task_id), {"response": {"abort_bytes": cut_after}}
-    ) as fault:
-        stack.post(QUIET, key)
-        task = stack.finish(task_id)
-        assert fault.strikes() == 1
-
-    words = f"The connection to the agent was lost. {MAY_HAVE_ACTED}"
-    assert_failed(stack, task, words, runs=1)
-    assert stack.stops(task_id) == 1
 
 
 def test_an_answer_of_20_mb_is_cut_and_says_so(stack: FaultyDeployment):

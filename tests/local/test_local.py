@@ -350,7 +350,7 @@ def test_every_event_is_shown_once_when_a_poll_first_has_it():
 def test_quotes_are_shown_in_either_form():
     stream = io.StringIO()
     quotes = [{"vendor": "Ann's", "price": 1200.5}, {"vendor_id": 7, "amount": 80}]
-    vendors = [{"id": 7, "name": "Bob's"}]
+    vendors = [{"id": 7, "name": "Bob's", "emails": []}]
 
     show_answer(Console(stream), task_with(status="completed", vendors=vendors, quotes=quotes))
 

@@ -71,6 +71,7 @@ def test_an_answer_object_at_the_end_of_a_text_is_the_answer(text: str, response
     for answer in (read_json(text), read_frames(text)[0], read_frames(*text)[0]):
         assert answer.agent_response == response
         assert answer.vendors == [{"name": "Ann", "emails": []}]
+    assert read_json('Free: {"response": 0}').agent_response == "Free:\n\n0"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """The benchmark's own arithmetic, and one small run of it."""
 
 import random
+import re
 import statistics
+import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from dataclasses import replace
@@ -9,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import cost, reporting, scale, stats
+from benchmarks import cost, reporting, stats
 from benchmarks.chart import Bar, Panel, draw
 from benchmarks.dynamodb_cost import (
     Index,
@@ -19,6 +21,7 @@ from benchmarks.dynamodb_cost import (
     read_units,
     write_units,
 )
+from local.aws import ROOT
 from valro.dynamodb_items import INDEX_NAME, TABLE_DEFINITION
 
 # DynamoDB's arithmetic
@@ -121,36 +124,6 @@ def test_a_slow_phase_falls_out_of_the_ratios() -> None:
     assert (ratio.low, ratio.median, ratio.high) == (0.5, 0.5, 0.5)
 
 
-def test_slow_rounds_are_found_and_left_out() -> None:
-    speeds = [1.0, 1.1, 2.0, 1.0]
-    assert [stats.is_slow(speed, speeds) for speed in speeds] == [False, False, True, False]
-    assert stats.calm(speeds, 3) == [0, 1, 3]
-
-
-# Scale
-
-
-def test_a_calm_account_completes_every_task_at_once() -> None:
-    outcome = scale.simulate(scale.Account(), rate=1, seconds=1_000)
-    assert outcome.completed == outcome.tasks > 900
-    assert outcome.wait_95 == 0
-
-
-def test_every_task_ends_whatever_the_rate() -> None:
-    small = scale.Account(workers=10, sessions=20)
-    outcome = scale.simulate(small, rate=3, seconds=3_000)
-    assert outcome.completed + outcome.too_busy + outcome.not_started == outcome.tasks
-    assert outcome.not_started > 0
-
-
-def test_ending_sessions_with_their_tasks_moves_the_limit() -> None:
-    busy = scale.Account(sessions=500)
-    idle = scale.simulate(busy, rate=4, seconds=3_000)
-    stopped = scale.simulate(replace(busy, idle_seconds=0), rate=4, seconds=3_000)
-    assert stopped.completed == stopped.tasks
-    assert idle.completed < idle.tasks / 2
-
-
 # The picture and the prices
 
 
@@ -184,6 +157,15 @@ def test_a_task_costs_three_writes_of_seven_units_and_a_page_the_same_in_any_tab
     small, large = counts.page[100], counts.page[1_000]
     assert (small.operations, small.read) == (large.operations, large.read)
     assert small.operations == ["Query", "BatchGetItem"]
+
+
+def test_the_watcher_costs_three_calls_and_three_dollars_per_million_tasks():
+    program = [sys.executable, "-m", "benchmarks.watching"]
+    said = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert said.startswith("a task: SendMessage, PutEvents, GetItem; ")
+    found = re.search(r"tasks of a minute: \$([\d.]+) per million more", said)
+    assert found
+    assert float(found[1]) == pytest.approx(3, abs=0.5)
 
 
 @pytest.mark.e2e

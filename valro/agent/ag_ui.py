@@ -65,6 +65,17 @@ def ag_ui(frame: Frame) -> list[Event] | None:  # noqa: C901, PLR0912 - a case a
             return [events.StepFinished(speaker=by)]
         case "STATE_SNAPSHOT", {"snapshot": dict(state)}:
             return [events.State(our_names(state), is_snapshot=True)]
+        case (
+            "RAW",
+            {
+                "event": {
+                    "event": "on_chain_start",
+                    "metadata": {"langgraph_node": _},
+                    "data": {"input": dict(state)},
+                }
+            },
+        ):  # LangGraph's only snapshot is at the end: what there was before, its first node is given.
+            return [events.State(our_names(state), is_snapshot=True)]
         case "MESSAGES_SNAPSHOT", {"messages": list(messages)}:
             return [
                 snapshot(

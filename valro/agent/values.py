@@ -125,7 +125,8 @@ def object_at_end(text: str) -> Json:
     value = from_text(end[start.end() :])
     if not is_answer(value):
         return None
-    said = [text[: start.start()].strip(), text_of(named_response(value) or "")]
+    named = named_response(value)
+    said = [text[: start.start()].strip(), "" if named is None else text_of(named)]
     return value | {"response": "\n\n".join(filter(None, said))}
 
 
