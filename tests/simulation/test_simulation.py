@@ -57,12 +57,19 @@ def every_fault() -> set[str]:
         "lambda": CALL_FAULTS,
         "queue": (*QUEUE_FAULTS, "event expired", "delivered again after a failure"),
         "agent": (
-            *(*AGENT_FAULTS, *AGENT_ENDINGS[1:], "slow", "accepts", "no such session"),
+            *(
+                *AGENT_FAULTS,
+                *AGENT_ENDINGS[1:],
+                "slow",
+                "accepts",
+                "no such session",
+                "session busy",
+            ),
             *("reports without having accepted", *(f"session stopped, {how}" for how in STOPS)),
         ),
         "reporter": (*reporters.MANNERS, *reporters.ENDS[1:], "two processes", "works for hours"),
         "gateway": ("reply lost",),
-        "client": ("two connections", "cancels", "task deleted"),
+        "client": ("two connections", "cancels", "task deleted", "follows", "follows again"),
         "worker": ("misconfigured", "raised", "fitting takes long"),
         "operator": ("task deleted", "worker invoked by hand"),
     }
