@@ -21,7 +21,6 @@ from valro.agent import runtime
 
 ALWAYS = "attribute_exists(#id)"
 MINE_ANYWAY = "#status = :processing AND #claim = :claim AND #event_seq = :seq"
-NOT_CANCELLED = f"{MINE_ANYWAY} AND attribute_not_exists(#cancel_requested_at)"
 
 
 class Line(NamedTuple):
@@ -73,9 +72,6 @@ MUTATIONS: dict[str, Line | Constant] = {
     "claim without its token": Line(
         Store, "claim_task", 'task.get("claim") != token or task', "task"
     ),
-    "claim's deadline before the worker's end": Constant(
-        dynamodb_helpers, "DEADLINE_MARGIN_SECONDS", -300
-    ),
     "deleted task made again": Line(worker_lambda, "_created_if_by_hand", "task.created_at", '""'),
     "event_seq not checked": Constant(
         dynamodb_helpers, "IS_MINE", "#status = :processing AND #claim = :claim"
@@ -101,9 +97,6 @@ MUTATIONS: dict[str, Line | Constant] = {
     ),
     "progress that ignores a cancellation": Line(
         Store, "_update_claimed", "condition: str = IS_MINE", f"condition: str = {MINE_ANYWAY!r}"
-    ),
-    "silence that does not look": Line(
-        Run, "_should_stop", "claim: Claim) -> bool:", "claim: Claim) -> bool:\n    return False"
     ),
     "report that forgets the one before": Constant(
         dynamodb_helpers,
@@ -164,9 +157,6 @@ MUTATIONS: dict[str, Line | Constant] = {
         conversations, "_open_session", '"cancel_requested_at" not in unstarted', "True"
     ),
     "stop after a question": Line(worker_lambda, "_ends_session", " and not result.interrupts", ""),
-    "place of a follower given away while it waits": Line(
-        Store, "_unstarted_follower", 'follower.get("may_have_acted") is not False', "False"
-    ),
 }
 
 
