@@ -262,6 +262,7 @@ inspect_runtime() {
     IFS=$'\t' read -r status protocol idle issuer reason <"$WORK/runtime"
   else
     reason="$(tr -s '\n' ' ' <"$WORK/refused")" reason="${reason# }"
+    [[ "$reason" != *'nvalid choice'* ]] || reason='this AWS CLI is too old'
     [[ "$reason" != *ResourceNotFoundException* ]] || die "$name is not in $region. Nothing was changed."
   fi
   if [[ -z "$status" ]]; then

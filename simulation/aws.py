@@ -270,16 +270,14 @@ class Aws:
     ) -> None:
         choices = world.choices
         self.world = world
-        route = choices.pick(wire.ROUTES)
         rates = (0, 30, 100, 300)
-        self.dynamodb_weather = Weather(world, "dynamodb", DYNAMODB_FAULTS, rates, route)
-        self.lambda_weather = Weather(world, "lambda", CALL_FAULTS, (0, 200, 600), route)
+        self.dynamodb_weather = Weather(world, "dynamodb", DYNAMODB_FAULTS, rates)
+        self.lambda_weather = Weather(world, "lambda", CALL_FAULTS, (0, 200, 600))
         self.queue_weather = Weather(world, "queue", QUEUE_FAULTS, (0, 300, 800))
         self.network = Network(world)
         self.agent = Agent(
             world,
             self.network,
-            route,
             started=agent_started,
             stopped=stopped,
             ended=self.dynamodb_weather.agent_ended,

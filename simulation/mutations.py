@@ -22,7 +22,6 @@ from valro.agent import runtime
 
 ALWAYS = "attribute_exists(#id)"
 MINE_ANYWAY = "#status = :processing AND #claim = :claim AND #event_seq = :seq"
-NOT_CANCELLED = f"{MINE_ANYWAY} AND attribute_not_exists(#cancel_requested_at)"
 
 
 class Line(NamedTuple):
@@ -74,9 +73,6 @@ MUTATIONS: dict[str, Line | Constant] = {
     "claim without its token": Line(
         Store, "claim_task", 'task.get("claim") != token or task', "task"
     ),
-    "claim's deadline before the worker's end": Constant(
-        dynamodb_helpers, "DEADLINE_MARGIN_SECONDS", -300
-    ),
     "deleted task made again": Line(worker_lambda, "_created_if_by_hand", "task.created_at", '""'),
     "event_seq not checked": Constant(
         dynamodb_helpers, "IS_MINE", "#status = :processing AND #claim = :claim"
@@ -102,9 +98,6 @@ MUTATIONS: dict[str, Line | Constant] = {
     ),
     "progress that ignores a cancellation": Line(
         Store, "_update_claimed", "condition: str = IS_MINE", f"condition: str = {MINE_ANYWAY!r}"
-    ),
-    "silence that does not look": Line(
-        Run, "_should_stop", "claim: Claim) -> bool:", "claim: Claim) -> bool:\n    return False"
     ),
     "report that forgets the one before": Constant(
         dynamodb_helpers,
@@ -177,9 +170,6 @@ MUTATIONS: dict[str, Line | Constant] = {
     ),
     "watcher that stops no session": Line(
         watcher_lambda, "end_if_due", "may_run_on(task)", "False"
-    ),
-    "place of a follower given away while it waits": Line(
-        Store, "_unstarted_follower", 'follower.get("may_have_acted") is not False', "False"
     ),
 }
 

@@ -40,7 +40,7 @@ class Watching:
         self.backend = backend
         self.world = world
         self.known: Known = backend.checks.known
-        self.weather = Weather(world, "lambda", CALL_FAULTS, (0, 200, 600), "http")
+        self.weather = Weather(world, "lambda", CALL_FAULTS, (0, 200, 600))
         self.lags = choices.pick(((0.2,), LAGS[:3], LAGS))
         self.repeats = choices.pick((0, 0, 200))  # of a thousand deliveries
         self.untaken = choices.pick((0, 0, 300))  # of a thousand events

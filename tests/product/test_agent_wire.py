@@ -202,3 +202,9 @@ def test_json_that_breaks_after_other_json_is_not_shown_as_text():
         read(STREAM, line("Hello") + b'data: {"response": "half\n\n')
     assert caught.value.partial == Answer("Hello")
     assert "half" in caught.value.unparsed
+
+
+@pytest.mark.parametrize("frame", [b'{"accepted": true}\xff', b'{"response": "Hello"}\xff '])
+def test_json_with_a_byte_that_broke_behind_it_is_not_shown_as_text(frame: bytes):
+    with pytest.raises(UnreadableAnswer):
+        read(STREAM, b"data: " + frame + b"\n\n")
