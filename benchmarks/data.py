@@ -8,6 +8,7 @@ ten events, three vendors with an e-mail each, three quotes; 3.4 KB as DynamoDB 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 Task = dict[str, Any]
@@ -17,78 +18,17 @@ NATIVE_TABLE = "native-tasks"  # where vendors and quotes are DynamoDB's own lis
 PUBLIC = (
     "id,description,status,vendors,quotes,emails_sent,events,created_at,updated_at,agent_response"
 ).split(",")
-DESCRIPTION = "Find me a landscaper in Charlotte under $300"
-VENDORS = (
-    ("Green Fern Landscaping", 4.8, 240),
-    ("Queen City Lawn & Garden", 4.6, 275.5),
-    ("Dogwood Outdoor Care", 4.4, 195),
-)
+TASK = Path(__file__).with_name("task.json").read_text("utf-8")
+DESCRIPTION = json.loads(TASK)["description"]
 
 
 def make_task(number: int) -> Task:
     """A completed task, with what is internal; ``number`` is its age in minutes."""
     hour, minute = divmod(number % 1_440, 60)
-    created = f"2025-10-{31 - number // 1_440:02}T{23 - hour:02}:{59 - minute:02}:01.250000Z"
-    updated = created.replace("01.250000", "41.730000")
-    vendors = [
-        {
-            "name": name,
-            "email": email_of(name),
-            "service": "landscaping",
-            "city": "Charlotte",
-            "rating": rating,
-            "price": price,
-            "emails": [
-                {
-                    "recipient": email_of(name),
-                    "subject": "A homeowner in Charlotte is looking for a landscaper",
-                    "body": f"Hello {name},\n\na homeowner in Charlotte is looking for a landscaper. "
-                    "The budget is $300.\nCould you tell us when you have time, and what it would "
-                    "cost?\n\nValro",
-                    "timestamp": "2025-10-31T12:00:20.555Z",
-                }
-            ],
-        }
-        for name, rating, price in VENDORS
-    ]
-    lines = [
-        "Task created",
-        "Worker Lambda invoked - processing started",
-        "Agent processing started",
-        "Looking for landscapers in Charlotte within $300",
-        "Found 3 landscapers within $300",
-        *(f"E-mailed {name} at {email_of(name)}" for name, _, _ in VENDORS),
-        "Comparing quotes",
-    ]
-    events = [{"ts": created, "message": line, "type": "info"} for line in lines]
-    last = {"ts": updated, "message": "Agent completed task successfully", "type": "success"}
-    return {
-        "id": f"3f2b8c1e-7d4a-4c55-9e1f-{number:012x}",
-        "owner": "public",
-        "description": DESCRIPTION,
-        "status": "completed",
-        "events": [*events, last],
-        "event_seq": 10,
-        "created_at": created,
-        "updated_at": updated,
-        "deadline": created.replace("T23", "T24"),
-        "creation_token": "5d41402abc4b2a76b9719d911017c592",
-        "claim": "7d793037a0760186574b0282f2f435e7",
-        "fingerprint": "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9",
-        "vendors": vendors,
-        "quotes": [
-            {"vendor": name, "price": price, "currency": "USD"} for name, _, price in VENDORS
-        ],
-        "emails_sent": 3,
-        "agent_response": "I've contacted 3 landscapers in Charlotte by e-mail. The best rated is "
-        "Green Fern Landscaping (4.8 of 5) at $240. The least expensive is Dogwood Outdoor Care at "
-        "$195.",
-    }
-
-
-def email_of(vendor: str) -> str:
-    """A vendor's address."""
-    return f"{vendor.lower().replace(' & ', '-').replace(' ', '-')}@example.com"
+    moment = f"2025-10-{31 - number // 1_440:02}T{23 - hour:02}:{59 - minute:02}"
+    task: Task = json.loads(TASK.replace("2025-10-31T23:59", moment))
+    ids = {"id": f"3f2b8c1e-7d4a-4c55-9e1f-{number:012x}"}
+    return task | ids | {"deadline": task["created_at"].replace("T23", "T24")}
 
 
 def running(task: Task) -> Task:

@@ -47,11 +47,13 @@ PUBLIC_FIELDS_ONCE_KNOWN = (
     "agent_response,agent_response_truncated,error_message,error_code,may_have_acted,"
     "cancel_requested_at,started_at,completed_at,follows,followed_by,interrupts"
 ).split(",")
-# Of what an agent sends, what is shown as a text or not at all; first what a text alone is.
-TEXTS = {
-    "vendors": ("name", "email", "phone"),
-    "quotes": ("text", "vendor", "currency"),
-    "emails": ("body", "recipient", "subject", "timestamp"),
+# What pages know of what an agent sends: of this type, or not shown. A text alone is the first.
+KNOWN_FIELDS: dict[str, dict[str, type]] = {
+    "vendors": dict.fromkeys(("name", "email", "phone"), str)
+    | dict.fromkeys(("id", "rating", "price"), object),
+    "quotes": dict.fromkeys(("text", "vendor", "currency"), str)
+    | dict.fromkeys(("vendor_id", "amount", "price"), object),
+    "emails": dict.fromkeys(("body", "recipient", "subject", "timestamp"), str),
 }
 
 FIELDS_OF_END = (
@@ -394,19 +396,21 @@ def public_task(task: Task) -> dict[str, Any]:
 
 
 def displayable(kind: str, sent: Any) -> list[dict[str, Any]]:
-    """An agent's vendors, quotes or e-mails as pages may rely on them: objects without nulls.
+    """An agent's vendors, quotes or e-mails as pages may rely on them: objects, of known types.
 
-    Their ``TEXTS`` are texts, also where a number came, or absent; a vendor's ``emails`` are a list.
+    A number becomes a text where one is due. What else does not fit is absent, and so is null.
     """
-    texts, shown = TEXTS[kind], []
+    known, shown = KNOWN_FIELDS[kind], []
     for one in sent if isinstance(sent, list) else [sent]:
-        fields = _without_nulls(one if isinstance(one, dict) else {texts[0]: one})
-        for name in texts:
-            if name in fields and not isinstance(value := fields[name], str):
+        fields = {**one} if isinstance(one, dict) else {next(iter(known)): one}
+        for name, of_type in known.items():
+            value = fields.get(name, "")
+            if value is None or not isinstance(value, of_type):
                 del fields[name]
                 fields |= {name: dumps(value)} if type(value) in (int, float) else {}
         if kind == "vendors":
-            fields["emails"] = displayable("emails", fields.get("emails", []))
+            emails = fields.get("emails")
+            fields["emails"] = [] if emails is None else displayable("emails", emails)
         shown += [fields] if fields or isinstance(one, dict) else []
     return shown
 
@@ -414,13 +418,14 @@ def displayable(kind: str, sent: Any) -> list[dict[str, Any]]:
 def displayed_otherwise(answer: Answer) -> list[dict[str, Any]]:
     """The vendors and quotes of an answer that are not displayed as they came, for the log."""
     sent = [(kind, one) for kind in ("vendors", "quotes") for one in answer.get(kind, ())]
-    return [one for kind, one in sent if displayable(kind, [one]) != [_without_nulls(one)]]
+    shown = [_without_nulls(displayable(kind, [one])[0]) for kind, one in sent]
+    return [
+        one for (_, one), other in zip(sent, shown, strict=True) if _without_nulls(one) != other
+    ]
 
 
 def _without_nulls(fields: Mapping[str, Any]) -> dict[str, Any]:
-    if None in fields.values():
-        return {name: value for name, value in fields.items() if value is not None}
-    return {**fields}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def question_in(interrupt: Mapping[str, Any]) -> str:

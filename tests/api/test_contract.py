@@ -9,7 +9,6 @@ import json
 import time
 import uuid
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import parse_qsl, urljoin, urlsplit
 
@@ -209,23 +208,6 @@ def test_location_and_link_lead_from_any_url_to_the_task_and_the_next_page(
     assert following._replace(query="").geturl() == url
     page = ask("GET", queryStringParameters=dict(parse_qsl(following.query)))
     assert [task["id"] for task in json.loads(page["body"])] == [ids[0]]
-
-
-def test_32_posts_at_once_over_http_with_one_key_are_one_task_and_one_run(stack: Deployment):
-    key = {"Idempotency-Key": str(uuid.uuid4())}
-    body = {"description": "Find me a cleaner in Raleigh [agent: quiet]"}
-
-    with ThreadPoolExecutor(32) as pool:
-        answers = list(
-            pool.map(lambda _: stack.api.request("POST", "/tasks", body, key), range(32))
-        )
-
-    assert {answer.status for answer in answers} == {202}
-    (task_id,) = {answer.json()["id"] for answer in answers}
-    replays = [answer for answer in answers if answer.headers.get("Idempotent-Replayed")]
-    assert len(replays) == 31
-    assert stack.finish(task_id)["status"] == "completed"
-    assert stack.agent_runs(task_id) == 1
 
 
 def test_a_poller_over_http_sees_its_headers_at_every_moment(stack: Deployment):

@@ -133,7 +133,7 @@ export interface components {
         };
         /**
          * @description A company that the agent found. `name`, `email` and `phone` are texts or absent, and `emails` is a list of objects, whatever the agent sent.
-         *     All else is up to the agent: any field may be absent or of another type, and there may be others. No field is null.
+         *     All else is up to the agent: any field may be absent or of another type, and there may be others. None of the fields listed here is null.
          */
         Vendor: {
             /**
