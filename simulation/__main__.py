@@ -21,7 +21,6 @@ from simulation.mutations import MUTATIONS, mutated
 from simulation.schedule import Result, run
 
 BATCH = 50
-BAR_WIDTH = 30
 LINE_EVERY_SECONDS = 10.0
 
 
@@ -82,38 +81,6 @@ def shrunk(seed: int, skew: float, seconds: float) -> Result:
     return run(script=script, skew=skew, tracing=True)
 
 
-class Bar:
-    """How far it is: a bar on a terminal, a line now and then elsewhere."""
-
-    def __init__(self, total: int | None, seconds: float | None) -> None:
-        self.total = total
-        self.seconds = seconds
-        self.started = time.monotonic()
-        self.on_terminal = sys.stderr.isatty()
-        self.next_line = self.started + LINE_EVERY_SECONDS
-
-    def show(self, done: int) -> None:
-        """Says how many schedules are done."""
-        now = time.monotonic()
-        passed = now - self.started
-        shares = [done / self.total] if self.total else []
-        shares += [passed / self.seconds] if self.seconds else []
-        share = min(max(shares), 1.0)
-        text = f"{done:,} schedules, {done / max(passed, 0.001):,.0f} a second"
-        if self.on_terminal:
-            filled = int(share * BAR_WIDTH)
-            bar = "█" * filled + "·" * (BAR_WIDTH - filled)
-            print(f"\r{bar} {share:4.0%}  {text}  ", end="", file=sys.stderr, flush=True)
-        elif now >= self.next_line:
-            self.next_line = now + LINE_EVERY_SECONDS
-            print(f"{share:4.0%}  {text}", file=sys.stderr, flush=True)
-
-    def end(self) -> None:
-        """Leaves the bar's line."""
-        if self.on_terminal:
-            print(file=sys.stderr)
-
-
 def explore(
     seed: int,
     total: int | None,
@@ -125,8 +92,8 @@ def explore(
     survey: bool = False,
 ) -> Tally:
     """Runs schedules on ``jobs`` processes until all are done, time is up, or one fails."""
-    bar = Bar(total, seconds)
-    end = time.monotonic() + seconds if seconds else float("inf")
+    started = said = time.monotonic()
+    end = started + seconds if seconds else float("inf")
     tally = Tally()
     batches = _batches(seed, total)
     running: set[Future[Tally]] = set()
@@ -147,8 +114,10 @@ def explore(
             finished, running = wait(running, return_when=FIRST_COMPLETED)
             for future in finished:
                 tally.add(future.result())
-            bar.show(tally.schedules)
-    bar.end()
+            if time.monotonic() > said + LINE_EVERY_SECONDS:
+                said = time.monotonic()
+                rate = tally.schedules / (said - started)
+                print(f"{tally.schedules:,} schedules, {rate:,.0f} a second", file=sys.stderr)
     return tally
 
 

@@ -234,7 +234,6 @@ class Agent:
         self,
         world: World,
         network: Network,
-        route: str,
         *,
         started: Callable[[AgentRun, Json], None],
         stopped: Callable[[str, Sandbox | None], None],
@@ -242,7 +241,7 @@ class Agent:
     ) -> None:
         self.world = world
         self.network = network
-        self.weather = Weather(world, "agent", AGENT_FAULTS, (0, 200, 600), route)
+        self.weather = Weather(world, "agent", AGENT_FAULTS, (0, 200, 600))
         self.is_odd = world.choices.below(2) == 1
         self.accepts = world.choices.below(2) == 1  # and reports, where it is asked to
         self.sessions: dict[str, Session] = {}
@@ -344,7 +343,7 @@ class Agent:
         if session.is_alive:
             how = choices.pick(STOPS)
             world.count(f"agent: session stopped, {how}")
-            kinds = wire.by_kind("agent", "InvokeAgentRuntime", self.weather.route)
+            kinds = wire.by_kind("agent", "InvokeAgentRuntime")
             rows = kinds[choices.pick(STOPPED_BEFORE_THE_HEAD)]
             whole = [row for row in rows if "raises" in row and "while" not in row]
             session.stop(how, wire.error(choices.pick(whole)))

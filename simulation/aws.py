@@ -270,16 +270,14 @@ class Aws:
     ) -> None:
         choices = world.choices
         self.world = world
-        route = choices.pick(wire.ROUTES)
         rates = (0, 30, 100, 300)
-        self.dynamodb_weather = Weather(world, "dynamodb", DYNAMODB_FAULTS, rates, route)
-        self.lambda_weather = Weather(world, "lambda", CALL_FAULTS, (0, 200, 600), route)
+        self.dynamodb_weather = Weather(world, "dynamodb", DYNAMODB_FAULTS, rates)
+        self.lambda_weather = Weather(world, "lambda", CALL_FAULTS, (0, 200, 600))
         self.queue_weather = Weather(world, "queue", QUEUE_FAULTS, (0, 300, 800))
         self.network = Network(world)
         self.agent = Agent(
             world,
             self.network,
-            route,
             started=agent_started,
             stopped=stopped,
             ended=self.dynamodb_weather.agent_ended,
@@ -299,13 +297,15 @@ class Aws:
         self.table.largest_write = choices.pick(LARGEST_WRITES)
         self.queue = Queue(self, maximum_event_age, retries)
         self.start_worker = start_worker
+        self.clients: dict[str, Any] = {"dynamodb": DynamoDBClient, "lambda": LambdaClient}
+        self.watching: Any = None  # the watcher's queue and bus, if there is one
 
     def create_client(self, service: str, *, region_name: str, config: Config | None = None) -> Any:
         """What botocore's session has under this name."""
         assert region_name == "us-east-1"
         if service == "bedrock-agentcore":
             return AgentClient(self.agent, config)
-        return {"dynamodb": DynamoDBClient, "lambda": LambdaClient}[service](self, config)
+        return self.clients[service](self, config)
 
     def clear_weather(self) -> None:
         """Makes everything work from now on."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -47,74 +47,33 @@ class Choices:
         return per_mille > 0 and self.below(1000) >= 1000 - per_mille
 
 
-class Shrinker:
-    """Makes a failing script shorter and its numbers smaller, as long as it still ``fails``."""
-
-    def __init__(self, script: Script, fails: Callable[[Script], bool], seconds: float) -> None:
-        self.script = {stream: _stripped(numbers) for stream, numbers in script.items()}
-        self.fails = fails
-        self.end = time.monotonic() + seconds
-
-    def run(self) -> Script:
-        """The simplest script found in the time there is."""
-        before: Script = {}
-        while self.script != before and time.monotonic() < self.end:
-            before = dict(self.script)
-            self._remove_streams()
-            for stream in list(self.script):
-                self._shorten(stream)
-            for stream in list(self.script):
-                self._lower(stream)
-        return {stream: numbers for stream, numbers in self.script.items() if numbers}
-
-    def _try(self, changes: Script) -> bool:
-        changed = {stream: _stripped(numbers) for stream, numbers in changes.items()}
-        candidate = self.script | changed
-        if time.monotonic() < self.end and candidate != self.script and self.fails(candidate):
-            self.script = candidate
-            return True
-        return False
-
-    def _remove_streams(self) -> None:
-        names = [name for name, numbers in self.script.items() if numbers]
-        for start, end in _blocks(len(names)):
-            self._try({name: [] for name in names[start:end]})
-
-    def _shorten(self, stream: str) -> None:
-        for start, end in _blocks(len(self.script[stream])):
-            numbers = self.script[stream]
-            zeros = [0] * (end - start)
-            if not self._try({stream: numbers[:start] + zeros + numbers[end:]}):
-                self._try({stream: numbers[:start] + numbers[end:]})
-
-    def _lower(self, stream: str) -> None:
-        for index in range(len(self.script[stream])):
-            self._lower_to(stream, index, lambda number: number // 2)
-            self._lower_to(stream, index, lambda number: number - 1)
-
-    def _lower_to(self, stream: str, index: int, lower: Callable[[int], int]) -> None:
-        numbers = self.script[stream]
-        if index < len(numbers) and numbers[index]:
-            self._try({stream: [*numbers[:index], lower(numbers[index]), *numbers[index + 1 :]]})
-
-
 def shrink(script: Script, fails: Callable[[Script], bool], *, seconds: float) -> Script:
-    """The shortest and simplest script found, within ``seconds``, that still ``fails``."""
-    return Shrinker(script, fails, seconds).run()
+    """The simplest script found, within ``seconds``, that still ``fails``.
+
+    Blocks of its choices become 0, first large ones, then small ones: the simplest thing happens there
+    instead. What is left is halved as often as it goes.
+    """
+    end = time.monotonic() + seconds
+    left = {(stream, at): n for stream, made in script.items() for at, n in enumerate(made) if n}
+    simpler: tuple[Callable[[int], int], ...] = (lambda _n: 0, lambda n: n // 2, lambda n: n - 1)
+    size, before = len(left), None
+    while (size > 1 or left != before) and time.monotonic() < end:
+        before = dict(left)
+        places = list(left)
+        for start in range(0, len(places), size):
+            for simplify in simpler if size == 1 else simpler[:1]:
+                tried = left | {at: simplify(left[at]) for at in places[start : start + size]}
+                tried = {place: number for place, number in tried.items() if number}
+                if tried != left and time.monotonic() < end and fails(_script_of(tried)):
+                    left = tried
+                    break
+        size = max(min(size, len(left)) // 2, 1)
+    return _script_of(left)
 
 
-def _blocks(length: int) -> Iterator[tuple[int, int]]:
-    """All of it, then its halves, and so on to single places; the last first."""
-    size = length
-    while size:
-        for end in range(length, 0, -size):
-            yield max(end - size, 0), end
-        size //= 2
-
-
-def _stripped(numbers: Sequence[int]) -> list[int]:
-    """Without the zeros at its end, which stand for themselves."""
-    kept = list(numbers)
-    while kept and not kept[-1]:
-        kept.pop()
-    return kept
+def _script_of(chosen: Mapping[tuple[str, int], int]) -> Script:
+    script: dict[str, list[int]] = {}
+    for (stream, at), number in sorted(chosen.items()):
+        made = script.setdefault(stream, [])
+        made += [0] * (at - len(made)) + [number]
+    return script

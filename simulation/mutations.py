@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 
 import dynamodb_helpers
 import lambda_function
+import watcher_lambda
 import worker_lambda
 from valro import conversations, dynamodb_items, progress, tasks
 from valro.agent import runtime
 
 ALWAYS = "attribute_exists(#id)"
 MINE_ANYWAY = "#status = :processing AND #claim = :claim AND #event_seq = :seq"
-NOT_CANCELLED = f"{MINE_ANYWAY} AND attribute_not_exists(#cancel_requested_at)"
 
 
 class Line(NamedTuple):
@@ -73,9 +73,6 @@ MUTATIONS: dict[str, Line | Constant] = {
     "claim without its token": Line(
         Store, "claim_task", 'task.get("claim") != token or task', "task"
     ),
-    "claim's deadline before the worker's end": Constant(
-        dynamodb_helpers, "DEADLINE_MARGIN_SECONDS", -300
-    ),
     "deleted task made again": Line(worker_lambda, "_created_if_by_hand", "task.created_at", '""'),
     "event_seq not checked": Constant(
         dynamodb_helpers, "IS_MINE", "#status = :processing AND #claim = :claim"
@@ -101,9 +98,6 @@ MUTATIONS: dict[str, Line | Constant] = {
     ),
     "progress that ignores a cancellation": Line(
         Store, "_update_claimed", "condition: str = IS_MINE", f"condition: str = {MINE_ANYWAY!r}"
-    ),
-    "silence that does not look": Line(
-        Run, "_should_stop", "claim: Claim) -> bool:", "claim: Claim) -> bool:\n    return False"
     ),
     "report that forgets the one before": Constant(
         dynamodb_helpers,
@@ -164,8 +158,18 @@ MUTATIONS: dict[str, Line | Constant] = {
         conversations, "_open_session", '"cancel_requested_at" not in unstarted', "True"
     ),
     "stop after a question": Line(worker_lambda, "_ends_session", " and not result.interrupts", ""),
-    "place of a follower given away while it waits": Line(
-        Store, "_unstarted_follower", 'follower.get("may_have_acted") is not False', "False"
+    "message dropped after an error": Line(
+        watcher_lambda, "is_handled", "return is_hopeless", "return True"
+    ),
+    "task looked at once": Line(watcher_lambda, "end_if_due", "return False", "return True"),
+    "event that the bus did not take": Line(
+        watcher_lambda, "tell", 'answer.get("FailedEntryCount")', "False"
+    ),
+    "changes behind a failed one lost": Line(
+        watcher_lambda, "lambda_handler", "failures.append", "is_change or failures.append"
+    ),
+    "watcher that stops no session": Line(
+        watcher_lambda, "end_if_due", "may_run_on(task)", "False"
     ),
 }
 

@@ -81,12 +81,10 @@ class Weather:
         service: str,
         kinds: tuple[str, ...],
         rates: tuple[int, ...],
-        route: str = "",
     ) -> None:
         choices = world.choices
         self.world = world
         self.service = service
-        self.route = route
         self.rate = choices.pick(rates)
         mask = choices.below(1 << len(kinds)) & choices.below(1 << len(kinds)) if self.rate else 0
         self.kinds = [kind for index, kind in enumerate(kinds) if mask >> index & 1]
@@ -154,9 +152,9 @@ class Weather:
             return Fault()  # that is how a batch is answered, not how a call goes
         if name not in wire.KINDS or not operation:
             return Fault(name)
-        rows = wire.by_kind(self.service, operation, self.route).get(name)
+        rows = wire.by_kind(self.service, operation).get(name)
         if not rows:
-            return Fault()  # no such thing on this route
+            return Fault()  # no such thing there
         row = self.world.choices.pick(rows)
         return Fault(name, row, self.world.choices.pick(wire.effects(row)), self.addresses)
 

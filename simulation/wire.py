@@ -1,7 +1,7 @@
 """The table of wire faults: what comes out of the real clients when something breaks under them.
 
 Each row of wire_faults.json was measured on real sockets (wire_record.py) and holds for the
-operations and routes that it names. So the simulation raises what is raised, not what one imagines.
+operations that it names. So the simulation raises what is raised, not what one imagines.
 What a row does not say is what became of the request at the other end: ``effects`` does.
 """
 
@@ -24,13 +24,12 @@ from valro.dynamodb_items import UnreadableReply
 Row = dict[str, Any]
 
 TABLE = Path(__file__).with_name("wire_faults.json")
-ROUTES = ("tls", "http")  # to AWS itself, to an endpoint on plain HTTP
 URL = "https://aws.invalid"
 # What AWS says of its own failures; none of it is for the public.
 ACCOUNT = "123456789012"
 INTERNALS = f"arn:aws:iam::{ACCOUNT}:role/secret is not amused"
 
-# An operation that was measured on every route, for those that were on one.
+# The operation that was measured, for all others of its service.
 MEASURED = {"dynamodb": "UpdateItem", "lambda": "Invoke", "agent": "InvokeAgentRuntime"}
 AGENT_OPERATIONS = ("InvokeAgentRuntime", "InvokeAgentRuntime, streamed", "StopRuntimeSession")
 
@@ -72,52 +71,38 @@ KINDS = (
 
 def write(rows: list[Row]) -> None:
     """Writes the table, a line for each outcome of each fault."""
-    lines: dict[str, dict[str, list[str]]] = {}
+    lines: dict[str, list[str]] = {}
     for row in rows:
-        outcome = {name: row[name] for name in row if name not in ("route", "operation")}
-        routes = lines.setdefault(json.dumps(outcome), {})
-        routes.setdefault(row["route"], []).append(row["operation"])
-    text = [f'{line[:-1]}, "on": {json.dumps(routes)}}}' for line, routes in lines.items()]
+        outcome = {name: row[name] for name in row if name != "operation"}
+        lines.setdefault(json.dumps(outcome), []).append(row["operation"])
+    text = [f'{line[:-1]}, "on": {json.dumps(names)}}}' for line, names in lines.items()]
     TABLE.write_text("[\n" + ",\n".join(text) + "\n]\n")
 
 
 def read() -> list[Row]:
-    """The rows of the table, one for each fault, route and operation."""
+    """The rows of the table, one for each fault and operation."""
     return [
-        {name: value for name, value in line.items() if name != "on"}
-        | {"route": route, "operation": operation}
+        {name: value for name, value in line.items() if name != "on"} | {"operation": operation}
         for line in json.loads(TABLE.read_text())
-        for route, operations in line["on"].items()
-        for operation in operations
+        for operation in line["on"]
     ]
 
 
 @functools.cache
-def _by_place() -> dict[tuple[str, str], dict[str, Row]]:
-    """The rows by operation and route, then by fault."""
-    places: defaultdict[tuple[str, str], dict[str, Row]] = defaultdict(dict)
+def _rows() -> dict[str, dict[str, Row]]:
+    """The rows by operation, then by fault."""
+    operations: defaultdict[str, dict[str, Row]] = defaultdict(dict)
     for row in read():
-        places[row["operation"], row["route"]][row["fault"]] = row
-    return places
+        operations[row["operation"]][row["fault"]] = row
+    return operations
 
 
 @functools.cache
-def rows(service: str, operation: str, route: str) -> dict[str, Row]:
-    """The faults that a call may meet on a route, by name.
-
-    What was measured on one route only (plain HTTP: statuses, which are the same on each, and the
-    operations that go through the same code as another one) is taken from there.
-    """
-    places = _by_place()
-    like = operation if operation in AGENT_OPERATIONS else MEASURED[service]
-    return places[operation, "http"] | places[like, route] | places[operation, route]
-
-
-@functools.cache
-def by_kind(service: str, operation: str, route: str) -> dict[str, tuple[Row, ...]]:
-    """The faults that a call may meet on a route, by their kind."""
+def by_kind(service: str, operation: str) -> dict[str, tuple[Row, ...]]:
+    """The faults that a call may meet, by their kind."""
     kinds: defaultdict[str, list[Row]] = defaultdict(list)
-    for row in rows(service, operation, route).values():
+    measured = operation if operation in AGENT_OPERATIONS else MEASURED[service]
+    for row in _rows()[measured].values():
         if row["fault"] != "none":
             kinds[kind(row)].append(row)
     return {name: tuple(group) for name, group in kinds.items()}
@@ -176,12 +161,6 @@ def effects(row: Row) -> tuple[bool, ...]:
     return (True,)
 
 
-@functools.cache
-def _is_sent_again(operation: str, route: str, fault: str) -> bool:
-    row = _by_place().get((operation, route), {}).get(fault)
-    return bool(row and row["attempts"] > 1)
-
-
 def is_sent_again(row: Row) -> bool:
     """Whether botocore's retries are for it; the agent's were measured with none, as they must be.
 
@@ -189,7 +168,7 @@ def is_sent_again(row: Row) -> bool:
     """
     if row["operation"] not in AGENT_OPERATIONS:
         return bool(row["attempts"] > 1)
-    like = _is_sent_again("Invoke", row["route"], row["fault"])
+    like = _rows()["Invoke"].get(row["fault"], {}).get("attempts", 1) > 1
     return like or row.get("status", 0) >= 500 or row.get("status") == 429
 
 

@@ -2,9 +2,8 @@
 
     python -m simulation.wire_record     writes simulation/wire_faults.json anew
 
-The clients are the product's own, with their configuration but for shorter times. Each of their
-operations meets each fault over HTTP; one of each service meets them over TLS too. The server here
-is whatever is at the other end: the service, or something in its place.
+The clients are the product's own, with their configuration but for shorter times, and TLS as to
+AWS. The server here is whatever is at the other end: the service, or something in its place.
 """
 
 from __future__ import annotations
@@ -18,9 +17,8 @@ import struct
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -52,8 +50,7 @@ ENDPOINTS = {
     "lambda": "AWS_ENDPOINT_URL_LAMBDA",
     "agent": "AWS_ENDPOINT_URL_BEDROCK_AGENTCORE",
 }
-ITEM = {"id": {"S": "a"}, "owner": {"S": "public"}, "created_at": {"S": "2026"}}
-ROUTES = ("http", "tls")
+ITEM = {"id": {"S": "a"}}
 
 
 # --- the operations -------------------------------------------------------------------------------
@@ -71,30 +68,11 @@ class Operation(NamedTuple):
     content_type: str = "application/x-amz-json-1.0"
 
 
-_TABLE = {"TableName": "valro-tasks"}
-_KEY = {"Key": {"id": ITEM["id"]}}
-_ITEMS = {"Items": [ITEM], "Count": 1, "ScannedCount": 1}
+_KEY = {"TableName": "valro-tasks", "Key": ITEM}
 _SESSION = {"agentRuntimeArn": ARN, "runtimeSessionId": "s" * 40}
+# Of the table's operations one, since what comes of a fault is the same for all of them.
 OPERATIONS = (
-    Operation("dynamodb", "UpdateItem", "update_item", _TABLE | _KEY, {"Attributes": ITEM}),
-    Operation("dynamodb", "PutItem", "put_item", _TABLE | {"Item": ITEM}, {}),
-    Operation(
-        "dynamodb",
-        "TransactWriteItems",
-        "transact_write_items",
-        {"TransactItems": [{"Put": _TABLE | {"Item": ITEM}}]},
-        {},
-    ),
-    Operation("dynamodb", "GetItem", "get_item", _TABLE | _KEY, {"Item": ITEM}),
-    Operation(
-        "dynamodb",
-        "BatchGetItem",
-        "batch_get_item",
-        {"RequestItems": {"valro-tasks": {"Keys": [{"id": ITEM["id"]}]}}},
-        {"Responses": {"valro-tasks": [ITEM]}, "UnprocessedKeys": {}},
-    ),
-    Operation("dynamodb", "Query", "query", _TABLE, _ITEMS),
-    Operation("dynamodb", "Scan", "scan", _TABLE, _ITEMS),
+    Operation("dynamodb", "UpdateItem", "update_item", _KEY, {"Attributes": ITEM}),
     Operation(
         "lambda",
         "Invoke",
@@ -129,15 +107,6 @@ OPERATIONS = (
         content_type="application/json",
     ),
 )
-NAMES = tuple(operation.name for operation in OPERATIONS)
-# On both routes; the others of their services go through the same code there.
-EVERYWHERE = (
-    "UpdateItem",
-    "Invoke",
-    "InvokeAgentRuntime",
-    "InvokeAgentRuntime, streamed",
-    "StopRuntimeSession",
-)
 
 
 # --- the faults -----------------------------------------------------------------------------------
@@ -155,7 +124,6 @@ class Fault(NamedTuple):
     answer: Callable[[Operation], Answer] | None = None
     until: str = "whole"
     then: str = ""
-    routes: tuple[str, ...] = ROUTES
     services: tuple[str, ...] = tuple(ENDPOINTS)
 
     @property
@@ -260,20 +228,20 @@ def _statuses() -> Iterator[Fault]:
                 where = "header" if by_header else "body"
                 answer = named(status, code, by_header=by_header)
                 name = f"{status} {code} in the {where}"
-                yield Fault(name, answer, routes=("http",), services=services)
+                yield Fault(name, answer, services=services)
     for status in (400, 403, 404, 407, 413, 424, 429, 500, 502, 503, 504):
-        yield Fault(f"{status} with HTML", page(status, HTML), routes=("http",))
-        yield Fault(f"{status} with nothing", page(status, b""), routes=("http",))
+        yield Fault(f"{status} with HTML", page(status, HTML))
+        yield Fault(f"{status} with nothing", page(status, b""))
     for status in (301, 302, 303, 307, 308):
         redirect = page(status, b"", "Location: http://127.0.0.1:9/elsewhere")
-        yield Fault(f"{status} elsewhere", redirect, routes=("http",))
+        yield Fault(f"{status} elsewhere", redirect)
 
 
 FAULTS = (
     Fault("none"),
     Fault("refused", until="refused"),
     Fault("nobody accepts", until="refused", then="stalled"),
-    Fault("no TLS there", until="no TLS", then="closed", routes=("tls",)),
+    Fault("no TLS there", until="no TLS", then="closed"),
     *_cuts(),
     Fault("no HTTP", body_is(b""), "no HTTP", "closed"),
     Fault("a wrong CRC", garbled(crc_is_right=False), services=("dynamodb",)),
@@ -292,9 +260,8 @@ FAULTS = (
 class OtherEnd:
     """A server that plays one fault at a time and counts the requests that reach it whole."""
 
-    def __init__(self, operation: Operation, route: str, certificate: trustme.LeafCert) -> None:
+    def __init__(self, operation: Operation, certificate: trustme.LeafCert) -> None:
         self.operation = operation
-        self.route = route
         self.fault = FAULTS[0]
         self.requests = 0
         self.next = threading.Event()  # the stalls of the fault before end
@@ -365,13 +332,11 @@ class OtherEnd:
         if fault.until == "in the request":
             connection.recv(1)
             return None
-        if self.route == "tls":
-            if fault.until == "no TLS":
-                connection.recv(65_536)
-                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-                return None
-            return self.tls.wrap_socket(connection, server_side=True)
-        return connection
+        if fault.until == "no TLS":
+            connection.recv(65_536)
+            connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            return None
+        return self.tls.wrap_socket(connection, server_side=True)
 
     def _answer(self, wire: socket.socket, fault: Fault) -> None:
         if fault.until == "asked":
@@ -443,7 +408,7 @@ def _parts(answer: Answer) -> tuple[bytes, bytes]:
 
 
 class Caller:
-    """The product's client of one operation on one route, as patient as it is told to be."""
+    """The product's client of one operation, as patient as it is told to be."""
 
     def __init__(self, operation: Operation, patience: tuple[float, float]) -> None:
         self.operation = operation
@@ -497,14 +462,14 @@ def _raised(error: Exception) -> Row:
 
 
 @contextlib.contextmanager
-def environment(route: str, service: str, port: int, root: Path) -> Iterator[None]:
-    """What makes a client that is built in it take the route to the port."""
+def environment(service: str, port: int, root: Path) -> Iterator[None]:
+    """What makes a client that is built in it go to the port."""
     settings = {
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_REGION": "us-east-1",
         "AWS_CA_BUNDLE": str(root),
-        ENDPOINTS[service]: f"{'https' if route == 'tls' else 'http'}://127.0.0.1:{port}",
+        ENDPOINTS[service]: f"https://127.0.0.1:{port}",
     }
     kept = {name: value for name, value in os.environ.items() if "PROXY" not in name.upper()}
     with mock.patch.dict(os.environ, kept | settings, clear=True):
@@ -512,22 +477,20 @@ def environment(route: str, service: str, port: int, root: Path) -> Iterator[Non
 
 
 class Line:
-    """One operation on one route: both ends, and the faults that they go through."""
+    """One operation: both ends, and the faults that they go through."""
 
     def __init__(
         self,
         operation: Operation,
-        route: str,
         faults: list[Fault],
         certificate: trustme.LeafCert,
         root: Path,
     ) -> None:
         self.operation = operation
-        self.route = route
         self.faults = sorted(faults, key=lambda fault: fault.until != "refused")
-        self.end = OtherEnd(operation, route, certificate)
+        self.end = OtherEnd(operation, certificate)
         self.is_slow = faults[0].takes_time
-        with environment(route, operation.service, self.end.port, root):
+        with environment(operation.service, self.end.port, root):
             self.caller = Caller(operation, IMPATIENT if self.is_slow else PATIENT)
 
     def rows(self) -> list[Row]:
@@ -544,12 +507,10 @@ class Line:
         row |= {"requests": self.end.requests} | outcome
         if fault.then == "stalled":
             row["waits"] = "read" if passed >= IMPATIENT[1] else "connect"
-        return row | {"route": self.route, "operation": self.operation.name}
+        return row | {"operation": self.operation.name}
 
 
 def measured(
-    routes: Iterable[str] = ROUTES,
-    operations: Iterable[str] = NAMES,
     is_wanted: Callable[[Fault], bool] = lambda _fault: True,
 ) -> list[Row]:
     """Rows of the table, made now: every one, unless less is asked for."""
@@ -560,12 +521,10 @@ def measured(
         # botocore's backoff between two attempts is not looked at.
         mock.patch.object(botocore.endpoint, "time", SimpleNamespace(sleep=lambda _seconds: None)),
     ):
-        wanted = (operation for operation in OPERATIONS if operation.name in operations)
         lines = [
-            Line(operation, route, part, certificate, Path(root))
-            for operation, route in product(wanted, routes)
-            if route == "http" or operation.name in EVERYWHERE
-            for part in _parts_of(operation, route, is_wanted)
+            Line(operation, part, certificate, Path(root))
+            for operation in OPERATIONS
+            for part in _parts_of(operation, is_wanted)
         ]
         # Who waits needs no processor, and must not be kept waiting for one.
         lines.sort(key=lambda line: not line.is_slow)
@@ -580,15 +539,9 @@ def measured(
     return sorted(rows, key=lambda row: order[row["fault"]])
 
 
-def _parts_of(
-    operation: Operation, route: str, is_wanted: Callable[[Fault], bool]
-) -> Iterator[list[Fault]]:
-    """The faults that there are for an operation on a route; the slow ones in several parts."""
-    faults = [
-        fault
-        for fault in FAULTS
-        if route in fault.routes and operation.service in fault.services and is_wanted(fault)
-    ]
+def _parts_of(operation: Operation, is_wanted: Callable[[Fault], bool]) -> Iterator[list[Fault]]:
+    """The faults that there are for an operation; the slow ones in several parts."""
+    faults = [fault for fault in FAULTS if operation.service in fault.services and is_wanted(fault)]
     slow = [fault for fault in faults if fault.takes_time]
     quick = [fault for fault in faults if not fault.takes_time]
     yield from filter(None, (quick, *(slow[start::SLOW_PARTS] for start in range(SLOW_PARTS))))

@@ -83,7 +83,8 @@ class Writes:
         detail = f"{task_id}: {was} to {status} with {added}"
         if status == "processing" and was == "pending":
             must("a claim says so", tuple(added) == CLAIMED, detail)
-            late = self.known.world.now - life.deadline - self.known.tolerance
+            # By the clock of who sent it; that it still was pending is checked where it arrives.
+            late = sent - life.deadline - self.known.tolerance
             must("no claim past the deadline", late <= 0, f"{task_id}: {late:.1f} s late")
             must("a worker claims", writer.function == "worker", detail)
             life.holder, life.claim_confirmed_at = writer, sent

@@ -14,6 +14,7 @@ QUICKLY_FOUND = (
     "event_seq not checked",
     "botocore's retries for the agent",
     "progress that ignores a cancellation",
+    "message dropped after an error",
 )
 
 
@@ -22,7 +23,6 @@ QUICKLY_FOUND = (
 FOUND_AT = {
     "claim past the deadline": 101,
     "final report that loses to a sign of life": 102,
-    "silence that does not look": 162,
     "deleted task made again": 301,
     "agent called again without a confirmation": 310,
     "reader that ignores a later report": 1157,

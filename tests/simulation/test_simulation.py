@@ -147,7 +147,7 @@ def test_the_real_modules_are_back_after_a_schedule():
 def test_a_failing_schedule_is_told_in_short():
     with mutated("claim without its token"):
         seed = next(seed for seed in count() if run(seed).violation)
-        full, short = run(seed, tracing=True), shrunk(seed, skew=5.0, seconds=1)
+        full, short = run(seed, tracing=True), shrunk(seed, skew=5.0, seconds=5)
     assert full.violation is not None
     assert short.violation is not None
     assert short.violation.invariant == full.violation.invariant

@@ -193,11 +193,14 @@ def read_answer(value: Json) -> Answer:
 
 
 def is_broken_json(text: str) -> bool:
-    """Whether a text begins as an object of JSON does, and is none: one that was cut, say."""
+    """Whether a text begins as an object of JSON does, and is none: one that was cut, say.
+
+    Or has nothing behind it but bytes that broke on their way.
+    """
     start = OBJECT_START.match(text)
     if not start:
         return False
     with suppress(ValueError, RecursionError):
-        json.JSONDecoder().raw_decode(text, start.end())
-        return False
+        _, end = json.JSONDecoder().raw_decode(text, start.end())
+        return bool(text[end:].strip()) and not text[end:].strip("\ufffd \n")
     return True
