@@ -22,6 +22,7 @@ schedule can be run again, and shrunk.
     callers.py     a request of the API's on its way, and what must be true of its reply
     reporters.py   agents that work on by themselves and report
     people.py      those who post, poll, list, cancel, delete, and call the worker by hand
+    watching.py    the watcher: a stream, a queue and a bus with their faults, in every fourth schedule
     schedule.py    one schedule: people and a backend, from a seed
     mutations.py   deliberate faults in the code, each of which must be found
 

@@ -275,13 +275,15 @@ class Aws:
         self.table.largest_write = choices.pick(LARGEST_WRITES)
         self.queue = Queue(self, maximum_event_age, retries)
         self.start_worker = start_worker
+        self.clients: dict[str, Any] = {"dynamodb": DynamoDBClient, "lambda": LambdaClient}
+        self.watching: Any = None  # the watcher's queue and bus, if there is one
 
     def create_client(self, service: str, *, region_name: str, config: Config | None = None) -> Any:
         """What botocore's session has under this name."""
         assert region_name == "us-east-1"
         if service == "bedrock-agentcore":
             return AgentClient(self.agent, config)
-        return {"dynamodb": DynamoDBClient, "lambda": LambdaClient}[service](self, config)
+        return self.clients[service](self, config)
 
     def clear_weather(self) -> None:
         """Makes everything work from now on."""

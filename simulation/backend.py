@@ -11,12 +11,13 @@ import traceback
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import dynamodb_helpers
 import lambda_function
+import watcher_lambda
 import worker_lambda
 from simulation.agent import AGENT_ARN, Listening
 from simulation.aws import WORKER_ARN, Aws, task_of
@@ -35,7 +36,8 @@ REPORTS_BASE_URL = "https://api.invalid"
 PRODUCT = [
     module
     for name, module in sys.modules.items()
-    if name in ("dynamodb_helpers", "lambda_function", "worker_lambda") or name.startswith("valro.")
+    if name in ("dynamodb_helpers", "lambda_function", "watcher_lambda", "worker_lambda")
+    or name.startswith("valro.")
 ]
 LONG_ANSWER = 1_500  # characters, here
 
@@ -68,7 +70,7 @@ class Context:
 
 
 class Backend:
-    """Both functions, their AWS, and the watcher."""
+    """Both functions, their AWS, and those who check them."""
 
     def __init__(self, world: World, skew: float) -> None:
         choices = world.choices
@@ -233,23 +235,27 @@ def in_place_of_aws(backend: Backend) -> Iterator[None]:
                 timer=partial(Timer, world),
             ),
             (worker_lambda, "aws_session"): session,
+            # A process of its own, whose store is not the API's.
+            (watcher_lambda, "task_store"): cache(dynamodb_helpers.task_store.__wrapped__),
         }
     )
     caches = (
         dynamodb_helpers.task_store,
         aws.lambda_client,
         lambda_function.tasks,
+        watcher_lambda.queue_client,
+        watcher_lambda.bus_client,
         worker_lambda.agent_runtime,
     )
     before = {(module, name): getattr(module, name) for module, name in places}
     for (module, name), value in places.items():
         setattr(module, name, value)
-    for cache in caches:
-        cache.cache_clear()
+    for cached in caches:
+        cached.cache_clear()
     try:
         yield
     finally:
         for (module, name), value in before.items():
             setattr(module, name, value)
-        for cache in caches:
-            cache.cache_clear()
+        for cached in caches:
+            cached.cache_clear()

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import dynamodb_helpers
 import lambda_function
+import watcher_lambda
 import worker_lambda
 from valro import conversations, dynamodb_items, progress, tasks
 from valro.agent import runtime
@@ -157,6 +158,19 @@ MUTATIONS: dict[str, Line | Constant] = {
         conversations, "_open_session", '"cancel_requested_at" not in unstarted', "True"
     ),
     "stop after a question": Line(worker_lambda, "_ends_session", " and not result.interrupts", ""),
+    "message dropped after an error": Line(
+        watcher_lambda, "is_handled", "return is_hopeless", "return True"
+    ),
+    "task looked at once": Line(watcher_lambda, "end_if_due", "return False", "return True"),
+    "event that the bus did not take": Line(
+        watcher_lambda, "tell", 'answer.get("FailedEntryCount")', "False"
+    ),
+    "changes behind a failed one lost": Line(
+        watcher_lambda, "lambda_handler", "failures.append", "is_change or failures.append"
+    ),
+    "watcher that stops no session": Line(
+        watcher_lambda, "end_if_due", "may_run_on(task)", "False"
+    ),
 }
 
 

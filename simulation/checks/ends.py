@@ -99,7 +99,7 @@ class Ends:
             return
         # Who cancels is held by its reply to send a stop.
         hindered = life.cancelled_at is not None or (reader and (reader.cause or reader.faults))
-        sent = task_id in queue.stops_taken
+        sent = task_id in queue.stops_taken or self.known.aws.watching  # who sends it at last
         must("a session is not left alone", bool(hindered) and not sent, task_id)
 
     def _heard(self, life: Life, item: Item) -> None:

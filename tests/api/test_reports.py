@@ -10,7 +10,6 @@ import json
 import urllib.request
 import uuid
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -190,16 +189,6 @@ def test_the_reporter_brings_everything_once_and_in_order_through_an_outage(
 
     assert task["status"] == "completed"
     assert messages(task) == [CREATED, *STARTED, *LINES, COMPLETED]
-
-
-def test_a_report_that_comes_ten_times_at_once_is_there_once(stack: FaultyDeployment):
-    agent = accepted(stack)
-
-    with ThreadPoolExecutor(5) as pool:
-        answers = list(pool.map(lambda _: agent.report("once", report_id="r-1"), range(10)))
-
-    assert answers == [GOING_ON] * 10
-    assert agent.said() == ["once"]
 
 
 # The acceptance

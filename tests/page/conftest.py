@@ -7,9 +7,8 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -22,6 +21,7 @@ from local.page_server import serve_page
 from local.vendors import build_answer
 from tests.api import contract
 from tests.conftest import serve_from
+from tests.servers import Quiet, serving
 from valro.tasks import Outcome, public_task
 
 CHROMIUM_OPTIONS = [
@@ -81,22 +81,7 @@ class Backend:
         self.is_down = False
         self.lost_answers = 0
         self.forced: list[tuple[int, dict[str, Any], dict[str, str]]] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._make_handler())
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self.url = ""
 
     def requests(self, method: str, path: str = "") -> list[Asked]:
         return [a for a in list(self.asked) if a.method == method and a.path.startswith(path)]
@@ -147,12 +132,10 @@ class Backend:
             self.broken.append(error)
         return response
 
-    def _make_handler(backend) -> type[BaseHTTPRequestHandler]:  # noqa: N805  self is the handler
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def handle_request(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+    def handler(backend) -> type[Quiet]:  # noqa: N805  self is the handler
+        class Handler(Quiet):
+            def reply(self) -> None:
+                body = self.body()
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 response: Any = {"statusCode": 0}
                 if not backend.is_down:
@@ -178,10 +161,7 @@ class Backend:
                 self.end_headers()
                 self.wfile.write(data)
 
-            do_GET = do_POST = do_DELETE = do_OPTIONS = handle_request  # noqa: N815  the base's names
-
-            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the base's name
-                pass
+            do_DELETE = do_OPTIONS = Quiet.do_POST  # noqa: N815  the base's names
 
         return Handler
 
@@ -246,7 +226,8 @@ def backend(dynamodb: Any, table_name: str, monkeypatch: pytest.MonkeyPatch) -> 
 
     store = TaskStore(Atomic(dynamodb), table_name)
     serve_from(monkeypatch, store, Worker())
-    with Backend(store) as backend:
+    backend = Backend(store)
+    with serving(backend.handler()) as backend.url:
         yield backend
     assert backend.broken == []
 

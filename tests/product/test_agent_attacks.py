@@ -173,6 +173,7 @@ def test_twice_as_much_takes_about_twice_as_long(
         b'data: {\rdata:"response":\rdata:"Hello"}\r\r',
         b"event: message\nid: 7\nretry: 3\n: comment\n" + line("Hello") + b"data: [DONE]\n\n",
         b"data:\n\n" + line("Hello") + b"data: \n\ndata\n\n",
+        b'database: 1\n:\n\ndata:"Hel"\n\ndata: "lo"',
     ],
 )
 def test_every_shape_of_an_event_stream_is_read(wire: bytes):

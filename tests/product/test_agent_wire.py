@@ -36,19 +36,6 @@ def test_lines_that_no_event_stream_has_are_kept_for_the_log(data: bytes):
     assert caught.value.unparsed == data.decode()
 
 
-def test_crlf_comments_and_other_fields_are_allowed():
-    answer, said = read_stream(
-        b": hello\r\nretry: 5\r\nevent: message\r\nid: 1\r\n"
-        b'data: {"message": "one"}\r\n\r\ndata:"x"\r\n\r\ndatabase: 1\n:\n\n'
-    )
-    assert (answer, said) == (Answer("x"), ["one"])
-
-
-def test_a_last_line_without_a_newline_is_read():
-    answer, _ = read_stream(b'data: "Hello "\n\ndata: "world"')
-    assert answer == Answer("Hello world")
-
-
 def test_an_unreadable_frame_makes_the_answer_bad_but_is_heard_out():
     """One frame may be noise and the agent at work, so what follows is not lost."""
     said: list[str] = []

@@ -14,6 +14,7 @@ QUICKLY_FOUND = (
     "event_seq not checked",
     "botocore's retries for the agent",
     "progress that ignores a cancellation",
+    "message dropped after an error",
 )
 
 

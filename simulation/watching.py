@@ -1,0 +1,239 @@
+"""The watcher as one more reader: the table's stream, the queue and the bus, with their faults.
+
+In a schedule that has it every task ends within 2 minutes of its deadline, whoever reads it, and each
+end is told. What hinders the watcher makes that later: counted from the last time that it was hindered.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import watcher_lambda
+from simulation import wire
+from simulation.backend import Backend, Context
+from simulation.checks.known import FINAL, Known, must
+from simulation.dynamodb import Item
+from simulation.network import CALL_FAULTS, Fault, Weather
+from simulation.world import Sandbox, Violation
+
+Json = Any
+Ended = Callable[[Json], None]
+
+STREAM = "watched"  # of choices: whether a schedule has it
+LOOK_SECONDS = 90.0  # the queue's delay and its visibility timeout, as in template.yaml
+FUNCTION_SECONDS = 15.0
+LATEST = 120.0  # after its deadline a task has ended
+LAGS = (0.2, 0.05, 1.0, 30.0, 600.0, 3_600.0)
+PROMPT = 2.0  # so long a delivery may take that hinders nobody
+MOST_AT_ONCE = (10, 1, 2)
+
+
+class Watching:
+    """One shard of the table's stream, a standard queue, and a bus on which everything is heard."""
+
+    def __init__(self, backend: Backend) -> None:
+        world = backend.world
+        choices = world.choices
+        self.backend = backend
+        self.world = world
+        self.known: Known = backend.checks.known
+        self.weather = Weather(world, "lambda", CALL_FAULTS, (0, 200, 600))
+        self.lags = choices.pick(((0.2,), LAGS[:3], LAGS))
+        self.repeats = choices.pick((0, 0, 200))  # of a thousand deliveries
+        self.untaken = choices.pick((0, 0, 300))  # of a thousand events
+        self.changes: list[Json] = []
+        self.is_reading = False
+        self.next_read = 0.0
+        self.told: defaultdict[str, list[Json]] = defaultdict(list)
+        self.hindered: defaultdict[str, float] = defaultdict(float)  # when last, by task
+        backend.environment["WATCH_QUEUE_URL"] = "https://sqs.invalid/valro-watch"
+        write = backend.aws.table.on_write
+
+        def written(old: Item | None, new: Item) -> None:
+            write(old, new)
+            self._changed(old, new)
+
+        backend.aws.table.on_write = written
+        backend.aws.clients |= {"sqs": QueueClient, "events": BusClient}
+        backend.aws.watching = self
+
+    # --- the stream -------------------------------------------------------------------------------
+
+    def _changed(self, old: Item | None, new: Item) -> None:
+        """Takes a change of the table, if the filters let it through."""
+        status = new.get("status", {}).get("S")
+        was = (old or {}).get("status", {}).get("S")
+        if status == "pending" or (status in FINAL and was not in (None, *FINAL)):
+            number, keys = f"{next(self.world.ids)}", {"id": new["id"]}
+            change = {"SequenceNumber": number, "Keys": keys, "NewImage": new}
+            self.changes.append({"eventSource": "aws:dynamodb", "dynamodb": change})
+            if not self.is_reading:
+                self.is_reading = True
+                self._read_soon()
+            self._hinder(self.next_read)
+
+    def _read_soon(self) -> None:
+        lag = self.world.choices.pick(self.lags)
+        if lag > PROMPT:
+            self.world.count("stream: late")
+        self._read_in(lag)
+
+    def _read_in(self, seconds: float, most: int = 0, retries: int = 0) -> None:
+        self.next_read = self.world.now + seconds
+        self._hinder(self.next_read + PROMPT * bool(retries))
+        self.world.after(seconds, self._read, most, retries)
+
+    def _read(self, most: int = 0, retries: int = 0) -> None:
+        """Brings the oldest changes, in their order, until they are handled."""
+        self.world.choices.stream = "watcher"
+        batch = self.changes[: most or self.world.choices.pick(MOST_AT_ONCE)]
+
+        def ended(result: Json) -> None:
+            failed = [
+                each["itemIdentifier"] for each in (result or {}).get("batchItemFailures", ())
+            ]
+            numbers = [change["dynamodb"]["SequenceNumber"] for change in batch]
+            handled = 0 if result is None else len(batch)
+            handled = numbers.index(failed[0]) if failed else handled
+            if handled and self._repeats():
+                handled = 0
+            del self.changes[:handled]
+            if result is None or failed:
+                less = max(len(batch) // 2, 1) if result is None else 0
+                self._read_in(min(2.0**retries, 60.0), less, retries + 1)
+            elif self.changes:
+                self._read_soon()
+            else:
+                self.is_reading = False
+
+        self._run(batch, ended)
+
+    # --- the queue --------------------------------------------------------------------------------
+
+    def take_message(self, body: str) -> None:
+        """Takes a message, which is brought when its delay is over, or twice, or late."""
+        task_id = json.loads(body)["task_id"]
+        for _ in range(2 if self._repeats() else 1):
+            lag = self.world.choices.pick(self.lags)
+            if lag > PROMPT:
+                self.world.count("timer: late")
+                self._hinder_task(task_id, self.world.now + LOOK_SECONDS + lag)
+            self.world.after(LOOK_SECONDS + lag, self._bring, body, task_id)
+
+    def _bring(self, body: str, task_id: str) -> None:
+        self.world.choices.stream = "watcher"
+
+        def ended(result: Json) -> None:
+            if result is None:
+                self._hinder_task(task_id, self.world.now)
+            if result is None or result["batchItemFailures"] or self._repeats():
+                self.world.after(LOOK_SECONDS, self._bring, body, task_id)
+
+        self._run([{"messageId": "m", "body": body}], ended)
+
+    # --- both -------------------------------------------------------------------------------------
+
+    def _repeats(self) -> bool:
+        if self.world.choices.chance(self.repeats):
+            self.world.count("watcher: brought again")
+            return True
+        return False
+
+    def _hinder(self, until: float) -> None:
+        """Takes note that no change is brought before."""
+        for change in self.changes if until > self.world.now + PROMPT else ():
+            self._hinder_task(change["dynamodb"]["Keys"]["id"]["S"], until)
+
+    def _hinder_task(self, task_id: str, until: float) -> None:
+        self.hindered[task_id] = max(self.hindered[task_id], until)
+
+    def _run(self, records: list[Json], ended: Ended) -> None:
+        """Runs the function, which may die."""
+        world = self.world
+        name = world.unique("watcher")
+        sandbox = Sandbox("watcher", name, world.unique("watcher"), name, FUNCTION_SECONDS)
+
+        def over(result: Json) -> None:
+            if sandbox.faults or result is None:
+                for record in records:
+                    change = record.get("dynamodb")
+                    body = (
+                        change["Keys"]["id"]["S"]
+                        if change
+                        else json.loads(record["body"])["task_id"]
+                    )
+                    self._hinder_task(body, world.now)
+            ended(result)
+
+        def handler() -> Json:
+            try:
+                return watcher_lambda.lambda_handler({"Records": records}, Context(world, sandbox))
+            except Exception as error:
+                raise Violation("the watcher never raises", repr(error)) from error
+
+        sandbox.on_end = over
+        world.start_sandbox(sandbox, handler)
+
+    def call(self, config: Any, serve: Callable[[], Json]) -> Json:
+        """A call of the queue or the bus, with what can befall one of Lambda's."""
+
+        def spoil(fault: Fault, answer: Json) -> Json:
+            if fault.row and "while" in fault.row:
+                raise wire.error(fault.row)
+            if fault.name == "garbled":
+                raise ValueError("no JSON")
+            return answer
+
+        return self.backend.aws.network.call(self.weather, config, "Invoke", serve, spoil)
+
+    def hear(self, event: Json) -> Json:
+        """Takes an event, or says that it did not."""
+        if self.world.choices.chance(self.untaken):
+            self.world.count("bus: event not taken")
+            return {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "InternalFailure"}]}
+        detail = json.loads(event["Detail"])
+        self.told[detail["id"]].append((event["DetailType"], detail))
+        return {"FailedEntryCount": 0, "Entries": [{"EventId": "1"}]}
+
+    # --- the promise ------------------------------------------------------------------------------
+
+    def over(self) -> None:
+        """Every task has ended, though nobody may have read it, and in time; each end was told."""
+        for task_id, life in self.known.lives.items():
+            if life.is_deleted:
+                continue
+            must("a watched task ends, whoever reads it", bool(life.ended), task_id)
+            latest = max(life.due, self.hindered[task_id]) + LATEST + self.known.tolerance
+            assert life.ended_at is not None
+            late = f"{task_id}: {life.ended_at - latest:.0f} s late"
+            must("a watched task ends in time", life.ended_at <= latest, late)
+            told = self.told[task_id]
+            must("each end is told", bool(told), task_id)
+            codes = {(detail["status"], detail.get("error_code", "")) for _, detail in told}
+            must("what is told is so", codes == {(life.ended, life.error_code)}, f"{told}")
+        self.world.seen["tasks watched"] += len(self.known.lives)
+
+
+class QueueClient:
+    """botocore's SQS client."""
+
+    def __init__(self, aws: Any, config: Any) -> None:
+        self.watching: Watching = aws.watching
+        self.config = config
+
+    def send_message(self, *, QueueUrl: str, MessageBody: str) -> Json:  # noqa: N803
+        """Sends a message."""
+        assert QueueUrl == self.watching.backend.environment["WATCH_QUEUE_URL"]
+        return self.watching.call(self.config, lambda: self.watching.take_message(MessageBody))
+
+
+class BusClient(QueueClient):
+    """botocore's EventBridge client."""
+
+    def put_events(self, *, Entries: list[Json]) -> Json:  # noqa: N803
+        """Sends an event."""
+        (event,) = Entries
+        return self.watching.call(self.config, lambda: self.watching.hear(event))
