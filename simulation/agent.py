@@ -246,7 +246,7 @@ class Agent:
         self.accepts = world.choices.below(2) == 1  # and reports, where it is asked to
         self.sessions: dict[str, Session] = {}
         # How long a session that was used before refuses the next run, and until when.
-        self.busy_seconds = world.choices.pick((0.0, 0.0, 0.0, 30.0))
+        self.busy_seconds = world.choices.pick((0.0, 30.0))
         self.busy_until: dict[str, float] = {}
         self.reporter: Callable[[Session], None] = lambda _session: None
         self.endings: tuple[str, ...] = ENDINGS
