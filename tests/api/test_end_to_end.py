@@ -5,10 +5,6 @@ what iam-policy.json and worker-iam-policy.json grant.
 """
 
 import json
-import os
-import shutil
-import subprocess
-import sys
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -194,67 +190,6 @@ def test_an_agent_reports_with_no_rights_but_its_token(stack: Deployment):
     assert stack.agent_runs(task["id"]) == 1
 
 
-# By hand: the commands in docs/operators.md
-
-
-@pytest.fixture(params=["v1", "v2"])
-def aws_cli(request: pytest.FixtureRequest) -> list[str]:
-    """An AWS CLI and the option that it needs for a payload on the command line."""
-    if request.param == "v1":
-        return [str(Path(sys.executable).with_name("aws"))]
-    path = os.environ.get("VALRO_AWS_V2")
-    if not path:
-        pytest.skip(
-            "There is no AWS CLI v2. Install it, or unpack the one in the PyPI package "
-            "aws-cdk-asset-awscli-v2, and set VALRO_AWS_V2=/path/to/aws"
-        )
-    return [path, "--cli-binary-format", "raw-in-base64-out"]
-
-
-def test_the_api_function_can_be_invoked_directly(
-    stack: Deployment, aws_cli: list[str], tmp_path: Path
-):
-    task_id = stack.run(f"{PROMPT} [agent: quiet]")["id"]
-
-    answer = invoke_by_cli(
-        stack, aws_cli, "valro-backend", '{"httpMethod":"GET","path":"/tasks"}', tmp_path
-    )
-
-    assert answer["statusCode"] == 200
-    assert task_id in {task["id"] for task in json.loads(answer["body"])}
-
-
-def test_the_worker_can_be_invoked_directly_with_a_task_of_ones_own(
-    stack: Deployment, aws_cli: list[str], tmp_path: Path
-):
-    payload = '{"task_id":"test-123","description":"Find me a painter"}'
-
-    answer = invoke_by_cli(stack, aws_cli, "valro-worker", payload, tmp_path)
-
-    assert answer["task_id"] == "test-123"
-    task = stack.task("test-123")
-    assert task["status"] == "completed"
-    assert [messages(task)[0], messages(task)[-1]] == [CREATED, COMPLETED]
-    assert task["agent_response"].startswith("I could not tell which city")
-    assert stack.agent_runs("test-123") == 1
-
-
-@pytest.mark.skipif(not shutil.which("curl"), reason="there is no curl: install it")
-@pytest.mark.parametrize("header", [["-H", "Content-Type: application/json"], []])
-def test_curl_creates_a_task_and_polls_it(stack: Deployment, header: list[str]):
-    """Without the header curl says that the body is a form, and the gateway sends it as base64."""
-    url = f"{stack.api.url}/tasks"
-    data = json.dumps({"description": f"{PROMPT} [agent: quiet]"})
-
-    accepted = curl("-X", "POST", url, *header, "-d", data)
-    task = eventually(
-        lambda: curl(f"{url}/{accepted['id']}"), lambda seen: seen["status"] == "completed"
-    )
-
-    assert accepted["status"] == "pending"
-    assert messages(task) == [CREATED, *STARTED, COMPLETED]
-
-
 def test_each_run_of_the_worker_logs_its_outcome_once(stack: Deployment):
     task_id = stack.run(f"{PROMPT} [agent: quiet]")["id"]
 
@@ -269,18 +204,6 @@ def test_each_run_of_the_worker_logs_its_outcome_once(stack: Deployment):
 
 
 # The deployment
-
-
-def test_a_second_run_of_the_script_changes_nothing_and_says_so(stack: Deployment):
-    url = stack.api.url
-    assert " created" in stack.stack.deploy_output
-
-    assert stack.stack.deploy() == url
-
-    output = stack.stack.deploy_output
-    assert ": created" not in output
-    assert ": updated" not in output
-    assert "unchanged" in output or "nothing" in output.lower()
 
 
 @pytest.mark.parametrize("role", [f"valro-lambda-{REGION}", f"valro-worker-{REGION}"])
@@ -319,29 +242,6 @@ def invoke(stack: Deployment, function: str, event: dict[str, Any]) -> dict[str,
     answer = stack.client("lambda").invoke(FunctionName=function, Payload=json.dumps(event))
     result: dict[str, Any] = json.loads(answer["Payload"].read())
     return result
-
-
-def invoke_by_cli(
-    stack: Deployment, aws_cli: list[str], function: str, payload: str, folder: Path
-) -> dict[str, Any]:
-    """Invokes a function with the AWS CLI and returns what it answers."""
-    command = ["lambda", "invoke", "--function-name", function, "--payload", payload]
-    subprocess.run(
-        [*aws_cli, *command, str(folder / "response.json")],
-        env=stack.stack.environment(),
-        check=True,
-        capture_output=True,
-        timeout=60,
-    )
-    result: dict[str, Any] = json.loads((folder / "response.json").read_text())
-    return result
-
-
-def curl(*arguments: str) -> dict[str, Any]:
-    """Runs curl and returns the JSON that it prints."""
-    result = subprocess.run(["curl", "-s", *arguments], check=True, capture_output=True, timeout=60)
-    answer: dict[str, Any] = json.loads(result.stdout)
-    return answer
 
 
 def as_role(stack: Deployment, role: str, service: str) -> Any:

@@ -20,37 +20,16 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SDK_CACHE = ROOT / "build/sdk"
-SHARED = {
-    "dynamodb_helpers.py",
-    "valro/__init__.py",
-    "valro/agent/__init__.py",
-    "valro/agent/ag_ui.py",
-    "valro/agent/answers.py",
-    "valro/agent/dialects.py",
-    "valro/agent/events.py",
-    "valro/agent/messages.py",
-    "valro/agent/reader.py",
-    "valro/agent/values.py",
-    "valro/agent/wire.py",
-    "valro/aws.py",
-    "valro/conversations.py",
-    "valro/dynamodb_items.py",
-    "valro/dynamodb_pages.py",
-    "valro/dynamodb_table.py",
-    "valro/store_errors.py",
-    "valro/tasks.py",
+MODULES = {
+    path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.py"), *ROOT.glob("valro/**/*.py"))
 }
+# What only the API's function imports, and what only the worker's zip has: the watcher is in it too.
+OF_API = {"lambda_function.py", "valro/api_requests.py", "valro/http_events.py"}
+OF_WORKER = {"worker_lambda.py", "watcher_lambda.py", "valro/agent/runtime.py", "valro/progress.py"}
 ZIPS = ("valro-api-lambda.zip", "valro-worker-lambda.zip")
 CONTENTS = {
-    ZIPS[0]: (
-        {"lambda_function.py", "valro/api_requests.py", "valro/http_events.py"} | SHARED,
-        {"dynamodb", "lambda"},
-    ),
-    ZIPS[1]: (
-        {"worker_lambda.py", "watcher_lambda.py", "valro/agent/runtime.py", "valro/progress.py"}
-        | SHARED,
-        {"bedrock-agentcore", "dynamodb", "events", "lambda", "sqs"},
-    ),
+    ZIPS[0]: (MODULES - OF_WORKER, {"dynamodb", "lambda"}),
+    ZIPS[1]: (MODULES - OF_API, {"bedrock-agentcore", "dynamodb", "events", "lambda", "sqs"}),
 }
 MAXIMUM_ZIP_SIZE = 2_500_000
 

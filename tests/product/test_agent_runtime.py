@@ -136,69 +136,42 @@ def failure(agent: AgentRuntime, seconds: float = ENOUGH) -> AgentError:
 # --- the call -------------------------------------------------------------------------------------
 
 
-def test_a_prompt_in_any_script_arrives_as_written(agent: AgentRuntime, server: AgentServer):
-    server.play(sends_json("done"))
-    agent.run(AgentRequest(TASK_ID, "Maler für “Zürich” 🏠\u2028 und\nmehr"), ENOUGH, print)
-    assert server.runs[0].payload["prompt"] == "Maler für “Zürich” 🏠\u2028 und\nmehr"
-
-
 HISTORY = [
     {"id": "t-0", "role": "user", "content": "Find me a painter"},
     {"id": "m-9", "role": "assistant", "content": "May I book Lone Brush for $390?"},
 ]
 RESUME = [{"interruptId": "i-1", "status": "resolved", "payload": "Yes"}]
-FOLLOW_UP = AgentRequest(
-    TASK_ID, "Yes", "ann", {"url": "u", "token": "t"}, "t-0", HISTORY, RESUME, "t-0"
-)
+REPORT = {"url": "https://api.example/tasks/t/reports", "token": "secret"}
+YES = "Ja, “Zürich” 🏠\u2028 und\nmehr"
+FOLLOW_UP = AgentRequest(TASK_ID, YES, "ann", REPORT, "t-0", HISTORY, RESUME, "t-0")
+HTTP_RUN = {"prompt": "Find me a painter", "task_id": TASK_ID}
+MESSAGE = {"id": TASK_ID, "role": "user", "content": "Find me a painter"}
+AGUI_RUN = {
+    "threadId": TASK_ID,
+    "runId": TASK_ID,
+    "protocolVersion": "1.0",
+    "messages": [MESSAGE],
+    "tools": [],
+    "context": [],
+    "state": {},
+    "forwardedProps": {"task_id": TASK_ID},
+}
+HTTP_MORE = {"prompt": YES, "user_id": "ann", "thread_id": "t-0", "history": HISTORY}
+AGUI_MORE = {
+    "threadId": "t-0",
+    "messages": [*HISTORY, MESSAGE | {"content": YES}],
+    "forwardedProps": {"task_id": TASK_ID, "user_id": "ann"},
+}
+BOTH_MORE = {"report": REPORT, "resume": RESUME}
 
 
 @pytest.mark.parametrize(
     "protocol, request_, payload",
     [
-        (HTTP, REQUEST, {"prompt": "Find me a painter", "task_id": TASK_ID}),
-        (
-            HTTP,
-            FOLLOW_UP,
-            {
-                "prompt": "Yes",
-                "task_id": TASK_ID,
-                "user_id": "ann",
-                "report": {"url": "u", "token": "t"},
-                "thread_id": "t-0",
-                "history": HISTORY,
-                "resume": RESUME,
-            },
-        ),
-        (
-            AGUI,
-            REQUEST,
-            {
-                "threadId": TASK_ID,
-                "runId": TASK_ID,
-                "protocolVersion": "1.0",
-                "messages": [{"id": TASK_ID, "role": "user", "content": "Find me a painter"}],
-                "tools": [],
-                "context": [],
-                "state": {},
-                "forwardedProps": {"task_id": TASK_ID},
-            },
-        ),
-        (
-            AGUI,
-            FOLLOW_UP,
-            {
-                "threadId": "t-0",
-                "runId": TASK_ID,
-                "protocolVersion": "1.0",
-                "messages": [*HISTORY, {"id": TASK_ID, "role": "user", "content": "Yes"}],
-                "tools": [],
-                "context": [],
-                "state": {},
-                "forwardedProps": {"task_id": TASK_ID, "user_id": "ann"},
-                "report": {"url": "u", "token": "t"},
-                "resume": RESUME,
-            },
-        ),
+        (HTTP, REQUEST, HTTP_RUN),
+        (HTTP, FOLLOW_UP, HTTP_RUN | HTTP_MORE | BOTH_MORE),
+        (AGUI, REQUEST, AGUI_RUN),
+        (AGUI, FOLLOW_UP, AGUI_RUN | AGUI_MORE | BOTH_MORE),
     ],
 )
 def test_the_agent_gets_what_its_protocol_has_for_a_run(
@@ -759,7 +732,6 @@ def test_time_spent_on_the_right_to_start_counts(
 
 # --- agents that report ---------------------------------------------------------------------------
 
-REPORT = {"url": "https://api.example/tasks/t/reports", "token": "secret"}
 REPORTING = AgentRequest(TASK_ID, "Find me a painter", report=REPORT)
 ACCEPTED = {"accepted": True}
 

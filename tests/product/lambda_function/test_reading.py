@@ -349,7 +349,7 @@ class TestDamagedItems:
     }
     NAMES = (
         "description status deadline updated_at event_seq events emails_sent vendors quotes claim "
-        "cancel_requested_at last_report report_until report_ids fingerprint expires_at"
+        "cancel_requested_at last_report report_until report_ids fingerprint lists_crc expires_at"
     ).split()
 
     @pytest.fixture
