@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import dynamodb_helpers
@@ -33,11 +33,14 @@ WORKER_SECONDS = (600.0, 60.0, 900.0)
 DEFAULT_SKEW = 5.0
 REPORTS_BASE_URL = "https://api.invalid"
 
-PRODUCT = [
-    module
-    for name, module in sys.modules.items()
-    if name in ("dynamodb_helpers", "lambda_function", "watcher_lambda", "worker_lambda")
-    or name.startswith("valro.")
+# Where the product's modules have what a world has something else for.
+HANDLERS = ("dynamodb_helpers", "lambda_function", "watcher_lambda", "worker_lambda")
+IMPORTS = [
+    (module, name, value)
+    for place, module in [*sys.modules.items()]
+    if place in HANDLERS or place.startswith("valro.")
+    for name, value in vars(module).items()
+    if value in (os, random, threading, time, traceback, uuid)
 ]
 LONG_ANSWER = 1_500  # characters, here
 
@@ -208,12 +211,7 @@ def in_place_of_aws(backend: Backend) -> Iterator[None]:
 
     places = (
         SCALED_DOWN
-        | {
-            (module, name): stand_ins[value]
-            for module in PRODUCT
-            for name, value in vars(module).items()
-            if isinstance(value, ModuleType) and value in stand_ins
-        }
+        | {(module, name): stand_ins[value] for module, name, value in IMPORTS}
         | {(tasks, "fit_answer"): fit}
         | {
             (aws, "aws_session"): session,

@@ -59,9 +59,10 @@ class Ends:
 
     def _linked(self, task_id: str, life: Life, items: dict[str, Item]) -> None:
         """A follow-up and the task that it follows know of each other."""
-        if not life.follows or self.known.lives[life.follows].is_deleted:
+        if not life.follows:
             return
-        link = items[life.follows].get("followed_by", {}).get("S")
+        earlier = self.known.lives[life.follows].item or items[life.follows]
+        link = earlier.get("followed_by", {}).get("S")
         gave_way = life.ended == "error" and not life.runs
         must("a follow-up is linked", link == task_id or (bool(link) and gave_way), task_id)
 
