@@ -111,8 +111,11 @@ class LambdaClient:
         """Hands an asynchronous event to Lambda."""
         assert (FunctionName, InvocationType) == (WORKER_ARN, "Event")
         event, sandbox = json.loads(Payload), self.aws.world.actor().sandbox
+        arrived = False
 
         def arrive() -> Any:
+            nonlocal arrived
+            arrived = True
             self.aws.queue.accept(event)
             return {"StatusCode": 202, "Payload": io.BytesIO()}
 
@@ -121,6 +124,8 @@ class LambdaClient:
         if sandbox and answer["StatusCode"] == 202:
             taken = sandbox.stops_taken if "stop" in event else sandbox.told_taken
             taken.add(task_of(event))
+            if not arrived:  # somebody in between has said so in Lambda's place
+                self.aws.queue.lose(event)
         return answer
 
     def _spoiled(self, fault: Fault, answer: Any) -> Any:
@@ -185,7 +190,7 @@ class Queue:
         match fault:
             case "never delivered":
                 delays = []
-                self._lose(event)
+                self.lose(event)
             case "delivered late":
                 # Past the age limit too: what the claim must bear is worse than what AWS does.
                 delays = [choices.pick((10.0, 40.0, 300.0, 890.0, 955.0, 961.0, 1_100.0))]
@@ -215,7 +220,7 @@ class Queue:
                 again = delivery._replace(attempt=delivery.attempt + 1)
                 self._later(again, 60.0 * again.attempt, throttled=False)
             elif result is None:
-                self._lose(delivery.event)
+                self.lose(delivery.event)
 
         self.aws.start_worker(delivery.event, delivery.request_id, ended)
 
@@ -223,11 +228,12 @@ class Queue:
         world = self.aws.world
         if world.now + wait - delivery.accepted > self.maximum_age:
             world.count("queue: event expired")
-            self._lose(delivery.event)
+            self.lose(delivery.event)
         else:
             world.after(wait, partial(self._deliver, delivery, throttled=throttled))
 
-    def _lose(self, event: Json) -> None:
+    def lose(self, event: Json) -> None:
+        """Takes note that an event comes to nothing."""
         if "stop" in event:
             self.stops_lost.add(event["stop"])
 

@@ -35,10 +35,10 @@ QUEUE_FAULTS = ("delivered twice", "delivered late", "throttled", "never deliver
 OUTAGES = (2.0, 12.0, 60.0, 700.0, 3_000.0)
 OUTAGE_FAULTS = ("server error", "throttled", "refused", "stalled")
 # Of a name's addresses, botocore tries one after the other, each for as long as it may take: with
-# six of them dead, a call that is sent twice takes 13 s, or 20 s if the seventh takes it and is
+# six of them dead, a call that is sent twice takes 13 s, or over 20 s if the next takes it and is
 # silent then. And a write may be two calls.
 ADDRESSES = (1, 1, 1, 2, 6)
-MOST_ADDRESSES = 7
+MOST_ADDRESSES = 8
 CONNECTING = (0.0, 0.95)  # times that patience, before a call whose answer does not come
 DRIPPING = (0.5, 1.4, 2.2, 4.0)  # times the client's patience between two bytes
 
