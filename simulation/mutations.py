@@ -123,7 +123,7 @@ MUTATIONS: dict[str, Line | Constant] = {
         "self.client.aws.table.items.pop(task_id, None) and dict(",
     ),
     "deleted task's session forgotten": Constant(tasks, "UNSEEN_ENDS", ()),
-    "answer logged too late": Constant(worker_lambda, "LOG_FIRST_SECONDS", 19.0),
+    "answer logged too late": Constant(worker_lambda, "LOG_FIRST_SECONDS", 10.0),
     "API writes the status after the invoke": Line(
         lambda_function,
         "dispatch",

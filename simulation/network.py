@@ -267,8 +267,12 @@ class Network:
         waits = fault.row.get("waits", "") if fault.row else ""
         if waits == "read":
             self._overlong(fault.addresses > 1)
-            return read + self.world.choices.pick(CONNECTING) * connect * fault.addresses
+            return read + self._connecting(fault, connect)
         return connect if waits == "connect" else 0.0
+
+    def _connecting(self, fault: Fault, connect: float) -> float:
+        """How long a client needs to be connected: to the last of the addresses, if there are many."""
+        return (fault.addresses - 1 + self.world.choices.pick(CONNECTING)) * connect
 
     def _overlong(self, is_so: bool) -> None:  # noqa: FBT001
         """Takes note that a call takes longer than its timeouts say: they do not bound it."""
@@ -289,7 +293,7 @@ class Network:
             world.after(trip.going / 2, world.doom, sandbox, f"during {trip.operation}")
         elif _is_silent(fault):
             self._overlong(fault.addresses > 1)
-            connecting = world.choices.pick(CONNECTING) * trip.connect * fault.addresses
+            connecting = self._connecting(fault, trip.connect)
             world.after(trip.patience + connecting, world.resume, actor, ticket, TIMED_OUT)
         answer = world.wait()
         if fault.error:
