@@ -76,7 +76,7 @@ def is_handled(record: dict[str, Any]) -> bool:
 def read(record: dict[str, Any]) -> Callable[[], bool]:
     """Returns what is to be done about a record, which may be unreadable."""
     if "dynamodb" not in record:
-        return partial(end_if_due, json.loads(record["body"])["task_id"])
+        return partial(end_if_due, str(json.loads(record["body"])["task_id"]))
     task = from_item(record["dynamodb"]["NewImage"])
     if task["status"] == "pending":
         return partial(start_timer, json.dumps({"task_id": task["id"]}))

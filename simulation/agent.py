@@ -245,6 +245,9 @@ class Agent:
         self.is_odd = world.choices.below(2) == 1
         self.accepts = world.choices.below(2) == 1  # and reports, where it is asked to
         self.sessions: dict[str, Session] = {}
+        # How long a session that was used before refuses the next run, and until when.
+        self.busy_seconds = world.choices.pick((0.0, 30.0))
+        self.busy_until: dict[str, float] = {}
         self.reporter: Callable[[Session], None] = lambda _session: None
         self.endings: tuple[str, ...] = ENDINGS
         self.seconds: tuple[float, ...] = AGENT_SECONDS
@@ -261,6 +264,11 @@ class Agent:
     ) -> Slow:
         """Starts it; what it will do is planned here, and what the wire does to it."""
         world, choices = self.world, self.world.choices
+        if session_id in self.sessions and self.busy_seconds:
+            until = self.busy_until.setdefault(asked["task_id"], world.now + self.busy_seconds)
+            if world.now < until:
+                world.count("agent: session busy")
+                raise client_error("RetryableConflictException", 409, "InvokeAgentRuntime")
         run = AgentRun(asked["task_id"], f"Found by run {next(world.ids)}.", session_id)
         self.started(run, asked)
         session = self.sessions[session_id] = Session(run, asked.get("report"))

@@ -41,38 +41,16 @@ class DynamoDBClient:
         self.aws = aws
         self.config = config
 
-    def put_item(self, **request: Any) -> Any:
-        """Sends PutItem."""
-        return self._call("PutItem", self.aws.table.put_item, request)
-
-    def update_item(self, **request: Any) -> Any:
-        """Sends UpdateItem."""
-        return self._call("UpdateItem", self.aws.table.update_item, request)
-
-    def transact_write_items(self, **request: Any) -> Any:
-        """Sends TransactWriteItems, with the token that botocore makes once a call."""
-        request.setdefault("ClientRequestToken", f"token-{next(self.aws.world.ids)}")
-        return self._call("TransactWriteItems", self.aws.table.transact_write_items, request)
-
-    def get_item(self, **request: Any) -> Any:
-        """Sends GetItem."""
-        return self._call("GetItem", self.aws.table.get_item, request)
-
-    def batch_get_item(self, **request: Any) -> Any:
-        """Sends BatchGetItem."""
-        return self._call("BatchGetItem", self.aws.table.batch_get_item, request)
-
-    def query(self, **request: Any) -> Any:
-        """Sends Query."""
-        return self._call("Query", self.aws.table.query, request)
-
-    def scan(self, **request: Any) -> Any:
-        """Sends Scan."""
-        return self._call("Scan", self.aws.table.scan, request)
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        operation = name.title().replace("_", "")
+        serve = getattr(self.aws.table, name)
+        return lambda **request: self._call(operation, serve, request)
 
     def _call(self, operation: str, serve: Callable[..., Any], request: dict[str, Any]) -> Any:
         aws, sandbox = self.aws, self.aws.world.actor().sandbox
         sent = aws.world.now
+        if operation == "TransactWriteItems":  # botocore makes one a call
+            request["ClientRequestToken"] = f"token-{next(aws.world.ids)}"
 
         def arrive() -> Any:
             aws.writer, aws.sent = sandbox, sent

@@ -175,7 +175,7 @@ def _follow(person: Person, task_id: str, key: str | None) -> None:
         return
     _perhaps_cancel(person, follower_id)
     person.world.spawn("follows", lambda: _perhaps_follow(person, follower_id))
-    if choices.below(2):
+    if choices.below(4) < 3:
         known.wait_for_end(follower_id)
         if known.lives[follower_id].ended == "error" and not known.lives[follower_id].runs:
             person.world.count("client: follows again")

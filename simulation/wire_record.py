@@ -40,7 +40,6 @@ IMPATIENT = (0.15, 0.6)
 PATIENT = (10.0, 10.0)
 LONGEST_STALL = 10.0
 DRIPS = 5
-SLOW_PARTS = 4  # of the faults that take their time, side by side
 QUICK_AT_ONCE = 4
 BEFORE_A_RESET = 0.1  # which takes with it what the other end has not read yet
 ARN = "arn:aws:bedrock-agentcore:us-east-1:123456789012:runtime/valro-0123456789"
@@ -540,11 +539,10 @@ def measured(
 
 
 def _parts_of(operation: Operation, is_wanted: Callable[[Fault], bool]) -> Iterator[list[Fault]]:
-    """The faults that there are for an operation; the slow ones in several parts."""
+    """The faults that there are for an operation; each slow one by itself."""
     faults = [fault for fault in FAULTS if operation.service in fault.services and is_wanted(fault)]
-    slow = [fault for fault in faults if fault.takes_time]
     quick = [fault for fault in faults if not fault.takes_time]
-    yield from filter(None, (quick, *(slow[start::SLOW_PARTS] for start in range(SLOW_PARTS))))
+    yield from filter(None, [quick, *([fault] for fault in faults if fault.takes_time)])
 
 
 def main() -> None:

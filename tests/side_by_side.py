@@ -15,6 +15,7 @@ LONGEST_FILES = (
     "tests/deployment/test_create_infrastructure.py",
     "tests/deployment/test_other_peoples_things.py",
     "tests/api/test_load.py",
+    "tests/watcher/test_watcher.py",
     "tests/examples/test_frameworks.py",
 )
 # Each of their tests is for whichever process has nothing to do.

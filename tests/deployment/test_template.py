@@ -9,6 +9,8 @@ from cfnlint.api import ManualArgs, lint
 from cfnlint.decode import cfn_yaml
 
 import lambda_function
+import watcher_lambda
+from simulation.watching import LOOK_SECONDS
 from tests.deployment.operators import ARN, ROOT
 from valro import dynamodb_items, tasks
 
@@ -161,6 +163,27 @@ def test_the_dashboard_is_of_this_stack_in_this_region_whatever_their_names():
     # An account has one list of dashboards for all of its regions.
     name = RESOURCES["TaskDashboard"]["Properties"]["DashboardName"]
     assert name == {"Fn::Sub": "${NamePrefix}-${AWS::Region}"}
+
+
+def test_the_watcher_looks_often_enough_and_at_nothing_but_beginnings_and_ends():
+    function, queue = (RESOURCES[name]["Properties"] for name in ("WatcherFunction", "WatchQueue"))
+    # A task that has just not been overdue is looked at again within the promised 2 minutes. AWS
+    # wants a message to be invisible for six times the function's time.
+    assert queue["DelaySeconds"] == queue["VisibilityTimeout"] == LOOK_SECONDS <= 120 - 2 * 15
+    assert queue["VisibilityTimeout"] >= 6 * function["Timeout"]
+    assert function["Timeout"] > watcher_lambda.CALL_SECONDS
+    assert "RedrivePolicy" not in queue
+    begins, ends = (
+        json.loads(each["Pattern"])
+        for each in RESOURCES["WatcherStream"]["Properties"]["FilterCriteria"]["Filters"]
+    )
+    final = sorted(tasks.FINAL_STATUSES)
+    assert begins == {"dynamodb": {"NewImage": {"status": {"S": ["pending"]}}}}
+    assert ends["dynamodb"]["NewImage"] == {"status": {"S": final}}
+    assert ends["dynamodb"]["OldImage"] == {"status": {"S": [{"anything-but": final}]}}
+    for name in ("WatcherStream", "WatcherTimer"):
+        reported = RESOURCES[name]["Properties"]["FunctionResponseTypes"]
+        assert reported == ["ReportBatchItemFailures"]
 
 
 def test_every_log_and_every_role_can_be_given_what_an_operator_must_have():

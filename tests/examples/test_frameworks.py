@@ -3,6 +3,7 @@
 Each is behind the local runtime, which adds nothing to what AgentCore passes on.
 """
 
+import functools
 import json
 import os
 import shutil
@@ -116,21 +117,32 @@ def python_agents(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 Make = Callable[..., Worker]
 
 
-@pytest.fixture
-def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
-    """Gives a worker whose agent is at an address."""
+@pytest.fixture(scope="module")
+def runtime_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
+    """Gives the address of a runtime whose agent is at an address."""
     with ExitStack() as stack:
 
-        def make(url: str, protocol: str = HTTP) -> Worker:
-            port = str(free_port())
+        @functools.cache
+        def start(agent_url: str) -> str:
+            port, log = str(free_port()), tmp_path_factory.mktemp("runtime") / "runtime.log"
+            arguments = ["-m", "local.runtime", "--port", port, "--agent", agent_url]
             runtime = f"http://127.0.0.1:{port}"
-            command = ["-W", "ignore", "-m", "local.runtime", "--port", port, "--agent", url]
-            command, log = [sys.executable, *command], tmp_path / "runtime.log"
+            command = [sys.executable, "-W", "ignore", *arguments]
             stack.enter_context(serving(command, log, f"{runtime}/invocations", ROOT))
-            monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK_AGENTCORE", runtime)
-            return Worker(protocol)
+            return runtime
 
-        yield make
+        yield start
+
+
+@pytest.fixture
+def make(runtime_of: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> Make:
+    """Gives a worker whose agent is at an address."""
+
+    def make(agent_url: str, protocol: str = HTTP) -> Worker:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK_AGENTCORE", runtime_of(agent_url))
+        return Worker(protocol)
+
+    return make
 
 
 @pytest.fixture

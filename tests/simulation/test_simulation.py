@@ -58,11 +58,12 @@ def every_fault() -> set[str]:
         "queue": (*QUEUE_FAULTS, "event expired", "delivered again after a failure"),
         "agent": (
             *(*AGENT_FAULTS, *AGENT_ENDINGS[1:], "slow", "accepts", "no such session"),
-            *("reports without having accepted", *(f"session stopped, {how}" for how in STOPS)),
+            *("session busy", "reports without having accepted"),
+            *(f"session stopped, {how}" for how in STOPS),
         ),
         "reporter": (*reporters.MANNERS, *reporters.ENDS[1:], "two processes", "works for hours"),
         "gateway": ("reply lost",),
-        "client": ("two connections", "cancels", "task deleted"),
+        "client": ("two connections", "cancels", "task deleted", "follows", "follows again"),
         "worker": ("misconfigured", "raised", "fitting takes long"),
         "operator": ("task deleted", "worker invoked by hand"),
     }
@@ -250,13 +251,8 @@ class Player:
         """Does ``steps`` things; returns what every call came to, and what is in the end."""
         for _ in range(steps):
             self.now += self.random.choice((0.001, 1.0, 1.0, 40.0, 500.0))
-            step = self.random.choice(
-                (self.create, self.create, self.claim, self.claim, self.progress, self.progress,
-                 self.finish, self.finish, self.fail_pending, self.get, self.list,
-                 self.confirm, self.accept, self.report, self.cancel, self.delete)
-            )  # fmt: skip
             try:
-                step()
+                self.step(self.random.choice(STEPS))
             except (StoreError, StoreBusy) as error:
                 self.recorder.seen.append(type(error).__name__)
         self.recorder.scan(
@@ -266,17 +262,47 @@ class Player:
         )
         return self.recorder.seen
 
-    def an_id(self) -> str:
-        return f"{self.prefix}-{self.random.randrange(4)}"
-
-    def create(self) -> None:
-        owner = self.random.choice(("public", "jwt#ann"))
-        self.store.create_task(self.an_id(), "Find a painter", owner, "fingerprint")
-
-    def claim(self) -> None:
-        token = f"claim-{self.random.randrange(3)}"
-        end = self.now + self.random.choice((60, 600))
-        self.claims.append(self.store.claim_task(self.an_id(), token, end))
+    def step(self, name: str) -> None:  # noqa: C901, PLR0912  a case a step
+        pick, store = self.random.choice, self.store
+        owner, task_id = pick(("public", "jwt#ann")), f"{self.prefix}-{self.random.randrange(4)}"
+        match name:
+            case "create":
+                store.create_task(task_id, "Find a painter", owner, "fingerprint")
+            case "follow":
+                earlier = f"{self.prefix}-{self.random.randrange(4)}"
+                store.follow_task(task_id, "Yes", owner, "fingerprint", follows=earlier)
+            case "claim":
+                token = f"claim-{self.random.randrange(3)}"
+                self.claims.append(store.claim_task(task_id, token, self.now + pick((60, 600))))
+            case "progress":
+                claim = self.a_claim()
+                for number in range(self.random.randrange(3)):
+                    claim.timeline.add_progress(tasks.timestamp(self.now), f"Step {number}: “ü”")
+                store.record_progress(claim)
+            case "finish":
+                store.end_task(self.a_claim(), pick(OUTCOMES)(pick((10, 400_000))))
+            case "confirm":
+                store.confirm_claim(self.a_claim())
+            case "accept":
+                store.accept_task(self.a_claim())
+            case "report":
+                end = pick((None, None, Outcome.of({"agent_response": "Found."})))
+                report = Report(f"report-{self.random.randrange(3)}", ["Step"], end)
+                store.report(store.find_task(task_id), report)
+            case "cancel":
+                store.cancel_task(task_id, owner)
+            case "delete":
+                store.delete_task(task_id, owner)
+            case "fail pending":
+                store.fail_pending_task(task_id, "Error invoking worker", "No.", "no")
+            case "get":
+                store.with_answer(store.get_task(task_id, owner))
+            case "list":
+                cursor, limit = None, pick((1, 2, 50))
+                for _ in range(4):
+                    _tasks, cursor = store.list_tasks(owner, limit, cursor)
+                    if not cursor:
+                        return
 
     def a_claim(self) -> Claim:
         """A claim, perhaps as it was before its last write: an answer may have been lost."""
@@ -288,58 +314,22 @@ class Player:
             self.claims.append(claim)
         return claim
 
-    def progress(self) -> None:
-        claim = self.a_claim()
-        for number in range(self.random.randrange(3)):
-            claim.timeline.add_progress(tasks.timestamp(self.now), f"Step {number}: “ü”")
-        self.store.record_progress(claim)
 
-    def finish(self) -> None:
-        size = self.random.choice((10, 400_000))
-        answer = {
-            "agent_response": "é" * (size // 2),
-            "vendors": [{"name": "Ann", "price": 1e300, "emails": []}],
-            "quotes": [],
-            "emails_sent": 3,
-        }
-        claim = self.a_claim()
-        if self.random.random() < 0.3:
-            self.store.end_task(claim, Outcome.of(answer, "agent_failed", "The agent failed."))
-        else:
-            self.store.end_task(claim, Outcome.of(answer))
+def an_answer(size: int) -> dict[str, Any]:
+    vendors = [{"name": "Ann", "price": 1e300, "emails": []}]
+    text = "é" * (size // 2)
+    return {"agent_response": text, "vendors": vendors, "quotes": [], "emails_sent": 3}
 
-    def confirm(self) -> None:
-        self.store.confirm_claim(self.a_claim())
 
-    def accept(self) -> None:
-        self.store.accept_task(self.a_claim())
-
-    def report(self) -> None:
-        task = self.store.find_task(self.an_id())
-        ends = (None, None, Outcome.of({"agent_response": "Found."}))
-        report = Report(f"report-{self.random.randrange(3)}", ["Step"], self.random.choice(ends))
-        self.store.report(task, report)
-
-    def cancel(self) -> None:
-        self.store.cancel_task(self.an_id(), self.random.choice(("public", "jwt#ann")))
-
-    def delete(self) -> None:
-        self.store.delete_task(self.an_id(), self.random.choice(("public", "jwt#ann")))
-
-    def fail_pending(self) -> None:
-        self.store.fail_pending_task(self.an_id(), "Error invoking worker", "No.", "no")
-
-    def get(self) -> None:
-        owner = self.random.choice(("public", "jwt#ann"))
-        self.store.with_answer(self.store.get_task(self.an_id(), owner))
-
-    def list(self) -> None:
-        owner, limit = self.random.choice(("public", "jwt#ann")), self.random.choice((1, 2, 50))
-        cursor = None
-        for _ in range(4):
-            _tasks, cursor = self.store.list_tasks(owner, limit, cursor)
-            if not cursor:
-                return
+OUTCOMES = (
+    lambda size: Outcome.of(an_answer(size)),
+    lambda size: Outcome.of(an_answer(size)),
+    lambda size: Outcome.of(an_answer(size), "agent_failed", "The agent failed."),
+)
+STEPS = (
+    *("create", "claim", "progress", "finish") * 2,
+    *("follow", "fail pending", "get", "list", "confirm", "accept", "report", "cancel", "delete"),
+)
 
 
 class InMemory(DynamoDB):
