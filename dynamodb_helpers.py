@@ -416,13 +416,9 @@ class TaskStore(TaskTable):
         shorter, even empty, although others follow.
         """
         after = None if cursor is None else decode_cursor(cursor)
-        tasks, more = owner_page(
-            self.client,
-            self.table_name,
-            PageRequest(owner, limit, after, statuses, timestamp(self.clock())),
-            sleep=self.sleep,
-        )
-        shown = [self._shown(task) for task in tasks]
+        page = PageRequest(owner, limit, after, statuses, timestamp(self.clock()))
+        tasks, more = owner_page(self.client, self.table_name, page, sleep=self.sleep)
+        shown = [self._repaired(task) if expiry_code(task, page.now) else task for task in tasks]
         return [task for task in shown if task["status"] in (statuses or STATUSES)], more
 
     # --- private ----------------------------------------------------------------------------------
@@ -558,8 +554,8 @@ class TaskStore(TaskTable):
         log("ERROR", "task not repaired", task_id=task["id"])
         return task | attributes | dict.fromkeys(("updated_at", "completed_at"), events[0]["ts"])
 
-    def _shown(self, task: Task) -> Task:
-        """A task of a list, repaired if it can be: one that cannot must not cost the others."""
+    def _repaired(self, task: Task) -> Task:
+        """An overdue task of a list, repaired if it can be: one that cannot must not cost the others."""
         try:
             # If somebody was faster this is the item whole, with its agent_response.
             repaired = self._expire_if_overdue(task)

@@ -252,7 +252,7 @@ def from_item(item: dict[str, Any]) -> Task:
     A tombstone has no owner. What has no status looks as if it waited. What of vendors and quotes is
     no list is left out.
     """
-    task = {name: _plain(value) for name, value in item.items()}
+    task: Task = _plain({"M": item})
     if not isinstance(task.get("status"), str):
         task["status"] = "pending"
     if task["status"] != DELETED:

@@ -29,10 +29,10 @@ STATE_ATTRIBUTES = (
     "id,status,deadline,cancel_requested_at,created_at,last_report,report_until"
 ).split(",")
 # What a list reads of a task. agent_response can be hundreds of kilobytes and is left out.
-LISTED_ATTRIBUTES = [
-    *dict.fromkeys([*PUBLIC_FIELDS, *PUBLIC_FIELDS_ONCE_KNOWN, *STATE_ATTRIBUTES, "owner"])
-]
-LISTED_ATTRIBUTES.remove("agent_response")
+LISTED_ATTRIBUTES = dict.fromkeys(
+    [*PUBLIC_FIELDS, *PUBLIC_FIELDS_ONCE_KNOWN, *STATE_ATTRIBUTES, "owner"]
+)
+del LISTED_ATTRIBUTES["agent_response"]
 MOST_KEYS_LOOKED_AT = 300
 BATCH_GET_KEYS = 100
 BATCH_GET_ATTEMPTS = 8
@@ -149,7 +149,7 @@ def batch_get(
     client: Any,
     table_name: str,
     ids: Sequence[str],
-    attributes: Sequence[str] = (),
+    attributes: Collection[str] = (),
     *,
     sleep: Callable[[float], None],
 ) -> dict[str, Task]:

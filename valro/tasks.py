@@ -403,10 +403,9 @@ def displayable(kind: str, sent: Any) -> list[dict[str, Any]]:
     known, shown = KNOWN_FIELDS[kind], []
     for one in sent if isinstance(sent, list) else [sent]:
         fields = {**one} if isinstance(one, dict) else {next(iter(known)): one}
-        for name, of_type in known.items():
-            value = fields.get(name, "")
-            if value is None or not isinstance(value, of_type):
-                del fields[name]
+        for name in [one for one in fields if not isinstance(fields[one], str) and one in known]:
+            if fields[name] is None or known[name] is str:
+                value = fields.pop(name)
                 fields |= {name: dumps(value)} if type(value) in (int, float) else {}
         if kind == "vendors":
             emails = fields.get("emails")
