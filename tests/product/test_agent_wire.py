@@ -191,7 +191,14 @@ def test_json_that_breaks_after_other_json_is_not_shown_as_text():
     assert "half" in caught.value.unparsed
 
 
-@pytest.mark.parametrize("frame", [b'{"accepted": true}\xff', b'{"response": "Hello"}\xff '])
-def test_json_with_a_byte_that_broke_behind_it_is_not_shown_as_text(frame: bytes):
+@pytest.mark.parametrize(
+    "event", [b'{"accepted": true}\xff\n\n', b'{"response": "Hello"}\xff \n\n', b'"Hel', b'"']
+)
+def test_json_that_broke_on_its_way_is_not_shown_as_text(event: bytes):
     with pytest.raises(UnreadableAnswer):
-        read(STREAM, b"data: " + frame + b"\n\n")
+        read(STREAM, b"data: " + event)
+
+
+@pytest.mark.parametrize("event", [b'"Hel\n\n', b'"Hello" she said', b"Hel"])
+def test_a_text_may_begin_with_a_quote_or_lack_its_end(event: bytes):
+    assert read(STREAM, b"data: " + event).agent_response == event.decode().strip()

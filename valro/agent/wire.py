@@ -149,7 +149,10 @@ class Wire:
         last, self.buffer = bytes(self.buffer), bytearray()
         if self.lines:
             yield from self.lines.line(last.rstrip(b"\r").removeprefix(BOM))
-            yield from self.lines.end()
+            for frame in self.lines.end():
+                # An event without the empty line behind it was cut: here in a string of JSON.
+                is_cut = frame.is_text and frame.data[:1] == b'"' and frame.data.count(b'"') == 1
+                yield frame._replace(invalid="cut") if is_cut else frame
         else:
             yield from self._document(last)
 
