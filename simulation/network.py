@@ -230,7 +230,7 @@ class Network:
                 if is_last:
                     raise
             finally:
-                if sandbox and not fault.name:
+                if sandbox and sandbox.alive and not fault.name:
                     sandbox.troubled.discard(weather.service)
             self.world.count("botocore sends again")
             self.world.sleep(self.world.choices.pick((0.0, 0.5, 1.0)) * 2 ** (attempt - 1))
