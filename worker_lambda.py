@@ -234,11 +234,12 @@ class TaskRun:
         self.sleep = sleep
         self.timer = timer
         self.is_logged = False  # what the agent answered
+        self.is_stopped = False  # the session, by this worker
+        self.is_cancelled = False  # while the agent was at work
         self.is_accepted = False  # by an agent that works on, for all that is known
         self.session = task.task_id  # the task in whose session the agent runs
-        self.claim_confirmed_at = (
-            -MAX_CLAIM_AGE_SECONDS
-        )  # when the last write was sent that allows a start
+        # When the last write was sent that allows a start.
+        self.claim_confirmed_at = -MAX_CLAIM_AGE_SECONDS
         base = os.environ.get("REPORTS_BASE_URL")
         # Random, and no other token of the task's. Whoever has it can report.
         self.secret = uuid.uuid4().hex if base else ""
@@ -272,9 +273,8 @@ class TaskRun:
             # Our own fault, but the agent may have run: the task must end, and not run again.
             result = AgentLost("The worker failed.", traceback.format_exc())
         outcome = self._outcome_of(result)
-        self._log_in_time(
-            outcome, result
-        )  # a write of progress may be under way, and is waited for
+        # A write of progress may be under way, and is waited for.
+        self._log_in_time(outcome, result)
         progress.close()
         # First the outcome, then the session of an agent that should not go on by itself; also if
         # the outcome could not be written.
@@ -291,7 +291,10 @@ class TaskRun:
                     outcome = self._outcome_of(result)
             return self._end(claim, outcome, result)
         finally:
-            if _ends_session(result) and not self.is_accepted:
+            # The stop that a cancellation sent may have come before the agent started.
+            has_started = not isinstance(result, AgentNotStarted)
+            is_left = has_started and self.is_cancelled and not self.is_stopped
+            if (_ends_session(result) or is_left) and not self.is_accepted:
                 self._stop_session()
             # Last, since it may be long.
             self._log_rest(outcome, result)
@@ -383,6 +386,7 @@ class TaskRun:
                     before=functools.partial(self._log_in_time, fitted, result),
                 )
             except CancelRequested:
+                self.is_cancelled = True
                 outcome = outcome.cancelled()
             except ClaimLost as lost:
                 if "last_report" in (lost.task or {}):
@@ -437,6 +441,7 @@ class TaskRun:
     def _stop_session(self) -> None:
         try:
             self.agent.stop(self.session)
+            self.is_stopped = True
         except Exception as error:  # noqa: BLE001 - it is asked for, not relied on
             log("WARNING", "session not stopped", task_id=self.task.task_id, detail=repr(error))
 

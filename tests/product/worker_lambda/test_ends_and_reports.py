@@ -132,6 +132,8 @@ def test_whatever_came_out_a_cancelled_task_ends_as_cancelled_with_what_was_answ
     assert task["error_message"] == f"Cancelled. {MAYBE}"
     assert task.get("agent_response") == kept
     assert log.outcomes == ["cancelled"]
+    # The stop that the cancellation sent may have come before the agent started.
+    assert worker.agent.stops == [TASK_ID]
 
 
 # --- agents that report ---------------------------------------------------------------------------
