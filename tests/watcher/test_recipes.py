@@ -1,4 +1,4 @@
-"""The recipes of docs/operators.md, pasted as they stand: who is told of a task's end, and what."""
+"""The recipes of docs/events.md, pasted as they stand: who is told of a task's end, and what."""
 
 import json
 import os
