@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from typing import Any
 
@@ -11,6 +11,11 @@ class Quiet(BaseHTTPRequestHandler):
     """A handler that writes nothing of its requests; ``reply`` says what it answers."""
 
     protocol_version = "HTTP/1.1"
+
+    def handle(self) -> None:
+        # Who asked may be gone, as a page that is closed is.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            super().handle()
 
     def do_POST(self) -> None:
         self.reply()
