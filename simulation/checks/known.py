@@ -131,7 +131,9 @@ class Known:
         is_at_work = bool(life.runs) and self.aws.agent.is_alive(life.runs[-1])
         if not is_at_work or life.end or (life.is_deleted and life.deleted_at is None):
             return False
-        over = life.ended_at if life.is_unseen else life.cancelled_at
+        over = life.cancelled_at
+        if over is None and life.is_unseen:
+            over = life.ended_at
         return over is not None and over < since
 
 
