@@ -17,7 +17,8 @@ so that status and timeline cannot disagree. ``completed`` and ``error`` are fin
     processing   any of these API       the last report as read (report)              what the agent says
     pending      error        API       still pending: not started, or cancelled      1
     pending      error        worker    still pending: it is not configured           1
-    either       error        readers   status and deadline as they were read         1
+    either       error        readers   status, deadline and whether a cancellation   1
+                                        is requested as they were read
     final        (tombstone)  API       its status as read (delete)                   none
 
     * my claim, event_seq as I left it, not accepted yet, and no cancellation requested
@@ -57,6 +58,7 @@ from valro.dynamodb_items import (
     IS_PENDING,
     IS_RUNNING_ON,
     IS_UNFOLLOWED,
+    NOT_CANCELLED,
     STATUS_AND_DEADLINE_UNCHANGED,
     STATUS_UNCHANGED,
     chunk_id,
@@ -530,6 +532,8 @@ class TaskStore(TaskTable):
         values, condition = {"as_read": task["status"]}, STATUS_UNCHANGED
         if isinstance(task.get("deadline"), str):
             values["deadline_as_read"], condition = task["deadline"], STATUS_AND_DEADLINE_UNCHANGED
+        if "cancel_requested_at" not in task:
+            condition += f" AND {NOT_CANCELLED}"
         # Without the claim, a worker that comes back late sees that the end was not its own.
         update = update_request(attributes, events, condition, values, remove="claim")
         try:
@@ -548,7 +552,8 @@ class TaskStore(TaskTable):
             log("WARNING", "task expired", outcome="expired", **fields)
             self.on_expired(found)
             return found
-        if (found["status"], found.get("deadline")) != (task["status"], task.get("deadline")):
+        judged = ("status", "deadline", "cancel_requested_at")
+        if any(found.get(name) != task.get(name) for name in judged):
             return self._expire_if_overdue(found)
         # No write can end it as it is, nor can any worker have it.
         log("ERROR", "task not repaired", task_id=task["id"])

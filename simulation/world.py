@@ -18,7 +18,7 @@ from greenlet import getcurrent, greenlet
 from simulation.choices import Choices
 
 EPOCH = 1_767_225_600.0  # 2026-01-01, when every schedule begins
-MOST_STEPS = 20_000
+MOST_STEPS = 100_000
 TIMED_OUT = object()  # what a wait ends with when nothing came
 
 

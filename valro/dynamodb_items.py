@@ -58,6 +58,7 @@ TABLE_DEFINITION: dict[str, Any] = {
 # Conditions, each with the reason why it is enough.
 # An id is used once: whoever comes second learns whose it is from the item that refused it.
 IS_NEW = "attribute_not_exists(#id)"
+NOT_CANCELLED = "attribute_not_exists(#cancel_requested_at)"
 # One worker wins. A pending task past its deadline may be shown as given up at any moment, so its
 # agent must not be started any more.
 IS_CLAIMABLE = "#status = :pending AND #deadline > :now"
@@ -66,22 +67,19 @@ IS_CLAIMABLE = "#status = :pending AND #deadline > :now"
 IS_HELD = "#status = :processing AND #claim = :claim AND #event_seq = :seq"
 IS_MINE_TO_CANCEL = f"{IS_HELD} AND attribute_exists(#cancel_requested_at)"
 # Once its agent has accepted, it is the agent's.
-IS_MINE = (
-    f"{IS_HELD} AND attribute_not_exists(#cancel_requested_at) "
-    "AND attribute_not_exists(#last_report)"
-)
+IS_MINE = f"{IS_HELD} AND {NOT_CANCELLED} AND attribute_not_exists(#last_report)"
 # Past the deadline a reader may have said that the agent is not running.
 IS_MINE_IN_TIME = f"{IS_MINE} AND #deadline > :now"
 # Reports have no claim: each depends on the one before it, and on nobody having asked for an end.
 IS_LAST_REPORT = (
     "#status = :processing AND #last_report = :last_as_read AND #deadline = :deadline_as_read "
-    "AND attribute_not_exists(#cancel_requested_at)"
+    f"AND {NOT_CANCELLED}"
 )
 IS_LAST_CANCELLED = IS_LAST_REPORT.replace("_not_exists", "_exists")
 # Nobody has claimed it, so nobody ever will: the agent was not started.
 IS_PENDING = "#status = :pending"
 # The first request counts: how long it may take is counted from it.
-IS_RUNNING_ON = "#status = :processing AND attribute_not_exists(#cancel_requested_at)"
+IS_RUNNING_ON = f"#status = :processing AND {NOT_CANCELLED}"
 # What was judged overdue is still what is there.
 STATUS_AND_DEADLINE_UNCHANGED = "#status = :as_read AND #deadline = :deadline_as_read"
 STATUS_UNCHANGED = "#status = :as_read"

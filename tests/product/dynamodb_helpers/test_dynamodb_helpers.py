@@ -286,6 +286,18 @@ class TestExpiry:
         assert late_reader.get_task("task-1", PUBLIC_OWNER)["status"] == "processing"
         assert messages(seen(store)) == COMPLETED[:3]
 
+    def test_a_task_whose_cancellation_is_requested_in_between_ends_as_cancelled(
+        self, store: TaskStore, clock: Clock, network: Network
+    ):
+        """The reader judged the deadline of the worker; who cancels has a clock behind its own."""
+        create(store)
+        store.claim_task("task-1", "mine", NOW + 600)
+        late_reader = TaskStore(network, store.table_name, clock=lambda: NOW + 661)
+        clock.now += 659
+        other = TaskStore(network.client, clock=clock)
+        network.plan("update_item", after(lambda: other.cancel_task("task-1", PUBLIC_OWNER)))
+        assert late_reader.get_task("task-1", PUBLIC_OWNER)["error_code"] == "cancelled"
+
     def test_a_reader_whose_clock_is_behind_does_not_turn_the_timeline_round(
         self, store: TaskStore, clock: Clock
     ):
