@@ -93,6 +93,7 @@ class AgentRun:
     task_id: str
     text: str
     session_id: str = ""
+    began: float = 0.0
     asks: bool = False  # whether its answer is a question
     answer: dict[str, Json] = field(default_factory=dict)
     heard: list[str] = field(default_factory=list)
@@ -269,7 +270,8 @@ class Agent:
             if world.now < until:
                 world.count("agent: session busy")
                 raise client_error("RetryableConflictException", 409, "InvokeAgentRuntime")
-        run = AgentRun(asked["task_id"], f"Found by run {next(world.ids)}.", session_id)
+        text = f"Found by run {next(world.ids)}."
+        run = AgentRun(asked["task_id"], text, session_id, world.now)
         self.started(run, asked)
         session = self.sessions[session_id] = Session(run, asked.get("report"))
         if session.report and self.accepts:
