@@ -116,8 +116,8 @@ class Agents:
         life = self.known.lives.get(event.get("stop", ""))
         self._did_nothing(event, result, sandbox)
         # An agent that started since then is its worker's to stop.
-        was_there = bool(life and life.runs) and life.runs[-1].began < sandbox.started
-        if life and was_there and self.known.is_left_alone(life, sandbox.started):
+        has_run = life and life.runs and life.runs[-1].began < sandbox.started
+        if life and has_run and self.known.is_left_alone(life, sandbox.started):
             # Somebody in between may have said 200 in AgentCore's place.
             must("a stop ends the session", sandbox.in_trouble("agent"), f"{event}: {result}")
             self.known.aws.queue.stops_lost.add(event["stop"])
