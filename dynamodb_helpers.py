@@ -381,6 +381,8 @@ class TaskStore(TaskTable):
         except ClientError as error:
             if (found := item_that_failed_condition(error)) is None:
                 raise
+            if not found:  # removed by time to live or at the console, without a tombstone
+                raise TaskNotFound(task_id) from error
             if found.get("status", DELETED) != DELETED:  # else somebody else has deleted it
                 raise TaskNotFinal(task_id) from error  # shown as ended, but no write can end it
 

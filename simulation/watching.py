@@ -37,6 +37,9 @@ class Watching:
     def __init__(self, backend: Backend) -> None:
         world = backend.world
         choices = world.choices
+        # An agent that reports for 8 h is looked at every 90 s, and as often again for each message
+        # that says the same.
+        world.most_steps *= 3
         self.backend = backend
         self.world = world
         self.known: Known = backend.checks.known

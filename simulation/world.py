@@ -18,7 +18,7 @@ from greenlet import getcurrent, greenlet
 from simulation.choices import Choices
 
 EPOCH = 1_767_225_600.0  # 2026-01-01, when every schedule begins
-MOST_STEPS = 100_000
+MOST_STEPS = 20_000
 TIMED_OUT = object()  # what a wait ends with when nothing came
 
 
@@ -91,6 +91,7 @@ class World:
     def __init__(self, choices: Choices, *, tracing: bool = False) -> None:
         self.choices = choices
         self.now = 0.0
+        self.most_steps = MOST_STEPS
         self.current: Actor | None = None
         self.faults: Counter[str] = Counter()
         self.seen: Counter[str] = Counter()  # what became of it all
@@ -113,13 +114,13 @@ class World:
 
     def run(self) -> None:
         """Lets everything happen until nothing is left to happen."""
-        for _ in range(MOST_STEPS):
+        for _ in range(self.most_steps):
             if not self._queue:
                 return
             self.now, _order, what, arguments = heapq.heappop(self._queue)
             self.choices.stream = ""
             what(*arguments)
-        raise Violation("everything ends", f"more than {MOST_STEPS:,} steps")
+        raise Violation("everything ends", f"more than {self.most_steps:,} steps")
 
     def wait(self) -> Any:
         """Gives way to the others until somebody resumes this actor; returns what it got."""

@@ -286,6 +286,21 @@ class TestExpiry:
         assert late_reader.get_task("task-1", PUBLIC_OWNER)["status"] == "processing"
         assert messages(seen(store)) == COMPLETED[:3]
 
+    def test_a_task_that_is_gone_without_a_tombstone_is_not_said_to_be_deleted(
+        self, store: TaskStore, clock: Clock, network: Network
+    ):
+        """Time to live removed it, or somebody at the console: nothing keeps its id."""
+        create(store)
+        clock.now += 961
+        seen(store)
+        key = {"id": {"S": "task-1"}}
+        remove = network.client.delete_item
+        network.plan(
+            "transact_write_items", after(lambda: remove(TableName=store.table_name, Key=key))
+        )
+        with pytest.raises(TaskNotFound):
+            store.delete_task("task-1", PUBLIC_OWNER)
+
     def test_a_task_whose_cancellation_is_requested_in_between_ends_as_cancelled(
         self, store: TaskStore, clock: Clock, network: Network
     ):
