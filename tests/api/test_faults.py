@@ -121,6 +121,7 @@ def test_a_runtime_that_throttles_is_called_again_and_one_that_fails_is_not(stac
     failed = stack.run(f"{PROMPT} [agent: unavailable]")
     words = f"The agent's service failed (InternalServerException). {MAY_HAVE_ACTED}"
     assert (failed["status"], failed["error_message"]) == ("error", words)
+    assert outcomes(stack, failed["id"], 1) == ["error"]  # logged once the session is stopped
     assert (stack.agent_runs(failed["id"]), stops(stack, failed["id"])) == (0, 1)
 
 
