@@ -21,7 +21,7 @@ from simulation import wire
 from simulation.dynamodb import client_error
 from simulation.network import AGENT_FAULTS, Fault, Network, Slow, Weather
 from simulation.wire import ACCOUNT, URL
-from simulation.world import Actor, Background, Sandbox, World
+from simulation.world import Background, Sandbox, World
 
 Json = Any
 
@@ -138,7 +138,7 @@ class Body:
         self.on_end: Callable[[], None] = lambda: None
         self.is_good = False  # whether the end of a good answer was read
         self._world = world
-        self._reader: tuple[Actor, int] | None = None
+        self._wake: Callable[..., None] = lambda: None
 
     @property
     def _raw_stream(self) -> Body:
@@ -152,8 +152,7 @@ class Body:
         """Puts an end in the place of what is still to come."""
         self.pieces = [(self._world.now, end)]
         self.run.unread = ""  # or most of it
-        if self._reader:
-            self._world.after(0.0, self._world.resume, *self._reader, None)
+        self._wake()
 
     def _next_piece(self) -> Piece:
         """Waits for what comes next, which may change meanwhile."""
@@ -162,9 +161,8 @@ class Body:
         while True:
             due, piece = plan = self.pieces[0] if self.pieces else (world.now, END)
             is_silent = piece.then == "stall" or due > end
-            self._reader = world.actor(), world.actor().ticket
+            self._wake = world.waker()
             world.sleep((end if is_silent else due) - world.now)
-            self._reader = None
             if self.pieces and self.pieces[0] is not plan:
                 continue
             if is_silent:
@@ -192,7 +190,7 @@ class Body:
 
     def handed(self, item: Any) -> None:
         """Takes note of what its reader really got, which may have given up by then."""
-        reader = self._world.actor().sandbox
+        reader = self._world.sandbox
         if isinstance(item, bytes):
             piece = self.read.pop(0)
             self.run.heard += piece.said
@@ -489,7 +487,7 @@ class AgentClient:
     ) -> Any:
         """Asks for the end of a session."""
         assert agentRuntimeArn == AGENT_ARN
-        agent, stopper = self.agent, self.agent.world.actor().sandbox
+        agent, stopper = self.agent, self.agent.world.sandbox
 
         return agent.network.call(
             agent.weather,

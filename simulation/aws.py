@@ -47,7 +47,7 @@ class DynamoDBClient:
         return lambda **request: self._call(operation, serve, request)
 
     def _call(self, operation: str, serve: Callable[..., Any], request: dict[str, Any]) -> Any:
-        aws, sandbox = self.aws, self.aws.world.actor().sandbox
+        aws, sandbox = self.aws, self.aws.world.sandbox
         sent = aws.world.now
         if operation == "TransactWriteItems":  # botocore makes one a call
             request["ClientRequestToken"] = f"token-{next(aws.world.ids)}"
@@ -110,7 +110,7 @@ class LambdaClient:
     def invoke(self, *, FunctionName: str, InvocationType: str, Payload: str) -> Any:  # noqa: N803
         """Hands an asynchronous event to Lambda."""
         assert (FunctionName, InvocationType) == (WORKER_ARN, "Event")
-        event, sandbox = json.loads(Payload), self.aws.world.actor().sandbox
+        event, sandbox = json.loads(Payload), self.aws.world.sandbox
         arrived = False
 
         def arrive() -> Any:
@@ -167,7 +167,6 @@ class Delivery(NamedTuple):
     request_id: str
     accepted: float
     attempt: int
-    stream: str  # of choices
 
 
 class Queue:
@@ -200,14 +199,13 @@ class Queue:
                 again = (1.0, 61.0, 600.0, 700.0, 955.0, 961.0, 1_100.0)
                 delays.append(choices.pick(again))
         world.trace(f"Lambda takes {request_id}, {event}, due in {delays} s", "queue")
-        delivery = Delivery(event, request_id, world.now, 0, f"{choices.stream}/event")
+        delivery = Delivery(event, request_id, world.now, 0)
         for delay in delays:
             deliver = partial(self._deliver, delivery, throttled=fault == "throttled")
             world.after(delay, deliver)
 
     def _deliver(self, delivery: Delivery, *, throttled: bool) -> None:
         world = self.aws.world
-        world.choices.stream = delivery.stream
         if throttled:
             still = world.choices.below(3) > 0
             wait = world.choices.pick((5.0, 1.0, 60.0, 200.0))

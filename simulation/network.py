@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from simulation import wire
 from simulation.dynamodb import client_error
 from simulation.wire import URL, Row
-from simulation.world import TIMED_OUT, Actor, World
+from simulation.world import TIMED_OUT, Sandbox, World
 
 LATENCIES = (0.004, 0.002, 0.006, 0.01, 0.02, 0.1, 0.4, 1.2)
 DEATHS = ("dies before", "dies in flight", "dies after")
@@ -119,7 +119,7 @@ class Weather:
         """What befalls one sending, if anything."""
         self.world.check_alive()
         choices = self.world.choices
-        sandbox = self.world.current and self.world.current.sandbox
+        sandbox = self.world.sandbox
         outage = ""
         if self.down[0] <= self.world.now < self.down[1]:
             name, outage = choices.pick(self.outage_faults), "down, "
@@ -214,7 +214,7 @@ class Network:
         send: Callable[[Fault], Any],
     ) -> Any:
         """Sends until it works, or botocore would give up."""
-        attempts, sandbox = attempts_of(config), self.world.actor().sandbox
+        attempts, sandbox = attempts_of(config), self.world.sandbox
         for attempt in range(1, attempts + 1):
             fault = weather.fault(operation)
             is_last = attempt == attempts or not fault.is_sent_again
@@ -276,25 +276,23 @@ class Network:
 
     def _overlong(self, is_so: bool) -> None:  # noqa: FBT001
         """Takes note that a call takes longer than its timeouts say: they do not bound it."""
-        sandbox = self.world.actor().sandbox
-        if is_so and sandbox:
-            sandbox.is_overtaken = True
+        if is_so and self.world.sandbox:
+            self.world.sandbox.is_overtaken = True
 
     def _exchange(self, trip: Trip, serve: Callable[[], Any]) -> Any:
         """A request that arrives."""
-        world, actor, fault = self.world, self.world.actor(), trip.fault
-        ticket, sandbox = actor.ticket, actor.sandbox
+        world, fault, wake, sandbox = self.world, trip.fault, self.world.waker(), self.world.sandbox
         if fault.name == "dripping":
             drips = world.choices.pick(DRIPPING) * min(trip.patience, 30.0)
             self._overlong(drips > trip.patience)
             trip = trip._replace(coming=drips, patience=float("inf"))
-        world.after(trip.going, self._arrive, trip, serve, actor, ticket)
+        world.after(trip.going, self._arrive, trip, serve, wake, sandbox)
         if fault.name == "dies in flight" and sandbox:
             world.after(trip.going / 2, world.doom, sandbox, f"during {trip.operation}")
         elif _is_silent(fault):
             self._overlong(fault.addresses > 1)
             connecting = self._connecting(fault, trip.connect)
-            world.after(trip.patience + connecting, world.resume, actor, ticket, TIMED_OUT)
+            wake(trip.patience + connecting, TIMED_OUT)
         answer = world.wait()
         if fault.error:
             raise fault.error
@@ -306,25 +304,29 @@ class Network:
             raise answer
         return answer
 
-    def _arrive(self, trip: Trip, serve: Callable[[], Any], actor: Actor, ticket: int) -> None:
+    def _arrive(
+        self,
+        trip: Trip,
+        serve: Callable[[], Any],
+        wake: Callable[..., None],
+        sandbox: Sandbox | None,
+    ) -> None:
         answer: Any
         delay = trip.coming
-        self.world.choices.stream = f"{actor.stream}>"
         try:
             answer = serve()
         except ClientError as error:
             answer = error
         if isinstance(answer, Slow):
             if not _is_silent(trip.fault):
-                end = partial(self.world.after, 0.0, self.world.resume, actor, ticket)
-                answer.waited_for(end)
+                answer.waited_for(partial(wake, 0.0))
             delay, answer = delay + answer.seconds, answer.answer
         if delay >= trip.patience:
             delay, answer = trip.patience, TIMED_OUT
-        if trip.fault.name == "dies after" and actor.sandbox:
-            self.world.doom(actor.sandbox, f"after {trip.operation}")
+        if trip.fault.name == "dies after" and sandbox:
+            self.world.doom(sandbox, f"after {trip.operation}")
         elif not _is_silent(trip.fault):
-            self.world.after(delay, self.world.resume, actor, ticket, answer)
+            wake(delay, answer)
 
 
 def _is_silent(fault: Fault) -> bool:

@@ -148,7 +148,7 @@ def test_the_real_modules_are_back_after_a_schedule():
 def test_a_failing_schedule_is_told_in_short():
     with mutated("claim without its token"):
         seed = next(seed for seed in count() if run(seed).violation)
-        full, short = run(seed, tracing=True), shrunk(seed, skew=5.0, seconds=5)
+        full, short = run(seed, tracing=True), shrunk(seed, seconds=5)
     assert full.violation is not None
     assert short.violation is not None
     assert short.violation.invariant == full.violation.invariant
@@ -175,19 +175,12 @@ def test_the_command_reports_faults_and_no_broken_promise(capsys: pytest.Capture
     assert "No promise was broken." in out
 
 
-def test_a_survey_goes_on_and_counts_every_broken_promise(capsys: pytest.CaptureFixture[str]):
-    arguments = ["--seed", "0", "--count", "50", "--jobs", "1", "--survey"]
-    assert main([*arguments, "--mutation", "session stopped before the outcome"]) == 1
-    out = capsys.readouterr().out
-    assert "50 schedules from seed 0" in out
-    assert "the outcome comes first: seeds " in out
-
-
 @pytest.mark.e2e
 def test_the_command_tells_the_schedule_that_breaks_a_promise(
     capsys: pytest.CaptureFixture[str],
 ):
-    arguments = ["--seed", "0", "--count", "300", "--jobs", "1", "--shrink-seconds", "0.1"]
+    monkeypatch.setattr(simulation.__main__, "SHRINKING_SECONDS", 0.1)
+    arguments = ["--seed", "0", "--count", "300", "--jobs", "1"]
     assert main([*arguments, "--mutation", "botocore's retries for the agent"]) == 1
     out = capsys.readouterr().out
     assert "the agent runs once" in out
