@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from io import BytesIO
 from typing import Any, NamedTuple
 
@@ -19,7 +18,7 @@ from urllib3.exceptions import ReadTimeoutError as StreamReadTimeout
 
 from simulation import wire
 from simulation.dynamodb import client_error
-from simulation.network import AGENT_FAULTS, Fault, Network, Slow, Weather
+from simulation.network import AGENT_FAULTS, Fault, Slow, Weather
 from simulation.wire import ACCOUNT, URL
 from simulation.world import Background, Sandbox, World
 
@@ -232,14 +231,12 @@ class Agent:
     def __init__(
         self,
         world: World,
-        network: Network,
         *,
         started: Callable[[AgentRun, Json], None],
         stopped: Callable[[str, Sandbox | None], None],
         ended: Callable[[], None],
     ) -> None:
         self.world = world
-        self.network = network
         self.weather = Weather(world, "agent", AGENT_FAULTS, (0, 200, 600))
         self.is_odd = world.choices.below(2) == 1
         self.accepts = world.choices.below(2) == 1  # and reports, where it is asked to
@@ -442,7 +439,7 @@ def _spoiled(
 class AgentClient:
     """botocore's AgentCore client."""
 
-    def __init__(self, agent: Agent, config: Config | None) -> None:
+    def __init__(self, agent: Agent, config: Config) -> None:
         self.agent = agent
         self.config = config
 
@@ -461,15 +458,14 @@ class AgentClient:
         streams = agent.world.choices.below(2) == 1
         operation = "InvokeAgentRuntime, streamed" if streams else "InvokeAgentRuntime"
 
-        patience = self.config.read_timeout if self.config else 60.0
+        patience = self.config.read_timeout
 
         def arrive(fault: Fault) -> Slow:
             # Read when it is sent, and closed if nobody waits any more.
             asked = json.loads(payload.getvalue())
             return agent.start(runtimeSessionId, asked, fault, patience, streams=streams)
 
-        def send(fault: Fault) -> Any:
-            answer = agent.network.send(fault, self.config, operation, partial(arrive, fault))
+        def spoil(fault: Fault, answer: Any) -> Any:
             if fault.name == "unexpected error":
                 raise RuntimeError("What nobody has thought of")
             if answer is None:  # somebody else has answered, and the agent has never heard of it
@@ -477,7 +473,7 @@ class AgentClient:
             answer["response"].patience = patience
             return answer
 
-        return agent.network.retried(agent.weather, self.config, operation, send)
+        return agent.weather.call(self.config, operation, arrive, spoil)
 
     def stop_runtime_session(
         self,
@@ -489,11 +485,10 @@ class AgentClient:
         assert agentRuntimeArn == AGENT_ARN
         agent, stopper = self.agent, self.agent.world.sandbox
 
-        return agent.network.call(
-            agent.weather,
+        return agent.weather.call(
             self.config,
             "StopRuntimeSession",
-            partial(agent.stop, runtimeSessionId, stopper),
+            lambda _fault: agent.stop(runtimeSessionId, stopper),
             lambda _fault, _answer: {},
         )
 

@@ -20,7 +20,6 @@ from simulation.network import (
     DYNAMODB_FAULTS,
     QUEUE_FAULTS,
     Fault,
-    Network,
     Weather,
 )
 from simulation.wire import ACCOUNT
@@ -37,7 +36,7 @@ class DynamoDBClient:
 
     meta = SimpleNamespace(events=SimpleNamespace(register=lambda *_parser: None))
 
-    def __init__(self, aws: Aws, config: Config | None) -> None:
+    def __init__(self, aws: Aws, config: Config) -> None:
         self.aws = aws
         self.config = config
 
@@ -52,7 +51,7 @@ class DynamoDBClient:
         if operation == "TransactWriteItems":  # botocore makes one a call
             request["ClientRequestToken"] = f"token-{next(aws.world.ids)}"
 
-        def arrive() -> Any:
+        def arrive(_fault: Fault) -> Any:
             aws.writer, aws.sent = sandbox, sent
             try:
                 answer = serve(**request)
@@ -68,7 +67,7 @@ class DynamoDBClient:
                 return self._some_unprocessed(request, answer)
             return answer
 
-        return aws.network.call(aws.dynamodb_weather, self.config, operation, arrive, _unread)
+        return aws.dynamodb_weather.call(self.config, operation, arrive, _unread)
 
     def _some_unprocessed(self, request: dict[str, Any], answer: Any) -> Any:
         ((table, asked),) = request["RequestItems"].items()
@@ -103,7 +102,7 @@ def _unread(fault: Fault, answer: Any) -> Any:
 class LambdaClient:
     """botocore's Lambda client."""
 
-    def __init__(self, aws: Aws, config: Config | None) -> None:
+    def __init__(self, aws: Aws, config: Config) -> None:
         self.aws = aws
         self.config = config
 
@@ -113,14 +112,13 @@ class LambdaClient:
         event, sandbox = json.loads(Payload), self.aws.world.sandbox
         arrived = False
 
-        def arrive() -> Any:
+        def arrive(_fault: Fault) -> Any:
             nonlocal arrived
             arrived = True
             self.aws.queue.accept(event)
             return {"StatusCode": 202, "Payload": io.BytesIO()}
 
-        weather = self.aws.lambda_weather
-        answer = self.aws.network.call(weather, self.config, "Invoke", arrive, self._spoiled)
+        answer = self.aws.lambda_weather.call(self.config, "Invoke", arrive, self._spoiled)
         if sandbox and answer["StatusCode"] == 202:
             taken = sandbox.stops_taken if "stop" in event else sandbox.told_taken
             taken.add(task_of(event))
@@ -131,7 +129,7 @@ class LambdaClient:
     def _spoiled(self, fault: Fault, answer: Any) -> Any:
         """An answer whose body, of which nobody needs to know anything, is not what it was."""
         if fault.row and "while" in fault.row:
-            seconds = self.config.read_timeout if self.config and "waits" in fault.row else 0.0
+            seconds = self.config.read_timeout if "waits" in fault.row else 0.0
             return answer | {"Payload": BrokenBody(self.aws.world, fault.row, seconds)}
         if fault.row and fault.name == "garbled":
             return {"StatusCode": fault.row["answers"][0], "Payload": io.BytesIO(HTML)}
@@ -256,10 +254,8 @@ class Aws:
         self.dynamodb_weather = Weather(world, "dynamodb", DYNAMODB_FAULTS, rates)
         self.lambda_weather = Weather(world, "lambda", CALL_FAULTS, (0, 200, 600))
         self.queue_weather = Weather(world, "queue", QUEUE_FAULTS, (0, 300, 800))
-        self.network = Network(world)
         self.agent = Agent(
             world,
-            self.network,
             started=agent_started,
             stopped=stopped,
             ended=self.dynamodb_weather.agent_ended,
@@ -282,7 +278,7 @@ class Aws:
         self.clients: dict[str, Any] = {"dynamodb": DynamoDBClient, "lambda": LambdaClient}
         self.watching: Any = None  # the watcher's queue and bus, if there is one
 
-    def create_client(self, service: str, *, region_name: str, config: Config | None = None) -> Any:
+    def create_client(self, service: str, *, region_name: str, config: Config) -> Any:
         """What botocore's session has under this name."""
         assert region_name == "us-east-1"
         if service == "bedrock-agentcore":

@@ -187,7 +187,7 @@ class Watching:
                 raise ValueError("no JSON")
             return answer
 
-        return self.backend.aws.network.call(self.weather, config, "Invoke", serve, spoil)
+        return self.weather.call(config, "Invoke", lambda _fault: serve(), spoil)
 
     def hear(self, event: Json) -> Json:
         """Takes an event, or says that it did not."""

@@ -21,7 +21,6 @@ T = TypeVar("T")
 
 EPOCH = 1_767_225_600.0  # 2026-01-01, when every schedule begins
 MOST_STEPS = 20_000
-TIMED_OUT = object()  # what a wait ends with when nothing came
 
 
 class Killed(BaseException):
