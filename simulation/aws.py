@@ -13,7 +13,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from simulation import wire
-from simulation.agent import HTML, Agent, AgentClient, AgentRun
+from simulation.agent import HTML, Agent, AgentClient
 from simulation.dynamodb import DynamoDB
 from simulation.network import (
     CALL_FAULTS,
@@ -24,6 +24,7 @@ from simulation.network import (
 )
 from simulation.wire import ACCOUNT
 from simulation.world import Sandbox, World
+from valro.tasks import MAXIMUM_EVENT_AGE_SECONDS, MAXIMUM_RETRY_ATTEMPTS
 
 Json = Any
 
@@ -170,10 +171,8 @@ class Delivery(NamedTuple):
 class Queue:
     """Lambda's queue of asynchronous events: at least once, in any order, for a limited time."""
 
-    def __init__(self, aws: Aws, maximum_age: float, retries: int) -> None:
+    def __init__(self, aws: Aws) -> None:
         self.aws = aws
-        self.maximum_age = maximum_age
-        self.retries = retries
         self.accepted: set[str] = set()  # ids of the tasks whose events were
         self.stops_taken: set[str] = set()  # and of those whose stops were
         self.stops_lost: set[str] = set()  # or were in vain
@@ -211,7 +210,7 @@ class Queue:
             return
 
         def ended(result: Any) -> None:
-            if result is None and delivery.attempt < self.retries:
+            if result is None and delivery.attempt < MAXIMUM_RETRY_ATTEMPTS:
                 world.count("queue: delivered again after a failure")
                 again = delivery._replace(attempt=delivery.attempt + 1)
                 self._later(again, 60.0 * again.attempt, throttled=False)
@@ -222,7 +221,7 @@ class Queue:
 
     def _later(self, delivery: Delivery, wait: float, *, throttled: bool) -> None:
         world = self.aws.world
-        if world.now + wait - delivery.accepted > self.maximum_age:
+        if world.now + wait - delivery.accepted > MAXIMUM_EVENT_AGE_SECONDS:
             world.count("queue: event expired")
             self.lose(delivery.event)
         else:
@@ -235,18 +234,13 @@ class Queue:
 
 
 class Aws:
-    """All of it, as one schedule has it."""
+    """All of it, as one schedule has it; ``checks`` are told of each write and of the agent."""
 
     def __init__(
         self,
         world: World,
-        *,
-        on_write: Callable[[Any, Any, Sandbox | None, float], None],
-        agent_started: Callable[[AgentRun, Json], None],
-        stopped: Callable[[str, Sandbox | None], None],
+        checks: Any,
         start_worker: Callable[[Json, str, Callable[[Any], None]], None],
-        maximum_event_age: float,
-        retries: int,
     ) -> None:
         choices = world.choices
         self.world = world
@@ -254,12 +248,7 @@ class Aws:
         self.dynamodb_weather = Weather(world, "dynamodb", DYNAMODB_FAULTS, rates)
         self.lambda_weather = Weather(world, "lambda", CALL_FAULTS, (0, 200, 600))
         self.queue_weather = Weather(world, "queue", QUEUE_FAULTS, (0, 300, 800))
-        self.agent = Agent(
-            world,
-            started=agent_started,
-            stopped=stopped,
-            ended=self.dynamodb_weather.agent_ended,
-        )
+        self.agent = Agent(world, checks.agents, self.dynamodb_weather.agent_ended)
         if self.lambda_weather.rate and choices.below(4) == 3:
             self.lambda_weather.drags_down = self.dynamodb_weather
         self.writer: Sandbox | None = None
@@ -267,13 +256,13 @@ class Aws:
         lags = choices.pick(((0.0,), (0.01, 0.0, 0.5, 3.0)))
         self.table = DynamoDB(
             clock=lambda: world.now,
-            on_write=lambda old, new: on_write(old, new, self.writer, self.sent),
+            on_write=lambda old, new: checks.writes.wrote(old, new, self.writer, self.sent),
             index_lag=lambda: choices.pick(lags),
             read_lag=lambda: choices.pick((0.0, 0.05, 0.5, 2.0)),
         )
         self.table.has_index = choices.below(8) < 7
         self.table.largest_write = choices.pick(LARGEST_WRITES)
-        self.queue = Queue(self, maximum_event_age, retries)
+        self.queue = Queue(self)
         self.start_worker = start_worker
         self.clients: dict[str, Any] = {"dynamodb": DynamoDBClient, "lambda": LambdaClient}
         self.watching: Any = None  # the watcher's queue and bus, if there is one

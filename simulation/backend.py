@@ -84,15 +84,7 @@ class Backend:
         self.worker_seconds = choices.pick(WORKER_SECONDS)
         self.fitting_seconds = choices.pick((0.0, 0.0, 2.0, 8.0))
         self.reply_loss = choices.pick((0, 0, 150))
-        self.aws = Aws(
-            world,
-            on_write=self.checks.writes.wrote,
-            agent_started=self.checks.agents.started,
-            stopped=self.checks.agents.stopped,
-            start_worker=self.start_worker,
-            maximum_event_age=tasks.MAXIMUM_EVENT_AGE_SECONDS,
-            retries=tasks.MAXIMUM_RETRY_ATTEMPTS,
-        )
+        self.aws = Aws(world, self.checks, self.start_worker)
         self.checks.known.aws = self.aws
         if choices.below(8) == 7:
             # An answer that is long and late, and a DynamoDB that has no time for it.
