@@ -230,12 +230,13 @@ class Listening(Background):
 class Agent:
     """One agent of AgentCore's, as one schedule has it.
 
-    ``checks`` are told when it is started and stopped, and ``on_end`` when an answer was read.
+    ``started`` and ``stopped`` are told of it, and ``on_end`` when an answer was read.
     """
 
-    def __init__(self, world: World, checks: Any, on_end: Callable[[], None]) -> None:
+    def __init__(self, world: World, on_end: Callable[[], None]) -> None:
         self.world = world
-        self.checks = checks
+        self.started: Callable[[AgentRun, Json], None] = lambda _run, _asked: None
+        self.stopped: Callable[[str, Sandbox | None], None] = lambda _session, _stopper: None
         self.on_end = on_end
         self.weather = Weather(world, "agent", AGENT_FAULTS, (0, 200, 600))
         self.is_odd = world.choices.below(2) == 1
@@ -264,7 +265,7 @@ class Agent:
                 raise client_error("RetryableConflictException", 409, "InvokeAgentRuntime")
         text = f"Found by run {next(world.ids)}."
         run = AgentRun(asked["task_id"], text, session_id, world.now)
-        self.checks.started(run, asked)
+        self.started(run, asked)
         body = Body(run, world, patience, self.on_end)
         session = self.sessions[session_id] = Session(run, asked.get("report"), body)
         if session.report and self.accepts:
@@ -333,7 +334,7 @@ class Agent:
     def stop(self, session_id: str, stopper: Sandbox | None) -> Json:
         """Ends a session, if there is one."""
         world, choices = self.world, self.world.choices
-        self.checks.stopped(session_id, stopper)
+        self.stopped(session_id, stopper)
         session = self.sessions.get(session_id)
         if session is None or (not session.is_alive and choices.below(2)):
             world.count("agent: no such session")

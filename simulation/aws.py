@@ -15,13 +15,7 @@ from botocore.exceptions import ClientError
 from simulation import wire
 from simulation.agent import HTML, Agent, AgentClient
 from simulation.dynamodb import DynamoDB
-from simulation.network import (
-    CALL_FAULTS,
-    DYNAMODB_FAULTS,
-    QUEUE_FAULTS,
-    Fault,
-    Weather,
-)
+from simulation.network import CALL_FAULTS, DYNAMODB_FAULTS, QUEUE_FAULTS, Fault, Weather
 from simulation.wire import ACCOUNT
 from simulation.world import Sandbox, World
 from valro.tasks import MAXIMUM_EVENT_AGE_SECONDS, MAXIMUM_RETRY_ATTEMPTS
@@ -234,13 +228,10 @@ class Queue:
 
 
 class Aws:
-    """All of it, as one schedule has it; ``checks`` are told of each write and of the agent."""
+    """All of it, as one schedule has it."""
 
     def __init__(
-        self,
-        world: World,
-        checks: Any,
-        start_worker: Callable[[Json, str, Callable[[Any], None]], None],
+        self, world: World, start_worker: Callable[[Json, str, Callable[[Any], None]], None]
     ) -> None:
         choices = world.choices
         self.world = world
@@ -248,7 +239,7 @@ class Aws:
         self.dynamodb_weather = Weather(world, "dynamodb", DYNAMODB_FAULTS, rates)
         self.lambda_weather = Weather(world, "lambda", CALL_FAULTS, (0, 200, 600))
         self.queue_weather = Weather(world, "queue", QUEUE_FAULTS, (0, 300, 800))
-        self.agent = Agent(world, checks.agents, self.dynamodb_weather.agent_ended)
+        self.agent = Agent(world, self.dynamodb_weather.agent_ended)
         if self.lambda_weather.rate and choices.below(4) == 3:
             self.lambda_weather.drags_down = self.dynamodb_weather
         self.writer: Sandbox | None = None
@@ -256,7 +247,6 @@ class Aws:
         lags = choices.pick(((0.0,), (0.01, 0.0, 0.5, 3.0)))
         self.table = DynamoDB(
             clock=lambda: world.now,
-            on_write=lambda old, new: checks.writes.wrote(old, new, self.writer, self.sent),
             index_lag=lambda: choices.pick(lags),
             read_lag=lambda: choices.pick((0.0, 0.05, 0.5, 2.0)),
         )

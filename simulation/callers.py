@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from simulation.backend import Backend
+from simulation.checks import answers
 from simulation.gateway import Reply, Report, http_event
 
 Json = Any
@@ -32,7 +33,7 @@ class Caller:
         report: Report | None = None,
     ) -> Reply | None:
         """Sends a request through the gateway; None if no answer comes back."""
-        world, answers = self.world, self.backend.checks.answers
+        world = self.world
         wake = world.waker()
         event = http_event(method, path, body, headers or {}, self.owner)
         sandbox = self.backend.new_sandbox("api", f"request-{next(world.ids)}")
@@ -57,13 +58,15 @@ class Caller:
             return None
         text = response.get("body") or ""
         reply = Reply(
+            self.owner,
+            method,
+            path,
             response["statusCode"],
             response["headers"],
             json.loads(text or "null"),
             text,
-            sandbox.faults.total(),
-            sandbox.started,
+            sandbox,
         )
         world.trace(f"gets {reply.status} {text[:160]}")
-        answers.replied(self.owner, method, path, reply, sandbox)
+        answers.replied(self.backend.known, reply)
         return reply

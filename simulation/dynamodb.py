@@ -32,12 +32,11 @@ class DynamoDB:
         self,
         *,
         clock: Callable[[], float] = lambda: 0.0,
-        on_write: Callable[[Item | None, Item], None] = lambda _old, _new: None,
         index_lag: Callable[[], float] = lambda: 0.0,
         read_lag: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.clock = clock
-        self.on_write = on_write
+        self.on_write: Callable[[Item | None, Item], None] = lambda _old, _new: None
         self.index_lag = index_lag
         self.read_lag = read_lag
         self.items: dict[str, Item] = {}
@@ -235,7 +234,7 @@ def _terms(condition: str) -> list[tuple[str, ...]]:
 def _holds(condition: str, item: Item | None, request: Item) -> bool:
     for operator, name, value in _terms(condition):
         held = (item or {}).get(request["ExpressionAttributeNames"][name])
-        wanted = request["ExpressionAttributeValues"][value] if value else None
+        wanted: Any = request["ExpressionAttributeValues"][value] if value else None
         match operator:
             case "exists":
                 true = held is not None

@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from simulation.world import Sandbox
+
 Json = Any
 
 
@@ -13,12 +15,19 @@ Json = Any
 class Reply:
     """What a client gets."""
 
+    owner: str | None  # who gets it
+    method: str
+    path: str
     status: int
     headers: dict[str, str]
     body: Json
     text: str
-    faults: int  # that its function met
-    started: float  # when that function began
+    sandbox: Sandbox  # of the function that gave it
+
+    @property
+    def started(self) -> float:
+        """When that function began."""
+        return self.sandbox.started
 
 
 @dataclass

@@ -7,6 +7,7 @@ from urllib.parse import urljoin
 
 from simulation.backend import Backend
 from simulation.callers import Caller
+from simulation.checks import answers
 from simulation.gateway import Reply
 from simulation.world import Violation
 
@@ -43,7 +44,7 @@ class Person(Caller):
         headers = {} if key is None else {"idempotency-key": key}
         reply = self.request("POST", "/tasks", {"description": description}, headers)
         if reply:
-            self.backend.checks.answers.posted(self.owner, key, description, reply)
+            answers.posted(self.backend.known, key, description, reply)
         return reply
 
     def follow(self, earlier_id: str, key: str | None) -> str | None:
@@ -56,11 +57,10 @@ class Person(Caller):
         for _ in range(choices.pick((2, 1, 3))):
             reply = self.request("POST", "/tasks", body, headers)
             if reply and reply.status in (202, 410, 422, 502):
-                answers = self.backend.checks.answers
-                answers.posted(self.owner, key, body["description"], reply)
+                answers.posted(self.backend.known, key, body["description"], reply)
                 return str(reply.body["id"]) if "id" in reply.body else None
             if reply:
-                self.backend.checks.answers.refused_to_follow(self.owner, earlier_id, reply)
+                answers.refused_to_follow(self.backend.known, earlier_id, reply)
             self.world.sleep(choices.pick(BEFORE_POSTING_AGAIN))
         return None
 
@@ -83,18 +83,18 @@ class Person(Caller):
             if self.choices.below(2):
                 self.world.sleep(self.choices.pick(BETWEEN_POLLS))
             else:
-                due = self.backend.checks.known.due(task_id) - self.world.now
+                due = self.backend.known.due(task_id) - self.world.now
                 self.world.sleep(due + self.choices.pick(AROUND_A_DEADLINE))
             headers = {"if-none-match": etag} if etag and self.choices.below(2) else {}
             reply = self.request("GET", f"/tasks/{task_id}", headers=headers)
             if reply and reply.status == 200:
-                self.backend.checks.answers.seen_again(seen, reply.body)
+                answers.seen_again(seen, reply.body)
                 seen.append(reply.body)
                 etag = reply.headers["ETag"]
                 if "Retry-After" not in reply.headers and self.choices.below(2) == 0:
                     return
             elif reply and reply.status == 304 and seen:
-                self.backend.checks.answers.seen_unchanged(seen[-1], reply)
+                answers.seen_unchanged(seen[-1], reply)
 
     def list(self) -> None:
         """Lists tasks, page by page."""
@@ -110,7 +110,7 @@ class Person(Caller):
         for _ in range(self.choices.pick((1, 2, 3))):
             reply = self.request("POST", f"/tasks/{task_id}/cancel")
             if reply:
-                self.backend.checks.answers.cancelled(self.owner, task_id, reply)
+                answers.cancelled(self.backend.known, task_id, reply)
             self.world.sleep(self.choices.pick((0.2, 2.0, 22.0, 59.0, 65.0, 71.0)))
         self.request("GET", f"/tasks/{task_id}")
 
@@ -118,7 +118,7 @@ class Person(Caller):
         """Deletes a task, if it has ended."""
         reply = self.request("DELETE", f"/tasks/{task_id}")
         if reply:
-            self.backend.checks.answers.removed(self.owner, task_id, reply)
+            answers.removed(self.backend.known, task_id, reply)
         return bool(reply and reply.status == 204)
 
 
@@ -155,7 +155,7 @@ def _perhaps_follow(person: Person, task_id: str) -> None:
     world.count("client: follows")
     wait = 0.0
     if choices.below(2):
-        person.backend.checks.known.wait_for_end(task_id)
+        person.backend.known.wait_for_end(task_id)
         world.sleep(choices.pick(AFTER_AN_END))
     else:
         wait = choices.pick(BEFORE_FOLLOWING)
@@ -169,7 +169,7 @@ def _perhaps_follow(person: Person, task_id: str) -> None:
 
 def _follow(person: Person, task_id: str, key: str | None) -> None:
     """Follows a task; and again, perhaps, where the follower never started."""
-    known, choices = person.backend.checks.known, person.choices
+    known, choices = person.backend.known, person.choices
     follower_id = person.follow(task_id, key)
     if not follower_id:
         return
@@ -177,7 +177,7 @@ def _follow(person: Person, task_id: str, key: str | None) -> None:
     person.world.spawn("follows", lambda: _perhaps_follow(person, follower_id))
     if choices.below(4) < 3:
         known.wait_for_end(follower_id)
-        if known.lives[follower_id].ended == "error" and not known.lives[follower_id].runs:
+        if known.lives[follower_id].never_started:
             person.world.count("client: follows again")
             _follow(person, task_id, None)
     person.poll(follower_id)
@@ -239,7 +239,7 @@ def lister(backend: Backend) -> None:
     for _ in range(choices.below(3) + 1):
         backend.world.sleep(choices.pick((0.5, 20.0, 400.0, 961.0)))
         person.list()
-        for task_id in list(backend.checks.known.told)[:2]:
+        for task_id in list(backend.known.told)[:2]:
             # Everybody's own task, or a 404: the watcher of replies knows which.
             person.request("GET", f"/tasks/{task_id}")
 
@@ -258,7 +258,7 @@ def meddler(backend: Backend) -> None:
     world, choices = backend.world, backend.world.choices
     for _ in range(choices.below(4) + 1):
         world.sleep(choices.pick((0.5, 3.0, 30.0, 700.0)))
-        for task_id in list(backend.checks.known.told)[:2]:
+        for task_id in list(backend.known.told)[:2]:
             is_stop = choices.below(3) < 2
             event = {"task_id": task_id, "description": DESCRIPTIONS[0]}
             _by_hand(backend, {"stop": task_id} if is_stop else event)
@@ -273,19 +273,19 @@ def cleaner(backend: Backend) -> None:
     for _ in range(6):
         world.sleep(choices.pick((0.4, 0.05, 3.0, 20.0)))
         # Not one made from a key: its key would make it anew, as it should.
-        unkeyed = [task_id for task_id in backend.checks.known.told if task_id.startswith("0000")]
+        unkeyed = [task_id for task_id in backend.known.told if task_id.startswith("0000")]
         for task_id in unkeyed:
             if items[task_id]["status"]["S"] == status:
                 world.count("operator: task deleted")
                 world.trace(f"deletes {task_id}")
-                backend.checks.known.forget(task_id, items[task_id])
+                backend.known.forget(task_id, items[task_id])
                 backend.aws.table.delete_item(TableName="valro-tasks", Key={"id": {"S": task_id}})
                 return
 
 
 def last_reader(backend: Backend, tasks: dict[str, Json]) -> None:
     """Reads every task at the latest moment by which it must have ended, and lists them."""
-    known, owners = backend.checks.known, set()
+    known, owners = backend.known, set()
     for task_id in sorted(known.lives, key=known.due):
         if known.lives[task_id].is_deleted:
             continue

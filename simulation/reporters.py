@@ -13,6 +13,7 @@ from typing import Any
 from simulation.agent import QUESTION, Session
 from simulation.backend import REPORTS_BASE_URL, Backend
 from simulation.callers import Caller
+from simulation.checks import answers
 from simulation.gateway import Reply, Report
 from simulation.world import Violation
 
@@ -192,7 +193,7 @@ class _Process(Caller):
     def _send(self, report: Report) -> Reply | None:
         reply = self.request("POST", self.path, report.body(), report.headers(), report)
         if reply:
-            self.backend.checks.answers.reported(report, reply)
+            answers.reported(self.backend.known, report, reply)
             if reply.status == 200 and not reply.body["continue"]:
                 self.is_told_to_stop = True
             if reply.status == 409 and "Retry-After" not in reply.headers:

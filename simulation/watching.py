@@ -41,7 +41,7 @@ class Watching:
         world.most_steps *= 3
         self.backend = backend
         self.world = world
-        self.known: Known = backend.checks.known
+        self.known: Known = backend.known
         self.weather = Weather(world, "lambda", CALL_FAULTS, (0, 200, 600))
         self.lags = choices.pick(((0.2,), LAGS[:3], LAGS))
         self.repeats = choices.pick((0, 0, 200))  # of a thousand deliveries

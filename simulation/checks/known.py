@@ -67,6 +67,11 @@ class Life:
         return reports or self.error_code == "worker_lost"
 
     @property
+    def never_started(self) -> bool:
+        """Whether it has failed before its agent was started."""
+        return self.ended == "error" and not self.runs
+
+    @property
     def asks(self) -> bool:
         """Whether it has completed since its agent stopped to ask."""
         if self.ended != "completed":
