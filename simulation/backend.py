@@ -9,7 +9,7 @@ import threading
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, partial
 from types import SimpleNamespace
@@ -85,7 +85,7 @@ class Backend:
         self.worker_seconds = choices.pick(WORKER_SECONDS)
         self.fitting_seconds = choices.pick((0.0, 0.0, 2.0, 8.0))
         self.reply_loss = choices.pick((0, 0, 150))
-        self.aws = aws = Aws(world, self.start_worker)
+        self.aws = aws = Aws(world, self.run_worker)
         known.aws = aws
         aws.table.on_write = lambda old, new: writes.wrote(known, old, new, aws.writer, aws.sent)
         aws.agent.started = partial(agent.started, known)
@@ -120,8 +120,8 @@ class Backend:
         seconds = API_SECONDS if function == "api" else self.worker_seconds
         return Sandbox(function, self.world.unique(function), request_id, seconds)
 
-    def start_api(self, sandbox: Sandbox, event: Json) -> None:
-        """Runs the API on a request."""
+    def run_api(self, sandbox: Sandbox, event: Json) -> Json:
+        """Runs the API on a request; returns its response, if it gives one."""
 
         def handler() -> Any:
             try:
@@ -129,12 +129,11 @@ class Backend:
             except Exception as error:
                 raise Violation("the API never raises", repr(error)) from error
 
-        self.world.start_sandbox(sandbox, handler)
+        return self.world.run_sandbox(sandbox, handler)
 
-    def start_worker(self, event: Json, request_id: str, ended: Callable[[Any], None]) -> None:
-        """Runs the worker on an event."""
+    def run_worker(self, event: Json, request_id: str) -> Json:
+        """Runs the worker on an event; returns its result, if there is one."""
         sandbox = self.new_sandbox("worker", request_id)
-        sandbox.on_end = ended
         sandbox.task_id = task_of(event)
 
         def handler() -> Any:
@@ -148,7 +147,7 @@ class Backend:
             return result
 
         self.world.trace(f"starts for {task_of(event)}, {request_id}", sandbox.name)
-        self.world.start_sandbox(sandbox, handler)
+        return self.world.run_sandbox(sandbox, handler)
 
     def clock(self) -> float:
         """The time, as the function that asks has it."""

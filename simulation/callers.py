@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 from simulation.backend import Backend
@@ -34,25 +33,20 @@ class Caller:
     ) -> Reply | None:
         """Sends a request through the gateway; None if no answer comes back."""
         world = self.world
-        wake = world.waker()
         event = http_event(method, path, body, headers or {}, self.owner)
         sandbox = self.backend.new_sandbox("api", f"request-{next(world.ids)}")
         sandbox.report = report
         going, coming = self.choices.pick(GATEWAY_LATENCIES), self.choices.pick(GATEWAY_LATENCIES)
 
-        def ended(response: Json) -> None:
-            answers.answered_in_time(method, path, sandbox)
-            if response is not None and self.choices.chance(self.backend.reply_loss):
-                world.count("gateway: reply lost")
-                response = None
-            wake(coming, response)
-
-        sandbox.on_end = ended
         if world.tracing:
             world.trace(f"{method} {path} {headers or ''} as {self.owner or 'anybody'}")
-        start: Callable[[], None] = lambda: self.backend.start_api(sandbox, event)  # noqa: E731
-        world.after(going, start)
-        response = world.wait()
+        world.sleep(going)
+        response = self.backend.run_api(sandbox, event)
+        answers.answered_in_time(method, path, sandbox)
+        if response is not None and self.choices.chance(self.backend.reply_loss):
+            world.count("gateway: reply lost")
+            response = None
+        world.sleep(coming)
         if response is None:
             world.trace("gets no answer")
             return None

@@ -229,7 +229,8 @@ def _delete(person: Person, task_id: str, description: str, key: str | None) -> 
 def _by_hand(backend: Backend, event: Json) -> None:
     world = backend.world
     world.count("operator: worker invoked by hand")
-    world.after(0.0, backend.start_worker, event, f"by-hand-{next(world.ids)}", _nothing)
+    request_id = f"by-hand-{next(world.ids)}"
+    world.spawn("by hand", lambda: backend.run_worker(event, request_id))
 
 
 def lister(backend: Backend) -> None:
@@ -301,7 +302,3 @@ def last_reader(backend: Backend, tasks: dict[str, Json]) -> None:
     for name in OWNERS:
         if name in owners:
             Person(backend, name).list()
-
-
-def _nothing(_result: Any) -> None:
-    pass

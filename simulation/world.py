@@ -87,7 +87,7 @@ class Sandbox:
     stops_taken: set[str] = field(default_factory=set)  # and those of which it has the stop
     report: Any = None  # an agent's, in what it was asked
     task_id: str = ""  # that a worker's event is about
-    on_end: Callable[[Any], None] = lambda _result: None
+    caller: Actor | None = None
 
     @property
     def end(self) -> float:
@@ -221,9 +221,9 @@ class World:
 
     # --- sandboxes --------------------------------------------------------------------------------
 
-    def start_sandbox(self, sandbox: Sandbox, handler: Callable[[], Any]) -> None:
-        """Runs ``handler`` in a sandbox; ``on_end`` gets its result, or None if it died."""
-        sandbox.started = self.now
+    def run_sandbox(self, sandbox: Sandbox, handler: Callable[[], Any]) -> Any:
+        """Runs ``handler`` in a sandbox; returns its result, or None if it died."""
+        sandbox.started, sandbox.caller = self.now, self.current
         sandbox.skew = self.choices.pick(self.skews) if len(self.skews) > 1 else 0.0
 
         def body() -> None:
@@ -233,6 +233,7 @@ class World:
 
         self.spawn(sandbox.name, body, sandbox)
         self.after(sandbox.timeout, self._end, sandbox, "timeout", None)
+        return self.wait()
 
     def die(self, cause: str) -> None:
         """Ends the current actor's sandbox at this very point. Does not return."""
@@ -255,7 +256,8 @@ class World:
             self.trace(f"dies: {cause}", sandbox.name)
         for actor in sandbox.actors:
             self._throw(actor)
-        sandbox.on_end(result)
+        assert sandbox.caller
+        self._switch(sandbox.caller, result)
 
     # --- the account ------------------------------------------------------------------------------
 
