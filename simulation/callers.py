@@ -7,7 +7,7 @@ from typing import Any
 
 from simulation.backend import Backend
 from simulation.checks import answers
-from simulation.gateway import Reply, Report, http_event
+from simulation.checks.known import Reply, Report
 
 Json = Any
 
@@ -19,6 +19,7 @@ class Caller:
 
     def __init__(self, backend: Backend, owner: str | None) -> None:
         self.backend = backend
+        self.known = backend.known
         self.world = backend.world
         self.choices = backend.world.choices
         self.owner = owner
@@ -33,15 +34,12 @@ class Caller:
     ) -> Reply | None:
         """Sends a request through the gateway; None if no answer comes back."""
         world = self.world
-        event = http_event(method, path, body, headers or {}, self.owner)
         sandbox = self.backend.new_sandbox("api", f"request-{next(world.ids)}")
         sandbox.report = report
         going, coming = self.choices.pick(GATEWAY_LATENCIES), self.choices.pick(GATEWAY_LATENCIES)
-
-        if world.tracing:
-            world.trace(f"{method} {path} {headers or ''} as {self.owner or 'anybody'}")
+        world.trace(f"{method} {path} {headers or ''} as {self.owner or 'anybody'}")
         world.sleep(going)
-        response = self.backend.run_api(sandbox, event)
+        response = self.backend.run_api(sandbox, self._event(method, path, body, headers or {}))
         answers.answered_in_time(method, path, sandbox)
         if response is not None and self.choices.chance(self.backend.reply_loss):
             world.count("gateway: reply lost")
@@ -51,16 +49,25 @@ class Caller:
             world.trace("gets no answer")
             return None
         text = response.get("body") or ""
-        reply = Reply(
-            self.owner,
-            method,
-            path,
-            response["statusCode"],
-            response["headers"],
-            json.loads(text or "null"),
-            text,
-            sandbox,
-        )
+        got = json.loads(text or "null")
+        status, told = response["statusCode"], response["headers"]
+        reply = Reply(self.owner, method, path, status, told, got, text, sandbox)
         world.trace(f"gets {reply.status} {text[:160]}")
-        answers.replied(self.backend.known, reply)
+        answers.replied(self.known, reply)
         return reply
+
+    def _event(self, method: str, path: str, body: Json, headers: dict[str, str]) -> Json:
+        """An HTTP API's event, payload 2.0."""
+        route, _, query = path.partition("?")
+        context: dict[str, Any] = {"http": {"method": method}, "stage": "$default"}
+        if self.owner:
+            context["authorizer"] = {"jwt": {"claims": {"sub": self.owner}}}
+        return {
+            "version": "2.0",
+            "rawPath": route,
+            "headers": headers,
+            "queryStringParameters": dict(pair.split("=", 1) for pair in query.split("&") if pair),
+            "requestContext": context,
+            "body": json.dumps(body) if body is not None else None,
+            "isBase64Encoded": False,
+        }

@@ -106,8 +106,7 @@ class Weather:
         self.world = world
         self.service = service
         self.rate = choices.pick(rates)
-        mask = choices.below(1 << len(kinds)) & choices.below(1 << len(kinds)) if self.rate else 0
-        self.kinds = [kind for index, kind in enumerate(kinds) if mask >> index & 1]
+        self.kinds = choices.some(kinds) if self.rate else []
         self.down = (0.0, 0.0)
         self.outages: tuple[float, ...] = OUTAGES
         self.outage_faults: tuple[str, ...] = OUTAGE_FAULTS

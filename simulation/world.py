@@ -49,6 +49,12 @@ class Choices:
         """One of ``options``, the first of which is the simplest."""
         return options[self.below(len(options))]
 
+    def some(self, options: Sequence[T]) -> list[T]:
+        """A few of ``options``, each with a chance of a quarter."""
+        limit = 1 << len(options)
+        mask = self.below(limit) & self.below(limit)
+        return [option for index, option in enumerate(options) if mask >> index & 1]
+
     def chance(self, per_mille: int) -> bool:
         """Whether something happens that happens ``per_mille`` times in a thousand."""
         return per_mille > 0 and self.below(1000) >= 1000 - per_mille

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from simulation.checks.known import FINAL, NOT_STARTED, ORDER, Known, has_tried, must
-from simulation.gateway import Reply, Report
+from simulation.checks.known import FINAL, NOT_STARTED, ORDER, Known, Reply, Report, has_tried, must
 from simulation.wire import ACCOUNT
 from simulation.world import Sandbox
 

@@ -7,9 +7,8 @@ from collections import Counter, defaultdict
 from typing import Any
 
 from simulation.agent import AgentRun
-from simulation.checks.known import FINAL, NO_MORE, Known, Life, events_of, must
+from simulation.checks.known import FINAL, NO_MORE, Known, Life, Report, events_of, must
 from simulation.dynamodb import Item
-from simulation.gateway import Report
 from simulation.world import Sandbox
 
 Json = Any

@@ -12,12 +12,12 @@ from simulation.checks.known import (
     ORDER,
     Known,
     Life,
+    Report,
     events_of,
     must,
     seconds_of,
 )
 from simulation.dynamodb import Item
-from simulation.gateway import Report
 from simulation.world import Sandbox
 
 Json = Any
