@@ -1,5 +1,6 @@
 """The watcher: what it does with a record of either source, and which come again."""
 
+import io
 import json
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,6 @@ from botocore.validate import validate_parameters
 import valro.aws
 import watcher_lambda
 from dynamodb_helpers import TaskStore
-from tests.product.lambda_function.function import Worker
 from tests.product.worker_lambda.fakes import FakeContext, FakeTime
 from valro.dynamodb_items import to_item
 from valro.tasks import Outcome, Report, new_task, timestamp
@@ -31,13 +31,14 @@ class Taker:
 
     def take(self, **request: Any) -> Any:
         validate_parameters(request, self.shape)
-        answer = self.answers.pop(0) if self.answers else {"FailedEntryCount": 0}
+        taken = {"FailedEntryCount": 0, "Payload": io.BytesIO()}
+        answer = self.answers.pop(0) if self.answers else taken
         if isinstance(answer, Exception):
             raise answer
         self.taken += [] if answer.get("FailedEntryCount") else [request]
         return answer
 
-    send_message = put_events = take
+    send_message = put_events = invoke = take
 
 
 class Watcher:
@@ -48,7 +49,7 @@ class Watcher:
         self.store = TaskStore(dynamodb, table_name, clock=self.time.clock)
         self.queue = Taker("sqs", "SendMessage")
         self.bus = Taker("events", "PutEvents")
-        self.worker = Worker()
+        self.worker = Taker("lambda", "Invoke")
 
     def handle(self, *records: dict[str, Any], seconds: float = 15) -> list[str]:
         """Returns which records are to come again."""
@@ -63,7 +64,7 @@ class Watcher:
         return [(event["DetailType"], json.loads(event["Detail"])) for event in events]
 
     def stops(self) -> list[str]:
-        return [event["stop"] for event in self.worker.events]
+        return [json.loads(request["Payload"])["stop"] for request in self.worker.taken]
 
 
 @pytest.fixture
@@ -256,11 +257,10 @@ def test_a_message_of_a_task_that_is_gone_goes_too(watcher: Watcher):
 
 def test_a_stop_that_could_not_be_sent_brings_the_message_back_until_it_is(watcher: Watcher):
     prepare(watcher, "reporting late")
-    watcher.worker.failure = refusal("TooManyRequestsException", 429)
+    watcher.worker.answers = [refusal("TooManyRequestsException", 429)]
     assert watcher.handle(message()) == ["m"]
-    watcher.worker.failure = None
     assert watcher.handle(message()) == []
-    assert watcher.stops() == [ID, ID]
+    assert watcher.stops() == [ID]
 
 
 @pytest.mark.parametrize("error", [refusal("ValidationException"), KeyError("a"), OSError()])
