@@ -1,7 +1,6 @@
 """A worker before moto's table, with an agent that plays a script, a clock and timers that a test turns."""
 
 import json
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -130,10 +129,7 @@ def raises(error: BaseException) -> Callable[..., Any]:
 
 
 class FaultyClient:
-    """A DynamoDB client that counts its calls, and loses or refuses those that a test names.
-
-    DynamoDB takes one write of an item at a time; moto needs the lock for that.
-    """
+    """A DynamoDB client that counts its calls, and loses or refuses those that a test names."""
 
     def __init__(self, client: Any, time: FakeTime) -> None:
         self.client = client
@@ -142,25 +138,23 @@ class FaultyClient:
         self.lose: list[str] = []  # done, but the answer is lost
         self.refuse: list[str] = []  # not done
         self.down = False
-        self.lock = threading.RLock()
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         return lambda **arguments: self._call(name, arguments)
 
     def _call(self, name: str, arguments: dict[str, Any]) -> Any:
-        with self.lock:
-            self.calls.append(name)
-            self.time.now += self.time.calls_take
-            if self.down:
-                raise EndpointConnectionError(endpoint_url="https://dynamodb")
-            if self.refuse[:1] == [name]:
-                self.refuse.pop(0)
-                raise refusal("ThrottlingException", name)
-            answer = getattr(self.client, name)(**arguments)
-            if self.lose[:1] == [name]:
-                self.lose.pop(0)
-                raise ReadTimeoutError(endpoint_url="https://dynamodb")
-            return answer
+        self.calls.append(name)
+        self.time.now += self.time.calls_take
+        if self.down:
+            raise EndpointConnectionError(endpoint_url="https://dynamodb")
+        if self.refuse[:1] == [name]:
+            self.refuse.pop(0)
+            raise refusal("ThrottlingException", name)
+        answer = getattr(self.client, name)(**arguments)
+        if self.lose[:1] == [name]:
+            self.lose.pop(0)
+            raise ReadTimeoutError(endpoint_url="https://dynamodb")
+        return answer
 
     @property
     def writes(self) -> list[str]:
