@@ -7,10 +7,9 @@ A schedule is a short life of the backend in virtual time: clients post and poll
 Lambda delivers events late, twice or never, DynamoDB loses answers, sandboxes die, the agent stalls,
 or works on for hours and reports. What runs is the code that is deployed; only the clients of AWS,
 the clock and chance are replaced. Everything that happens follows from one number, so a failing
-schedule can be run again, and shrunk.
+schedule can be run again.
 
-    choices.py     where chance comes from, and how a failing schedule gets shorter
-    world.py       virtual time, threads, sandboxes and their end
+    world.py       virtual time, chance, threads, sandboxes and their end
     dynamodb.py    a DynamoDB in memory, as far as the store uses it
     wire.py        what breaks below botocore, and what comes out: a table that wire_record.py measures
     network.py     the way to a service: each call meets what the table has for it

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from io import BytesIO
 from typing import Any, NamedTuple
 
@@ -19,9 +18,9 @@ from urllib3.exceptions import ReadTimeoutError as StreamReadTimeout
 
 from simulation import wire
 from simulation.dynamodb import client_error
-from simulation.network import AGENT_FAULTS, Fault, Network, Slow, Weather
+from simulation.network import AGENT_FAULTS, Fault, Slow, Weather
 from simulation.wire import ACCOUNT, URL
-from simulation.world import Actor, Background, Sandbox, World
+from simulation.world import Background, Sandbox, World
 
 Json = Any
 
@@ -138,7 +137,7 @@ class Body:
         self.on_end: Callable[[], None] = lambda: None
         self.is_good = False  # whether the end of a good answer was read
         self._world = world
-        self._reader: tuple[Actor, int] | None = None
+        self._wake: Callable[..., None] = lambda: None
 
     @property
     def _raw_stream(self) -> Body:
@@ -152,8 +151,7 @@ class Body:
         """Puts an end in the place of what is still to come."""
         self.pieces = [(self._world.now, end)]
         self.run.unread = ""  # or most of it
-        if self._reader:
-            self._world.after(0.0, self._world.resume, *self._reader, None)
+        self._wake()
 
     def _next_piece(self) -> Piece:
         """Waits for what comes next, which may change meanwhile."""
@@ -162,9 +160,8 @@ class Body:
         while True:
             due, piece = plan = self.pieces[0] if self.pieces else (world.now, END)
             is_silent = piece.then == "stall" or due > end
-            self._reader = world.actor(), world.actor().ticket
+            self._wake = world.waker()
             world.sleep((end if is_silent else due) - world.now)
-            self._reader = None
             if self.pieces and self.pieces[0] is not plan:
                 continue
             if is_silent:
@@ -192,7 +189,7 @@ class Body:
 
     def handed(self, item: Any) -> None:
         """Takes note of what its reader really got, which may have given up by then."""
-        reader = self._world.actor().sandbox
+        reader = self._world.sandbox
         if isinstance(item, bytes):
             piece = self.read.pop(0)
             self.run.heard += piece.said
@@ -234,14 +231,12 @@ class Agent:
     def __init__(
         self,
         world: World,
-        network: Network,
         *,
         started: Callable[[AgentRun, Json], None],
         stopped: Callable[[str, Sandbox | None], None],
         ended: Callable[[], None],
     ) -> None:
         self.world = world
-        self.network = network
         self.weather = Weather(world, "agent", AGENT_FAULTS, (0, 200, 600))
         self.is_odd = world.choices.below(2) == 1
         self.accepts = world.choices.below(2) == 1  # and reports, where it is asked to
@@ -444,7 +439,7 @@ def _spoiled(
 class AgentClient:
     """botocore's AgentCore client."""
 
-    def __init__(self, agent: Agent, config: Config | None) -> None:
+    def __init__(self, agent: Agent, config: Config) -> None:
         self.agent = agent
         self.config = config
 
@@ -463,15 +458,14 @@ class AgentClient:
         streams = agent.world.choices.below(2) == 1
         operation = "InvokeAgentRuntime, streamed" if streams else "InvokeAgentRuntime"
 
-        patience = self.config.read_timeout if self.config else 60.0
+        patience = self.config.read_timeout
 
         def arrive(fault: Fault) -> Slow:
             # Read when it is sent, and closed if nobody waits any more.
             asked = json.loads(payload.getvalue())
             return agent.start(runtimeSessionId, asked, fault, patience, streams=streams)
 
-        def send(fault: Fault) -> Any:
-            answer = agent.network.send(fault, self.config, operation, partial(arrive, fault))
+        def spoil(fault: Fault, answer: Any) -> Any:
             if fault.name == "unexpected error":
                 raise RuntimeError("What nobody has thought of")
             if answer is None:  # somebody else has answered, and the agent has never heard of it
@@ -479,7 +473,7 @@ class AgentClient:
             answer["response"].patience = patience
             return answer
 
-        return agent.network.retried(agent.weather, self.config, operation, send)
+        return agent.weather.call(self.config, operation, arrive, spoil)
 
     def stop_runtime_session(
         self,
@@ -489,13 +483,12 @@ class AgentClient:
     ) -> Any:
         """Asks for the end of a session."""
         assert agentRuntimeArn == AGENT_ARN
-        agent, stopper = self.agent, self.agent.world.actor().sandbox
+        agent, stopper = self.agent, self.agent.world.sandbox
 
-        return agent.network.call(
-            agent.weather,
+        return agent.weather.call(
             self.config,
             "StopRuntimeSession",
-            partial(agent.stop, runtimeSessionId, stopper),
+            lambda _fault: agent.stop(runtimeSessionId, stopper),
             lambda _fault, _answer: {},
         )
 

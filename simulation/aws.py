@@ -20,7 +20,6 @@ from simulation.network import (
     DYNAMODB_FAULTS,
     QUEUE_FAULTS,
     Fault,
-    Network,
     Weather,
 )
 from simulation.wire import ACCOUNT
@@ -37,7 +36,7 @@ class DynamoDBClient:
 
     meta = SimpleNamespace(events=SimpleNamespace(register=lambda *_parser: None))
 
-    def __init__(self, aws: Aws, config: Config | None) -> None:
+    def __init__(self, aws: Aws, config: Config) -> None:
         self.aws = aws
         self.config = config
 
@@ -47,12 +46,12 @@ class DynamoDBClient:
         return lambda **request: self._call(operation, serve, request)
 
     def _call(self, operation: str, serve: Callable[..., Any], request: dict[str, Any]) -> Any:
-        aws, sandbox = self.aws, self.aws.world.actor().sandbox
+        aws, sandbox = self.aws, self.aws.world.sandbox
         sent = aws.world.now
         if operation == "TransactWriteItems":  # botocore makes one a call
             request["ClientRequestToken"] = f"token-{next(aws.world.ids)}"
 
-        def arrive() -> Any:
+        def arrive(_fault: Fault) -> Any:
             aws.writer, aws.sent = sandbox, sent
             try:
                 answer = serve(**request)
@@ -68,7 +67,7 @@ class DynamoDBClient:
                 return self._some_unprocessed(request, answer)
             return answer
 
-        return aws.network.call(aws.dynamodb_weather, self.config, operation, arrive, _unread)
+        return aws.dynamodb_weather.call(self.config, operation, arrive, _unread)
 
     def _some_unprocessed(self, request: dict[str, Any], answer: Any) -> Any:
         ((table, asked),) = request["RequestItems"].items()
@@ -103,24 +102,23 @@ def _unread(fault: Fault, answer: Any) -> Any:
 class LambdaClient:
     """botocore's Lambda client."""
 
-    def __init__(self, aws: Aws, config: Config | None) -> None:
+    def __init__(self, aws: Aws, config: Config) -> None:
         self.aws = aws
         self.config = config
 
     def invoke(self, *, FunctionName: str, InvocationType: str, Payload: str) -> Any:  # noqa: N803
         """Hands an asynchronous event to Lambda."""
         assert (FunctionName, InvocationType) == (WORKER_ARN, "Event")
-        event, sandbox = json.loads(Payload), self.aws.world.actor().sandbox
+        event, sandbox = json.loads(Payload), self.aws.world.sandbox
         arrived = False
 
-        def arrive() -> Any:
+        def arrive(_fault: Fault) -> Any:
             nonlocal arrived
             arrived = True
             self.aws.queue.accept(event)
             return {"StatusCode": 202, "Payload": io.BytesIO()}
 
-        weather = self.aws.lambda_weather
-        answer = self.aws.network.call(weather, self.config, "Invoke", arrive, self._spoiled)
+        answer = self.aws.lambda_weather.call(self.config, "Invoke", arrive, self._spoiled)
         if sandbox and answer["StatusCode"] == 202:
             taken = sandbox.stops_taken if "stop" in event else sandbox.told_taken
             taken.add(task_of(event))
@@ -131,7 +129,7 @@ class LambdaClient:
     def _spoiled(self, fault: Fault, answer: Any) -> Any:
         """An answer whose body, of which nobody needs to know anything, is not what it was."""
         if fault.row and "while" in fault.row:
-            seconds = self.config.read_timeout if self.config and "waits" in fault.row else 0.0
+            seconds = self.config.read_timeout if "waits" in fault.row else 0.0
             return answer | {"Payload": BrokenBody(self.aws.world, fault.row, seconds)}
         if fault.row and fault.name == "garbled":
             return {"StatusCode": fault.row["answers"][0], "Payload": io.BytesIO(HTML)}
@@ -167,7 +165,6 @@ class Delivery(NamedTuple):
     request_id: str
     accepted: float
     attempt: int
-    stream: str  # of choices
 
 
 class Queue:
@@ -200,14 +197,13 @@ class Queue:
                 again = (1.0, 61.0, 600.0, 700.0, 955.0, 961.0, 1_100.0)
                 delays.append(choices.pick(again))
         world.trace(f"Lambda takes {request_id}, {event}, due in {delays} s", "queue")
-        delivery = Delivery(event, request_id, world.now, 0, f"{choices.stream}/event")
+        delivery = Delivery(event, request_id, world.now, 0)
         for delay in delays:
             deliver = partial(self._deliver, delivery, throttled=fault == "throttled")
             world.after(delay, deliver)
 
     def _deliver(self, delivery: Delivery, *, throttled: bool) -> None:
         world = self.aws.world
-        world.choices.stream = delivery.stream
         if throttled:
             still = world.choices.below(3) > 0
             wait = world.choices.pick((5.0, 1.0, 60.0, 200.0))
@@ -258,10 +254,8 @@ class Aws:
         self.dynamodb_weather = Weather(world, "dynamodb", DYNAMODB_FAULTS, rates)
         self.lambda_weather = Weather(world, "lambda", CALL_FAULTS, (0, 200, 600))
         self.queue_weather = Weather(world, "queue", QUEUE_FAULTS, (0, 300, 800))
-        self.network = Network(world)
         self.agent = Agent(
             world,
-            self.network,
             started=agent_started,
             stopped=stopped,
             ended=self.dynamodb_weather.agent_ended,
@@ -284,7 +278,7 @@ class Aws:
         self.clients: dict[str, Any] = {"dynamodb": DynamoDBClient, "lambda": LambdaClient}
         self.watching: Any = None  # the watcher's queue and bus, if there is one
 
-    def create_client(self, service: str, *, region_name: str, config: Config | None = None) -> Any:
+    def create_client(self, service: str, *, region_name: str, config: Config) -> Any:
         """What botocore's session has under this name."""
         assert region_name == "us-east-1"
         if service == "bedrock-agentcore":

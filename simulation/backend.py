@@ -122,9 +122,7 @@ class Backend:
     def new_sandbox(self, function: str, request_id: str) -> Sandbox:
         """A sandbox for one invocation."""
         seconds = API_SECONDS if function == "api" else self.worker_seconds
-        world = self.world
-        stream = world.unique(f"{world.choices.stream}/{function}")
-        return Sandbox(function, world.unique(function), stream, request_id, seconds)
+        return Sandbox(function, self.world.unique(function), request_id, seconds)
 
     def start_api(self, sandbox: Sandbox, event: Json) -> None:
         """Runs the API on a request."""
@@ -158,8 +156,8 @@ class Backend:
 
     def clock(self) -> float:
         """The time, as the function that asks has it."""
-        actor = self.world.current
-        return EPOCH + self.world.now + (actor.sandbox.skew if actor and actor.sandbox else 0.0)
+        sandbox = self.world.sandbox
+        return EPOCH + self.world.now + (sandbox.skew if sandbox else 0.0)
 
 
 def _store_of(world: World) -> type[dynamodb_helpers.TaskStore]:
@@ -167,7 +165,7 @@ def _store_of(world: World) -> type[dynamodb_helpers.TaskStore]:
 
     class Store(dynamodb_helpers.TaskStore):
         def end_task(self, claim: dynamodb_helpers.Claim, outcome: tasks.Outcome) -> None:
-            if sandbox := world.actor().sandbox:
+            if sandbox := world.sandbox:
                 sandbox.ending_since = world.now
             super().end_task(claim, outcome)
 

@@ -33,7 +33,7 @@ class Caller:
     ) -> Reply | None:
         """Sends a request through the gateway; None if no answer comes back."""
         world, answers = self.world, self.backend.checks.answers
-        actor, ticket = world.actor(), world.actor().ticket
+        wake = world.waker()
         event = http_event(method, path, body, headers or {}, self.owner)
         sandbox = self.backend.new_sandbox("api", f"request-{next(world.ids)}")
         sandbox.report = report
@@ -44,7 +44,7 @@ class Caller:
             if response is not None and self.choices.chance(self.backend.reply_loss):
                 world.count("gateway: reply lost")
                 response = None
-            world.after(coming, world.resume, actor, ticket, response)
+            wake(coming, response)
 
         sandbox.on_end = ended
         if world.tracing:

@@ -108,9 +108,10 @@ class DynamoDB:
             self._tokens.add(ClientRequestToken)
         return {}
 
-    def delete_item(self, item_id: str) -> None:
+    def delete_item(self, *, Key: Item, **_asked: Any) -> Item:  # noqa: N803
         """Removes an item, as a person at the console does."""
-        del self.items[item_id]
+        del self.items[Key["id"]["S"]]
+        return {}
 
     def get_item(self, *, Key: Item, ConsistentRead: bool = False, **_asked: Any) -> Item:  # noqa: N803
         """Reads one item."""

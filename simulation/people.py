@@ -279,7 +279,7 @@ def cleaner(backend: Backend) -> None:
                 world.count("operator: task deleted")
                 world.trace(f"deletes {task_id}")
                 backend.checks.known.forget(task_id, items[task_id])
-                backend.aws.table.delete_item(task_id)
+                backend.aws.table.delete_item(TableName="valro-tasks", Key={"id": {"S": task_id}})
                 return
 
 

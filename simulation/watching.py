@@ -22,7 +22,6 @@ from simulation.world import Sandbox, Violation
 Json = Any
 Ended = Callable[[Json], None]
 
-STREAM = "watched"  # of choices: whether a schedule has it
 LOOK_SECONDS = 90.0  # the queue's delay and its visibility timeout, as in template.yaml
 FUNCTION_SECONDS = 15.0
 LATEST = 120.0  # after its deadline a task has ended
@@ -91,7 +90,6 @@ class Watching:
 
     def _read(self, most: int = 0, retries: int = 0) -> None:
         """Brings the oldest changes, in their order, until they are handled."""
-        self.world.choices.stream = "watcher"
         batch = self.changes[: most or self.world.choices.pick(MOST_AT_ONCE)]
 
         def ended(result: Json) -> None:
@@ -127,7 +125,6 @@ class Watching:
             self.world.after(LOOK_SECONDS + lag, self._bring, body, task_id)
 
     def _bring(self, body: str, task_id: str) -> None:
-        self.world.choices.stream = "watcher"
 
         def ended(result: Json) -> None:
             if result is None:
@@ -157,7 +154,7 @@ class Watching:
         """Runs the function, which may die."""
         world = self.world
         name = world.unique("watcher")
-        sandbox = Sandbox("watcher", name, world.unique("watcher"), name, FUNCTION_SECONDS)
+        sandbox = Sandbox("watcher", name, name, FUNCTION_SECONDS)
 
         def over(result: Json) -> None:
             if sandbox.faults or result is None:
@@ -190,7 +187,7 @@ class Watching:
                 raise ValueError("no JSON")
             return answer
 
-        return self.backend.aws.network.call(self.weather, config, "Invoke", serve, spoil)
+        return self.weather.call(config, "Invoke", lambda _fault: serve(), spoil)
 
     def hear(self, event: Json) -> Json:
         """Takes an event, or says that it did not."""

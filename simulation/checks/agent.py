@@ -78,7 +78,7 @@ class Agents:
         later = [one for one in known.lives.values() if one.session == life.session]
         must("a stop hits no other task", later[-1] is life, session)
         known.stopped[session] = stopper.task_id
-        gave_up = life.holder and life.holder.in_trouble("dynamodb")
+        gave_up = life.holder and "dynamodb" in life.holder.troubled
         is_asked = life.cancelled_at is not None
         at_console = life.is_deleted and life.deleted_at is None
         over = bool(life.ended or at_console or gave_up or is_asked)
@@ -91,10 +91,10 @@ class Agents:
 
     def raised(self, event: Json, sandbox: Sandbox, error: Exception) -> None:
         """Checks that a worker had to raise."""
-        in_trouble = sandbox.in_trouble("dynamodb")
+        in_trouble = "dynamodb" in sandbox.troubled
         if "stop" in event:
             code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
-            failed = in_trouble or sandbox.in_trouble("agent") or isinstance(error, StoreBusy)
+            failed = in_trouble or "agent" in sandbox.troubled or isinstance(error, StoreBusy)
             had_to = failed or code == "ResourceNotFoundException"
             must("a stop raises only if it failed", had_to, repr(error))
             return
@@ -119,7 +119,7 @@ class Agents:
         has_run = life and life.runs and life.runs[-1].began < sandbox.started
         if life and has_run and self.known.is_left_alone(life, sandbox.started):
             # Somebody in between may have said 200 in AgentCore's place.
-            must("a stop ends the session", sandbox.in_trouble("agent"), f"{event}: {result}")
+            must("a stop ends the session", "agent" in sandbox.troubled, f"{event}: {result}")
             self.known.aws.queue.stops_lost.add(event["stop"])
         if life and life.accepted_at is not None and result.get("outcome") == "stopped":
             over = bool(life.ended or life.is_deleted)

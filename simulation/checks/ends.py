@@ -132,7 +132,7 @@ class Ends:
         asked = life.cancelled_at is not None  # and somebody else has written its end
         no_time = reader.cause == "timeout" and reader.faults["size refused"] > 0
         deleted = life.is_deleted and life.ended_by is not reader
-        forgiven = reader.in_trouble("dynamodb") or deleted or asked or no_time
+        forgiven = "dynamodb" in reader.troubled or deleted or asked or no_time
         must(
             "an answer is not in the store only if DynamoDB failed",
             stored or forgiven,
@@ -149,7 +149,7 @@ class Ends:
         if WORKER_VANISHED in message and life.accepted_at is None:
             holder = life.holder
             assert holder
-            cause = holder.cause not in ("", "timeout") or holder.in_trouble("dynamodb")
+            cause = holder.cause not in ("", "timeout") or "dynamodb" in holder.troubled
             cause = cause or bool(holder.faults["size refused"])
             must("a worker writes its outcome", cause, f"{task_id}: {holder.cause}")
 
@@ -165,7 +165,7 @@ class Ends:
             elif life and outcome == "lost":
                 holder = life.holder
                 lost = life.ended_by is not holder or life.is_deleted
-                lost = lost or bool(holder and holder.in_trouble("dynamodb"))
+                lost = lost or bool(holder and "dynamodb" in holder.troubled)
                 must("an answer is called lost only if it is", lost, line)
 
     def _was_cut_off(self, worker: Sandbox, run: AgentRun) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -12,7 +13,7 @@ from simulation.agent import AgentRun
 from simulation.aws import Aws
 from simulation.dynamodb import Item
 from simulation.gateway import Report
-from simulation.world import EPOCH, Actor, Sandbox, Violation, World
+from simulation.world import EPOCH, Sandbox, Violation, World
 
 Json = Any
 
@@ -97,7 +98,7 @@ class Known:
         self.stops_sessions = False  # after each task
         self.fitting_seconds = 0.0  # that a worker needs for a long answer
         self.aws: Aws
-        self.waiting: dict[str, list[tuple[Actor, int]]] = defaultdict(list)
+        self.waiting: dict[str, list[Callable[..., None]]] = defaultdict(list)
         self.stopped: dict[str, str] = {}  # sessions, and the tasks for which they were stopped
         self.tokens: set[str] = set()
 
@@ -107,16 +108,16 @@ class Known:
 
     def wait_for_end(self, task_id: str) -> None:
         """Lets the current actor wait until a task ends, or for a long time."""
-        world, actor = self.world, self.world.actor()
         if not self.lives[task_id].ended:
-            self.waiting[task_id].append((actor, actor.ticket))
-            world.after(LONGEST_WAIT, world.resume, actor, actor.ticket, None)
-            world.wait()
+            wake = self.world.waker()
+            self.waiting[task_id].append(wake)
+            wake(LONGEST_WAIT)
+            self.world.wait()
 
     def tell_end(self, task_id: str) -> None:
         """Ends the waiting for a task."""
-        for actor, ticket in self.waiting.pop(task_id, ()):
-            self.world.after(0.0, self.world.resume, actor, ticket, None)
+        for wake in self.waiting.pop(task_id, ()):
+            wake()
 
     def forget(self, task_id: str, item: Item) -> None:
         """Takes note that somebody deleted a task: nobody is promised its end any more."""
