@@ -91,6 +91,7 @@ def test_an_answer_may_have_fields_that_strands_has_too(value: Any):
 ANSWER = "Green Fern asks $240."
 SAID = "Let me look."
 USED = [SAID, "Using find"]
+FIND = {"type": "function_call", "call_id": "c1", "name": "find", "arguments": "{}"}
 TOKENS = re.findall(r"\s*\S+", ANSWER)
 GENERAL: dict[str, tuple[list[Any], list[str]]] = {
     "typed tokens": ([{"type": "token", "content": one} for one in TOKENS], []),
@@ -125,6 +126,23 @@ GENERAL: dict[str, tuple[list[Any], list[str]]] = {
     "A2A's message": (
         [{"jsonrpc": "2.0", "result": {"role": "agent", "parts": [{"text": ANSWER}]}}],
         [],
+    ),
+    "AutoGen's": (
+        [
+            {"source": "x", "type": "ToolCallRequestEvent", "content": [FIND]},
+            {"source": "x", "type": "ThoughtEvent", "content": "secret"},
+            {"source": "x", "content": "[FunctionExecutionResult(content='secret', name='find')]"},
+            {"source": "x", "type": "ToolCallSummaryMessage", "content": ANSWER}
+            | {"tool_calls": [FIND], "results": [{"content": "secret"}]},
+        ],
+        ["Using find"],
+    ),
+    "Agent Framework's": (
+        [
+            {"type": "agent_response_update", "role": "assistant", "contents": [block]}
+            for block in (FIND, *({"type": "text", "text": one} for one in TOKENS))
+        ],
+        ["Using find"],
     ),
     **{
         key: ([{key: ANSWER}], [])
