@@ -50,11 +50,7 @@ def test_a_piece_of_text_that_is_json_by_itself_is_a_piece(said: str):
 @pytest.mark.parametrize(
     "sent",
     [
-        {
-            "role": "assistant",
-            "content": [{"type": "text", "text": "Ann: $250"}],
-            "stop_reason": "x",
-        },
+        {"role": "assistant", "content": [{"text": "Ann: $250"}], "stop_reason": "x"},
         {"status": "success", "results": {"vendors": [{"name": "Ann: $250"}]}},
         {"start": "Monday", "vendor": "Ann: $250"},
         {"delta": "Ann: $250"},
@@ -200,31 +196,19 @@ SCHEMA = {"type": "string", "enum": ["Tuesday", "Thursday"]}
 GIVEN = {"message": "Which day?", "response_schema": SCHEMA}
 
 
-@pytest.mark.parametrize(
-    "asked",
-    [
-        {"id": "i1", "value": GIVEN},
-        {"id": "i1", "value": json.dumps(GIVEN)},
-        {"id": "i1", "reason": GIVEN},
-        {"id": "i1", "metadata": {"reason": GIVEN}},
-        {
-            "id": "i1",
-            "message": "Which day?",
-            "metadata": {"langgraph": {"raw": GIVEN, "ns": None}},
-        },
-        {"id": "i1", "value": {"question": "Which day?", "responseSchema": SCHEMA}},
-    ],
-    ids=[
-        "LangGraph",
-        "LangGraph, as text",
-        "Strands",
-        "Strands by AG-UI",
-        "LangGraph by AG-UI",
-        "camel",
-    ],
-)
-def test_a_question_s_schema_is_found_where_its_framework_puts_it(asked: dict[str, Any]):
-    answer, _ = read_frames({"__interrupt__": [asked]})
+WITH_SCHEMA: dict[str, Any] = {
+    "LangGraph": {"value": GIVEN},
+    "LangGraph, as text": {"value": json.dumps(GIVEN)},
+    "LangGraph by AG-UI": {"message": "Which day?", "metadata": {"langgraph": {"raw": GIVEN}}},
+    "Strands": {"reason": GIVEN},
+    "Strands by AG-UI": {"metadata": {"reason": GIVEN}},
+    "in camelCase": {"value": {"question": "Which day?", "responseSchema": SCHEMA}},
+}
+
+
+@pytest.mark.parametrize("framework", WITH_SCHEMA)
+def test_a_question_s_schema_is_found_where_its_framework_puts_it(framework: str):
+    answer, _ = read_frames({"__interrupt__": [{"id": "i1"} | WITH_SCHEMA[framework]]})
     assert answer.interrupts == [{"id": "i1", "message": "Which day?", "response_schema": SCHEMA}]
 
 
