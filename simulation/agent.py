@@ -21,9 +21,7 @@ from simulation import wire
 from simulation.dynamodb import client_error
 from simulation.network import AGENT_FAULTS, Fault, Slow, Weather
 from simulation.wire import ACCOUNT, URL
-from simulation.world import Background, Sandbox, World
-
-Json = Any
+from simulation.world import Background, Json, Sandbox, World
 
 AGENT_ARN = f"arn:aws:bedrock-agentcore:us-east-1:{ACCOUNT}:runtime/sim-0123456789"
 HTML = b"<html><body><h1>Bad Gateway</h1></body></html>"

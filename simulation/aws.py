@@ -17,10 +17,8 @@ from simulation.agent import HTML, Agent, AgentClient
 from simulation.dynamodb import DynamoDB
 from simulation.network import CALL_FAULTS, DYNAMODB_FAULTS, QUEUE_FAULTS, Fault, Weather
 from simulation.wire import ACCOUNT
-from simulation.world import Sandbox, World
+from simulation.world import Json, Sandbox, World
 from valro.tasks import MAXIMUM_EVENT_AGE_SECONDS, MAXIMUM_RETRY_ATTEMPTS
-
-Json = Any
 
 WORKER_ARN = f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:valro-worker"
 LARGEST_WRITES = (None, None, None, None, None, None, None, 3_000)

@@ -23,11 +23,9 @@ from simulation.agent import AGENT_ARN, Listening
 from simulation.aws import WORKER_ARN, Aws, task_of
 from simulation.checks import agent, writes
 from simulation.checks.known import Known
-from simulation.world import EPOCH, Lock, Sandbox, Timer, Violation, World
+from simulation.world import EPOCH, Json, Lock, Sandbox, Timer, Violation, World
 from valro import api_requests, aws, conversations, dynamodb_items, tasks
 from valro.agent import reader, runtime
-
-Json = Any
 
 API_SECONDS = 30.0
 WORKER_SECONDS = (600.0, 60.0, 900.0)

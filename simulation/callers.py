@@ -8,8 +8,7 @@ from typing import Any
 from simulation.backend import Backend
 from simulation.checks import answers
 from simulation.checks.known import Reply, Report
-
-Json = Any
+from simulation.world import Json
 
 GATEWAY_LATENCIES = (0.01, 0.001, 0.2)
 

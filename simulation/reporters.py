@@ -7,16 +7,12 @@ doubled, and overtaken by the next.
 
 from __future__ import annotations
 
-from typing import Any
-
 from simulation.agent import QUESTION, Session
 from simulation.backend import REPORTS_BASE_URL, Backend
 from simulation.callers import Caller
 from simulation.checks import answers
 from simulation.checks.known import Reply, Report
 from simulation.world import Violation
-
-Json = Any
 
 ENDS = (
     "answers",

@@ -18,9 +18,7 @@ from simulation.backend import Backend, Context
 from simulation.checks.known import FINAL, Known, must
 from simulation.dynamodb import Item
 from simulation.network import CALL_FAULTS, Fault, Weather
-from simulation.world import Sandbox, Violation
-
-Json = Any
+from simulation.world import Json, Sandbox, Violation
 
 LOOK_SECONDS = 90.0  # the queue's delay and its visibility timeout, as in template.yaml
 FUNCTION_SECONDS = 15.0
@@ -205,7 +203,6 @@ class Watching:
             must("each end is told", bool(told), task_id)
             codes = {(detail["status"], detail.get("error_code", "")) for _, detail in told}
             must("what is told is so", codes == {(life.ended, life.error_code)}, f"{told}")
-        self.world.seen["tasks watched"] += len(self.known.lives)
 
 
 class QueueClient:
