@@ -14,14 +14,13 @@ from typing import Any
 
 import watcher_lambda
 from simulation import wire
-from simulation.backend import Backend, Context
+from simulation.backend import Backend
 from simulation.checks.known import FINAL, Known, must
 from simulation.dynamodb import Item
 from simulation.network import CALL_FAULTS, Fault, Weather
-from simulation.world import Json, Sandbox, Violation
+from simulation.world import Json
 
 LOOK_SECONDS = 90.0  # the queue's delay and its visibility timeout, as in template.yaml
-FUNCTION_SECONDS = 15.0
 LATEST = 120.0  # after its deadline a task has ended
 LAGS = (0.2, 0.05, 1.0, 30.0, 600.0, 3_600.0)
 PROMPT = 2.0  # so long a delivery may take that hinders nobody
@@ -149,21 +148,13 @@ class Watching:
 
     def _run(self, records: list[Json]) -> Json:
         """Runs the function, which may die."""
-        world = self.world
-        name = world.unique("watcher")
-        sandbox = Sandbox("watcher", name, name, FUNCTION_SECONDS)
-
-        def handler() -> Json:
-            try:
-                return watcher_lambda.lambda_handler({"Records": records}, Context(world, sandbox))
-            except Exception as error:
-                raise Violation("the watcher never raises", repr(error)) from error
-
-        result = world.run_sandbox(sandbox, handler)
+        sandbox = self.backend.new_sandbox("watcher", "records")
+        event = {"Records": records}
+        result = self.backend.run(sandbox, watcher_lambda.lambda_handler, event)
         for record in records if sandbox.faults or result is None else ():
             is_change = "dynamodb" in record
             told = record["dynamodb"]["Keys"] if is_change else json.loads(record["body"])
-            self._hinder_task(told["id"]["S"] if is_change else told["task_id"], world.now)
+            self._hinder_task(told["id"]["S"] if is_change else told["task_id"], self.world.now)
         return result
 
     def call(self, config: Any, serve: Callable[[], Json]) -> Json:

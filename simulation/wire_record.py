@@ -18,7 +18,7 @@ import struct
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -389,7 +389,7 @@ class Line:
         return sorted(answer.keys() - {"ResponseMetadata"})
 
 
-def measured(is_wanted: Callable[[Fault], bool] = lambda _fault: True) -> list[Row]:
+def measured(faults: Sequence[Fault] = FAULTS) -> list[Row]:
     """Rows of the table, made now: every one, unless less is asked for."""
     authority = trustme.CA()
     certificate = authority.issue_cert("127.0.0.1")
@@ -401,11 +401,11 @@ def measured(is_wanted: Callable[[Fault], bool] = lambda _fault: True) -> list[R
     ):
         # Who waits needs no processor, and must not be kept waiting for one.
         for is_slow in (True, False):
-            wanted = [fault for fault in FAULTS if is_wanted(fault) and fault.takes_time == is_slow]
+            wanted = [fault for fault in faults if fault.takes_time == is_slow]
             lines = [
-                Line(operation, faults, certificate, root)
+                Line(operation, own, certificate, root)
                 for operation in OPERATIONS
-                if (faults := [fault for fault in wanted if operation.service in fault.services])
+                if (own := [fault for fault in wanted if operation.service in fault.services])
             ]
             with ThreadPoolExecutor(len(OPERATIONS)) as pool:
                 rows += [row for each in pool.map(Line.rows, lines) for row in each]
