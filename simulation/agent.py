@@ -7,7 +7,7 @@ does to its answer is a row of the wire table, as for every other call.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from io import BytesIO
@@ -84,14 +84,22 @@ BREAKS = {
 }
 
 
-@dataclass
+@dataclass(eq=False)
 class AgentRun:
-    """One start of the agent, and how much of it was heard."""
+    """One start of the agent: its session, how much of it was heard, and by whom.
 
-    task_id: str
-    text: str
+    It is the body of its answer too: botocore's StreamingBody, as far as the worker reaches into it.
+    """
+
+    world: World
+    patience: float  # of who reads
+    task_id: str = ""
+    text: str = ""
     session_id: str = ""
+    report: Json = None  # where it may report, if anywhere
     began: float = 0.0
+    is_alive: bool = True  # its session
+    end_call: Callable[[Exception], None] = lambda _error: None
     asks: bool = False  # whether its answer is a question
     answer: dict[str, Json] = field(default_factory=dict)
     heard: list[str] = field(default_factory=list)
@@ -101,66 +109,57 @@ class AgentRun:
     unread_by: Sandbox | None = None  # who has read all of that
     left_at: float | None = None  # when its reader turned to writing what came of it
     is_awaited: bool = False  # whether a good answer comes in time
-
-
-@dataclass
-class Session:
-    """Where an agent runs: what it was asked, and what of its answer is on its way."""
-
-    run: AgentRun
-    report: Json  # where it may report, if anywhere
-    body: Body
-    is_alive: bool = True
-    end_call: Callable[[Exception], None] = lambda _error: None
-
-    def stop(self, how: str, error: Exception) -> None:
-        """Ends it, and the answer in one way or another."""
-        self.is_alive = False
-        if how == "drips on":
-            return
-        self.body.cut(END if how == "ends" else CUT)
-        if how == "breaks":
-            self.end_call(error)  # unless its head has come
-
-
-class Body:
-    """botocore's StreamingBody, as far as the worker reaches into it."""
-
-    def __init__(
-        self, run: AgentRun, world: World, patience: float, on_end: Callable[[], None]
-    ) -> None:
-        self.run = run
-        self.pieces: list[tuple[float, Piece]] = []
-        self.closed = False
-        self.patience = patience
-        self.read: list[Piece] = []  # and not handed on yet
-        self.on_end = on_end
-        self.is_good = False  # whether the end of a good answer was read
-        self._world = world
-        self._wake: Callable[..., None] = lambda: None
+    pieces: list[tuple[float, Piece]] = field(default_factory=list)  # when they are due
+    closed: bool = False
+    read: list[Piece] = field(default_factory=list)  # and not handed on yet
+    is_good: bool = False  # whether the end of a good answer was read
+    wake: Callable[..., None] = lambda: None  # its reader
+    on_end: Callable[[], None] = lambda: None  # of its answer
 
     @property
-    def _raw_stream(self) -> Body:
+    def _raw_stream(self) -> AgentRun:
         return self
 
     def close(self) -> None:
         """Ends the reading."""
         self.closed = True
 
-    def cut(self, end: Piece) -> None:
-        """Puts an end in the place of what is still to come."""
-        self.pieces = [(self._world.now, end)]
-        self.run.unread = ""  # or most of it
-        self._wake()
+    def stop(self, how: str, error: Exception) -> None:
+        """Ends its session, and the answer in one way or another."""
+        self.is_alive = False
+        if how == "drips on":
+            return
+        self.pieces = [(self.world.now, END if how == "ends" else CUT)]
+        self.unread = ""  # or most of it
+        self.wake()
+        if how == "breaks":
+            self.end_call(error)  # unless its head has come
+
+    def read1(self, _most: int) -> bytes:
+        """Waits for what comes next, and returns it."""
+        piece = self._next_piece()
+        match piece.then:
+            case "cut":
+                raise ProtocolError("Connection broken: IncompleteRead")
+            case "surprise":
+                raise RuntimeError("What nobody has thought of")
+            case "death":
+                self.world.die("in mid-stream")
+            case "end" | "good end":
+                self.closed = True
+                self.is_good = piece.then == "good end"
+        if piece.data:
+            self.read.append(piece)
+        return piece.data
 
     def _next_piece(self) -> Piece:
         """Waits for what comes next, which may change meanwhile."""
-        world = self._world
+        world = self.world
         end = world.now + self.patience
         while True:
             due, piece = plan = self.pieces[0] if self.pieces else (world.now, END)
             is_silent = piece.then == "stall" or due > end
-            self._wake = world.waker()
+            self.wake = world.waker()
             world.sleep((end if is_silent else due) - world.now)
             if self.pieces and self.pieces[0] is not plan:
                 continue
@@ -169,59 +168,38 @@ class Body:
             del self.pieces[:1]
             return piece
 
-    def read1(self, _most: int) -> bytes:
-        """Waits for what comes next, and returns it."""
-        world = self._world
-        piece = self._next_piece()
-        match piece.then:
-            case "cut":
-                raise ProtocolError("Connection broken: IncompleteRead")
-            case "surprise":
-                raise RuntimeError("What nobody has thought of")
-            case "death":
-                world.die("in mid-stream")
-            case "end" | "good end":
-                self.closed = True
-                self.is_good = piece.then == "good end"
-        if piece.data:
-            self.read.append(piece)
-        return piece.data
-
-    def handed(self, item: Any) -> None:
+    def handed(self, item: bytes | None) -> None:
         """Takes note of what its reader really got, which may have given up by then."""
-        reader = self._world.sandbox
-        if isinstance(item, bytes):
+        if item is not None:
             piece = self.read.pop(0)
-            self.run.heard += piece.said
-            self.run.told_to = reader if piece.is_answer else self.run.told_to
-        elif item is None:
-            self.on_end()
-            if self.is_good:
-                self.run.answered_to = reader
-            else:
-                self.run.unread_by = reader
+            self.heard += piece.said
+            self.told_to = self.world.sandbox if piece.is_answer else self.told_to
+            return
+        self.on_end()
+        if self.is_good:
+            self.answered_to = self.world.sandbox
+        else:
+            self.unread_by = self.world.sandbox
 
 
 class Listening(Background):
     """agent_runtime.Background, that tells an agent's run what was heard of it."""
 
-    def __init__(self, world: World, items: Iterator[Any]) -> None:
-        super().__init__(world, items)
-        self.body: Body | None = None
+    run: AgentRun | None = None
 
     def next(self, seconds: float) -> Any:
         """Waits for the next item."""
         item = super().next(seconds)
         if isinstance(item, dict):
-            self.body = item["response"]
-        elif self.body:
-            self.body.handed(item)
+            self.run = item["response"]
+        elif self.run:
+            self.run.handed(item)
         return item
 
     def abandon(self) -> None:
         """Ends it at its next item."""
-        if self.body:
-            self.body.run.left_at = self.world.now
+        if self.run:
+            self.run.left_at = self.world.now
         super().abandon()
 
 
@@ -239,11 +217,11 @@ class Agent:
         self.weather = Weather(world, "agent", AGENT_FAULTS, (0, 200, 600))
         self.is_odd = world.choices.below(2) == 1
         self.accepts = world.choices.below(2) == 1  # and reports, where it is asked to
-        self.sessions: dict[str, Session] = {}
+        self.sessions: dict[str, AgentRun] = {}
         # How long a session that was used before refuses the next run, and until when.
         self.busy_seconds = world.choices.pick((0.0, 30.0))
         self.busy_until: dict[str, float] = {}
-        self.reporter: Callable[[Session], None] = lambda _session: None
+        self.reporter: Callable[[AgentRun], None] = lambda _run: None
         self.endings: tuple[str, ...] = ENDINGS
         self.seconds: tuple[float, ...] = AGENT_SECONDS
 
@@ -261,15 +239,15 @@ class Agent:
             if world.now < until:
                 world.count("agent: session busy")
                 raise client_error("RetryableConflictException", 409, "InvokeAgentRuntime")
-        text = f"Found by run {next(world.ids)}."
-        run = AgentRun(asked["task_id"], text, session_id, world.now)
+        text, report = f"Found by run {next(world.ids)}.", asked.get("report")
+        run = AgentRun(world, patience, asked["task_id"], text, session_id, report, world.now)
+        run.on_end = self.on_end
         self.started(run, asked)
-        body = Body(run, world, patience, self.on_end)
-        session = self.sessions[session_id] = Session(run, asked.get("report"), body)
-        if session.report and self.accepts:
-            self.reporter(session)
+        self.sessions[session_id] = run
+        if report and self.accepts:
+            self.reporter(run)
             if choices.below(8) < 7:
-                return self._accept(session, fault, streams=streams)
+                return self._accept(run, fault, streams=streams)
             world.count("agent: reports without having accepted")
         seconds = choices.pick(self.seconds) if self.is_odd else 1.0
         if not seconds:
@@ -291,13 +269,13 @@ class Agent:
             run.answer["interrupts"] = [QUESTION]
         plan = self._progress(run, ending) if streams else []
         plan += self._end(run, ending, streams=streams)
-        answer = self._answer(session, plan, fault, seconds, streams=streams)
-        due = body.pieces[-1][0] if body.pieces else 0.0
+        answer = self._answer(run, plan, fault, seconds, streams=streams)
+        due = run.pieces[-1][0] if run.pieces else 0.0
         is_good = ending in ("answers", "asks")
         run.is_awaited = is_good and not fault.name and due < world.now + patience - 3
         return answer
 
-    def _accept(self, session: Session, fault: Fault, *, streams: bool) -> Slow:
+    def _accept(self, run: AgentRun, fault: Fault, *, streams: bool) -> Slow:
         """Says that it works on by itself, sooner or later."""
         choices = self.world.choices
         self.world.count("agent: accepts")
@@ -305,15 +283,15 @@ class Agent:
         data = _framed(b'{"accepted": true}', streams=streams)
         middle = choices.below(len(data))
         plan = [*([Piece(data[:middle])] if middle else []), Piece(data[middle:]), END]
-        return self._answer(session, plan, fault, seconds, streams=streams)
+        return self._answer(run, plan, fault, seconds, streams=streams)
 
     def _answer(
-        self, session: Session, plan: list[Piece], fault: Fault, seconds: float, *, streams: bool
+        self, run: AgentRun, plan: list[Piece], fault: Fault, seconds: float, *, streams: bool
     ) -> Slow:
         """An answer on its way."""
         choices = self.world.choices
         kind = "text/event-stream; charset=utf-8" if streams else "application/json"
-        plan, kind = _spoiled(plan, kind, fault, session.run)
+        plan, kind = _spoiled(plan, kind, fault, run)
         gap = seconds / len(plan) if streams else choices.pick((0.0, 0.01, 3.0))
         if fault.row and fault.row["fault"] == "dripping body":
             gap += choices.pick((1.0, 25.0, 61.0))
@@ -321,9 +299,9 @@ class Agent:
         due = self.world.now + head
         for piece in plan:
             due += gap
-            session.body.pieces.append((due, piece))
-        answer = {"contentType": kind, "response": session.body}
-        return Slow(answer, head, partial(setattr, session, "end_call"))
+            run.pieces.append((due, piece))
+        answer = {"contentType": kind, "response": run}
+        return Slow(answer, head, partial(setattr, run, "end_call"))
 
     def is_alive(self, run: AgentRun) -> bool:
         """Whether the session of a run has not ended, whatever anybody believes."""
@@ -333,18 +311,18 @@ class Agent:
         """Ends a session, if there is one."""
         world, choices = self.world, self.world.choices
         self.stopped(session_id, stopper)
-        session = self.sessions.get(session_id)
-        if session is None or (not session.is_alive and choices.below(2)):
+        run = self.sessions.get(session_id)
+        if run is None or (not run.is_alive and choices.below(2)):
             world.count("agent: no such session")
             operation = "StopRuntimeSession"
             raise client_error("ResourceNotFoundException", 404, operation, "No such session")
-        if session.is_alive:
+        if run.is_alive:
             how = choices.pick(STOPS)
             world.count(f"agent: session stopped, {how}")
             kinds = wire.by_kind("agent", "InvokeAgentRuntime")
             rows = kinds[choices.pick(STOPPED_BEFORE_THE_HEAD)]
             whole = [row for row in rows if "raises" in row and "while" not in row]
-            session.stop(how, wire.error(choices.pick(whole)))
+            run.stop(how, wire.error(choices.pick(whole)))
         return {}
 
     def _progress(self, run: AgentRun, ending: str) -> list[Piece]:
@@ -457,10 +435,10 @@ class AgentClient:
             if fault.name == "unexpected error":
                 raise RuntimeError("What nobody has thought of")
             if answer is None:  # somebody else has answered, and the agent has never heard of it
-                body = Body(AgentRun("", ""), agent.world, patience, lambda: None)
-                plan, kind = _spoiled([Piece(b"{}")], "application/json", fault, body.run)
-                body.pieces = [(agent.world.now, piece) for piece in plan]
-                answer = {"contentType": kind, "response": body}
+                run = AgentRun(agent.world, patience)
+                plan, kind = _spoiled([Piece(b"{}")], "application/json", fault, run)
+                run.pieces = [(agent.world.now, piece) for piece in plan]
+                answer = {"contentType": kind, "response": run}
             return answer
 
         return agent.weather.call(self.config, operation, arrive, spoil)
