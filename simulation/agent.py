@@ -10,7 +10,6 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from io import BytesIO
 from typing import Any, NamedTuple
 
 from botocore.config import Config
@@ -93,9 +92,11 @@ class AgentRun:
 
     world: World
     patience: float  # of who reads
+    streams: bool
+    session_id: str
+    content_type: str = ""
     task_id: str = ""
     text: str = ""
-    session_id: str = ""
     report: Json = None  # where it may report, if anywhere
     began: float = 0.0
     is_alive: bool = True  # its session
@@ -119,6 +120,10 @@ class AgentRun:
     @property
     def _raw_stream(self) -> AgentRun:
         return self
+
+    def framed(self, data: bytes) -> bytes:
+        """What is sent of some JSON."""
+        return b"data: " + data + b"\n\n" if self.streams else data
 
     def close(self) -> None:
         """Ends the reading."""
@@ -229,29 +234,26 @@ class Agent:
         """Makes it an agent with a long answer, which comes when its time is nearly over."""
         self.is_odd, self.endings, self.seconds = True, LAST_ENDINGS, (0.0, 20.0)
 
-    def start(
-        self, session_id: str, asked: Json, fault: Fault, patience: float, *, streams: bool
-    ) -> Slow:
+    def start(self, run: AgentRun, asked: Json, fault: Fault) -> Slow:
         """Starts it; what it will do is planned here, and what the wire does to it."""
         world, choices = self.world, self.world.choices
-        if session_id in self.sessions and self.busy_seconds:
+        if run.session_id in self.sessions and self.busy_seconds:
             until = self.busy_until.setdefault(asked["task_id"], world.now + self.busy_seconds)
             if world.now < until:
                 world.count("agent: session busy")
                 raise client_error("RetryableConflictException", 409, "InvokeAgentRuntime")
-        text, report = f"Found by run {next(world.ids)}.", asked.get("report")
-        run = AgentRun(world, patience, asked["task_id"], text, session_id, report, world.now)
-        run.on_end = self.on_end
+        run.task_id, run.report, run.began = asked["task_id"], asked.get("report"), world.now
+        run.text, run.on_end = f"Found by run {next(world.ids)}.", self.on_end
         self.started(run, asked)
-        self.sessions[session_id] = run
-        if report and self.accepts:
+        self.sessions[run.session_id] = run
+        if run.report and self.accepts:
             self.reporter(run)
             if choices.below(8) < 7:
-                return self._accept(run, fault, streams=streams)
+                return self._accept(run, fault)
             world.count("agent: reports without having accepted")
         seconds = choices.pick(self.seconds) if self.is_odd else 1.0
         if not seconds:
-            seconds = max(patience - choices.pick(LAST_MOMENTS), 0.5)
+            seconds = max(run.patience - choices.pick(LAST_MOMENTS), 0.5)
         ending = choices.pick(self.endings) if self.is_odd else "answers"
         if ending != "answers":
             world.count(f"agent: {ending}")
@@ -267,41 +269,38 @@ class Agent:
         if ending == "asks":
             run.asks = True
             run.answer["interrupts"] = [QUESTION]
-        plan = self._progress(run, ending) if streams else []
-        plan += self._end(run, ending, streams=streams)
-        answer = self._answer(run, plan, fault, seconds, streams=streams)
+        plan = self._progress(run, ending) if run.streams else []
+        plan += self._end(run, ending)
+        answer = self._answer(run, plan, fault, seconds)
         due = run.pieces[-1][0] if run.pieces else 0.0
         is_good = ending in ("answers", "asks")
-        run.is_awaited = is_good and not fault.name and due < world.now + patience - 3
+        run.is_awaited = is_good and not fault.name and due < world.now + run.patience - 3
         return answer
 
-    def _accept(self, run: AgentRun, fault: Fault, *, streams: bool) -> Slow:
+    def _accept(self, run: AgentRun, fault: Fault) -> Slow:
         """Says that it works on by itself, sooner or later."""
         choices = self.world.choices
         self.world.count("agent: accepts")
         seconds = choices.pick((0.5, 0.0, 5.0, 40.0)) if self.is_odd else 0.5
-        data = _framed(b'{"accepted": true}', streams=streams)
+        data = run.framed(b'{"accepted": true}')
         middle = choices.below(len(data))
         plan = [*([Piece(data[:middle])] if middle else []), Piece(data[middle:]), END]
-        return self._answer(run, plan, fault, seconds, streams=streams)
+        return self._answer(run, plan, fault, seconds)
 
-    def _answer(
-        self, run: AgentRun, plan: list[Piece], fault: Fault, seconds: float, *, streams: bool
-    ) -> Slow:
+    def _answer(self, run: AgentRun, plan: list[Piece], fault: Fault, seconds: float) -> Slow:
         """An answer on its way."""
         choices = self.world.choices
-        kind = "text/event-stream; charset=utf-8" if streams else "application/json"
-        plan, kind = _spoiled(plan, kind, fault, run)
-        gap = seconds / len(plan) if streams else choices.pick((0.0, 0.01, 3.0))
+        run.content_type = "text/event-stream; charset=utf-8" if run.streams else "application/json"
+        plan = _spoiled(plan, fault, run)
+        gap = seconds / len(plan) if run.streams else choices.pick((0.0, 0.01, 3.0))
         if fault.row and fault.row["fault"] == "dripping body":
             gap += choices.pick((1.0, 25.0, 61.0))
-        head = 0.05 if streams else seconds
+        head = 0.05 if run.streams else seconds
         due = self.world.now + head
         for piece in plan:
             due += gap
             run.pieces.append((due, piece))
-        answer = {"contentType": kind, "response": run}
-        return Slow(answer, head, partial(setattr, run, "end_call"))
+        return Slow(run, head, partial(setattr, run, "end_call"))
 
     def is_alive(self, run: AgentRun) -> bool:
         """Whether the session of a run has not ended, whatever anybody believes."""
@@ -336,7 +335,7 @@ class Agent:
             frames.append((run.text[:10], ()))
         plan: list[Piece] = []
         for frame, said in frames:
-            text = _framed(json.dumps(frame).encode(), streams=True)
+            text = run.framed(json.dumps(frame).encode())
             if choices.below(4) == 3:
                 middle = choices.below(len(text) - 2)
                 plan += [Piece(text[:middle]), Piece(text[middle:], said)]
@@ -344,62 +343,54 @@ class Agent:
                 plan.append(Piece(text, said))
         return [] if ending == "empty" else plan
 
-    def _end(self, run: AgentRun, ending: str, *, streams: bool) -> list[Piece]:
+    def _end(self, run: AgentRun, ending: str) -> list[Piece]:
         text = json.dumps(run.answer, ensure_ascii=False).encode()
-        answer = _framed(text, streams=streams)
+        answer = run.framed(text)
         match ending:
             case "says error" | "fails without words" | "blank":
-                said = json.dumps(FAILURES[ending]).encode()
-                return [Piece(_framed(said, streams=streams)), END]
+                return [Piece(run.framed(json.dumps(FAILURES[ending]).encode())), END]
             case "unreadable":
-                run.unread = "what is this" if streams else run.text
-                if streams:
+                run.unread = "what is this" if run.streams else run.text
+                if run.streams:
                     return [Piece(b'data: {"what is this": \xff\n\n'), Piece(answer), END]
                 return [Piece(text[:2] + b"\xff" + text[2:]), END]
             case "empty":
-                return [Piece(b": nothing\n\n"), END] if streams else [END]
+                return [Piece(b": nothing\n\n"), END] if run.streams else [END]
             case "floods":
-                return [Piece(b"data: " * streams + b"x" * 4_000)] * 30
+                return [Piece(b"data: " * run.streams + b"x" * 4_000)] * 30
         if ending in BREAKS:
-            is_begun = ending == "cut" or not streams
+            is_begun = ending == "cut" or not run.streams
             return [*([Piece(answer[:30])] if is_begun else []), BREAKS[ending]]
-        if streams:
+        if run.streams:
             return [Piece(answer, is_answer=True), GOOD_END]
         middle = self.world.choices.below(len(text) // 8) * 8
         return [Piece(text[:middle]), Piece(text[middle:]), GOOD_END]
 
 
-def _framed(data: bytes, *, streams: bool) -> bytes:
-    return b"data: " + data + b"\n\n" if streams else data
-
-
-def _spoiled(
-    plan: list[Piece], content_type: str, fault: Fault, run: AgentRun
-) -> tuple[list[Piece], str]:
+def _spoiled(plan: list[Piece], fault: Fault, run: AgentRun) -> list[Piece]:
     """An answer after what the wire has done to it, as the table's rows have it."""
-    if not fault.row or ("raises" in fault.row and "while" not in fault.row):
-        return plan, content_type
+    if not fault.row or fault.error:
+        return plan
     name = fault.row["fault"]
     if "while" in fault.row:
-        end = STALL if "waits" in fault.row else CUT
-        return (
-            [end] if name.endswith("after the head") else [*plan[: len(plan) // 2], end]
-        ), content_type
+        kept = [] if name.endswith("after the head") else plan[: len(plan) // 2]
+        return [*kept, STALL if "waits" in fault.row else CUT]
     if name.endswith("in the head"):
-        run.unread = ""
-        return [END], ""
+        run.unread = run.content_type = ""
+        return [END]
     if fault.name != "garbled":
-        return plan, content_type
-    garbage = {"200 with HTML": HTML, "200 with nothing": b"", "200 with a list": b"[]"}
+        return plan
     run.unread = ""
+    if name == "200 with HTML":
+        run.content_type = "text/html"
+    garbage = {"200 with HTML": HTML, "200 with nothing": b"", "200 with a list": b"[]"}
     if name in garbage:
-        return [Piece(garbage[name]), END], "text/html" if name == "200 with HTML" else content_type
+        return [Piece(garbage[name]), END]
     *before, last = [piece for piece in plan if piece.data] or [Piece()]
-    if name == "200 with half of it":
-        return [*before, Piece(last.data[:-3], last.said), END], content_type
     middle = len(last.data) // 2
     broken = last.data[:middle] + b"\xff" + last.data[middle:]
-    return [*before, Piece(broken, last.said), END], content_type
+    half = last.data[:-3] if name == "200 with half of it" else broken
+    return [*before, Piece(half, last.said), END]
 
 
 class AgentClient:
@@ -409,53 +400,36 @@ class AgentClient:
         self.agent = agent
         self.config = config
 
-    def invoke_agent_runtime(
-        self,
-        *,
-        agentRuntimeArn: str,  # noqa: N803
-        runtimeSessionId: str,  # noqa: N803
-        payload: BytesIO,
-        **_headers: str,
-    ) -> Any:
+    def invoke_agent_runtime(self, **request: Any) -> Any:
         """Starts the agent and returns its answer as it comes."""
-        assert agentRuntimeArn == AGENT_ARN
-        assert len(runtimeSessionId) >= 33
-        agent = self.agent
-        streams = agent.world.choices.below(2) == 1
+        assert request["agentRuntimeArn"] == AGENT_ARN
+        assert len(request["runtimeSessionId"]) >= 33
+        agent, world = self.agent, self.agent.world
+        streams = world.choices.below(2) == 1
         operation = "InvokeAgentRuntime, streamed" if streams else "InvokeAgentRuntime"
-
-        patience = self.config.read_timeout
+        run = AgentRun(world, self.config.read_timeout, streams, request["runtimeSessionId"])
 
         def arrive(fault: Fault) -> Slow:
             # Read when it is sent, and closed if nobody waits any more.
-            asked = json.loads(payload.getvalue())
-            return agent.start(runtimeSessionId, asked, fault, patience, streams=streams)
+            return agent.start(run, json.loads(request["payload"].getvalue()), fault)
 
         def spoil(fault: Fault, answer: Any) -> Any:
             if fault.name == "unexpected error":
                 raise RuntimeError("What nobody has thought of")
             if answer is None:  # somebody else has answered, and the agent has never heard of it
-                run = AgentRun(agent.world, patience)
-                plan, kind = _spoiled([Piece(b"{}")], "application/json", fault, run)
-                run.pieces = [(agent.world.now, piece) for piece in plan]
-                answer = {"contentType": kind, "response": run}
-            return answer
+                run.content_type = "application/json"
+                run.pieces = [(world.now, piece) for piece in _spoiled([Piece(b"{}")], fault, run)]
+            return {"contentType": run.content_type, "response": run}
 
         return agent.weather.call(self.config, operation, arrive, spoil)
 
-    def stop_runtime_session(
-        self,
-        *,
-        agentRuntimeArn: str,  # noqa: N803
-        runtimeSessionId: str,  # noqa: N803
-    ) -> Any:
+    def stop_runtime_session(self, **request: Any) -> Any:
         """Asks for the end of a session."""
-        assert agentRuntimeArn == AGENT_ARN
+        assert request["agentRuntimeArn"] == AGENT_ARN
         agent, stopper = self.agent, self.agent.world.sandbox
-
         return agent.weather.call(
             self.config,
             "StopRuntimeSession",
-            lambda _fault: agent.stop(runtimeSessionId, stopper),
+            lambda _fault: agent.stop(request["runtimeSessionId"], stopper),
             lambda _fault, _answer: {},
         )
