@@ -12,13 +12,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
-from botocore.config import Config
 from urllib3.exceptions import ProtocolError
 from urllib3.exceptions import ReadTimeoutError as StreamReadTimeout
 
 from simulation import wire
 from simulation.dynamodb import client_error
-from simulation.network import AGENT_FAULTS, Fault, Slow, Weather
+from simulation.network import AGENT_FAULTS, Client, Fault, Slow, Weather
 from simulation.wire import ACCOUNT, URL
 from simulation.world import Background, Json, Sandbox, World
 
@@ -393,18 +392,14 @@ def _spoiled(plan: list[Piece], fault: Fault, run: AgentRun) -> list[Piece]:
     return [*before, Piece(half, last.said), END]
 
 
-class AgentClient:
+class AgentClient(Client):
     """botocore's AgentCore client."""
-
-    def __init__(self, agent: Agent, config: Config) -> None:
-        self.agent = agent
-        self.config = config
 
     def invoke_agent_runtime(self, **request: Any) -> Any:
         """Starts the agent and returns its answer as it comes."""
         assert request["agentRuntimeArn"] == AGENT_ARN
         assert len(request["runtimeSessionId"]) >= 33
-        agent, world = self.agent, self.agent.world
+        agent, world = self.aws.agent, self.aws.world
         streams = world.choices.below(2) == 1
         operation = "InvokeAgentRuntime, streamed" if streams else "InvokeAgentRuntime"
         run = AgentRun(world, self.config.read_timeout, streams, request["runtimeSessionId"])
@@ -426,7 +421,7 @@ class AgentClient:
     def stop_runtime_session(self, **request: Any) -> Any:
         """Asks for the end of a session."""
         assert request["agentRuntimeArn"] == AGENT_ARN
-        agent, stopper = self.agent, self.agent.world.sandbox
+        agent, stopper = self.aws.agent, self.aws.world.sandbox
         return agent.weather.call(
             self.config,
             "StopRuntimeSession",
