@@ -1,7 +1,5 @@
 """The backend under test: the real modules of both functions, put into a simulated world."""
 
-from __future__ import annotations
-
 import os
 import random
 import sys

@@ -1,7 +1,5 @@
 """Whoever calls the HTTP API: a request on its way through the gateway, and its reply."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -5,8 +5,6 @@ meets the weather: a fault of the wire table, one of the service's own, or the e
 that sends it. The request may be done all the same.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial

@@ -5,8 +5,6 @@ tell them to stop; and they may not listen. What a network does to a report: it 
 doubled, and overtaken by the next.
 """
 
-from __future__ import annotations
-
 from simulation.agent import QUESTION, AgentRun
 from simulation.backend import REPORTS_BASE_URL, Backend
 from simulation.callers import Caller

@@ -1,7 +1,5 @@
 """One schedule: people, and the backend that they use, from a seed."""
 
-from __future__ import annotations
-
 import traceback
 from collections import Counter
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ In a schedule that has it every task ends within 2 minutes of its deadline, whoe
 end is told. What hinders the watcher makes that later: counted from the last time that it was hindered.
 """
 
-from __future__ import annotations
-
 import json
 from collections import defaultdict
 from collections.abc import Callable

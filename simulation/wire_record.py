@@ -6,8 +6,6 @@ The clients are the product's own, with their configuration but for shorter time
 AWS. The server here is whatever is at the other end: the service, or something in its place.
 """
 
-from __future__ import annotations
-
 import contextlib
 import http.client
 import json

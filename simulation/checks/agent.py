@@ -1,7 +1,5 @@
 """What must be true of the agent's run, and of the worker that waits for it."""
 
-from __future__ import annotations
-
 from botocore.exceptions import ClientError
 
 from simulation.agent import QUESTION, AgentRun

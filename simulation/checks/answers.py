@@ -1,7 +1,5 @@
 """What must be true of every reply of the API, to people and to agents that report."""
 
-from __future__ import annotations
-
 import json
 
 from simulation.checks.known import FINAL, NOT_STARTED, ORDER, Known, Reply, Report, has_tried, must

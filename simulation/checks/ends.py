@@ -1,7 +1,5 @@
 """What must be true in the end, once nothing more can happen."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter, defaultdict
 

@@ -1,7 +1,5 @@
 """What is known of one schedule's tasks, which every check looks at, and how a check fails."""
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """What every write must keep: a task goes forward, by who may move it, and no event is lost."""
 
-from __future__ import annotations
-
 from simulation.checks.known import (
     CANCELLING_BOUND,
     FINAL,
