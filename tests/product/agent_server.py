@@ -6,7 +6,6 @@ through the real botocore and a real socket.
 
 import json
 import socket
-import ssl
 import struct
 import threading
 import time
@@ -14,11 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
-
-import trustme
 
 from tests.servers import Quiet, serving
 
@@ -98,12 +94,6 @@ class Exchange(Quiet):
         """Sends the same little thing for ever, faster than any timeout between two bytes."""
         self.server.clock.start()
         while not self.server.over.wait(DRIP_SECONDS):
-            self.chunk(data)
-
-    def drip_raw(self, data: bytes) -> None:
-        """The same, outside of chunks: in a head, or in a body of known length."""
-        self.server.clock.start()
-        while not self.server.over.wait(DRIP_SECONDS):
             self.wfile.write(data)
 
     def reset(self) -> None:
@@ -177,34 +167,6 @@ def agent_server() -> Iterator[AgentServer]:
             server.over.set()
 
 
-@contextmanager
-def broken_tls_server(
-    folder: Path, on_request: Callable[[bytes], object]
-) -> Iterator[tuple[str, Path]]:
-    """Takes one request over TLS and answers with what is no TLS; gives its URL and certificate."""
-    certificate = folder / "certificate.pem"
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(certificate)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-
-    def serve() -> None:
-        plain, _ = listener.accept()
-        beneath = plain.dup()
-        with plain, beneath, context.wrap_socket(plain, server_side=True) as connection:
-            request = b""
-            while b'"task_id"' not in request:
-                request += connection.recv(65_536)
-            on_request(request)
-            beneath.sendall(b"what? " * 100)
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        yield f"https://127.0.0.1:{listener.getsockname()[1]}", certificate
-        thread.join(LONGEST_SECONDS)
-
-
 def line(frame: Any) -> bytes:
     """A frame as the SDK sends it: non-ASCII is not escaped."""
     return b"data: " + json.dumps(frame, ensure_ascii=False).encode() + b"\n\n"
@@ -236,10 +198,3 @@ def streams(*pieces: bytes, then: Script = Exchange.end) -> Script:
 
 def hangs_up(exchange: Exchange) -> None:
     """Closes the connection without another byte."""
-
-
-def free_port() -> int:
-    """A port on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
