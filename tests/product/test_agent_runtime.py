@@ -397,7 +397,9 @@ def test_the_waits_grow_up_to_20_seconds_and_end_with_the_first_half(
     server.play(sends_error(429, "ThrottlingException"))
     error = failure(patient, 200)
     assert type(error) is AgentNotStarted
-    assert str(error) == f"The agent was too busy, or could not be reached, for too long. {NO_VENDOR}"
+    assert (
+        str(error) == f"The agent was too busy, or could not be reached, for too long. {NO_VENDOR}"
+    )
     assert "ThrottlingException" in error.detail
     assert slept == [1, 2, 4, 8, 16, 20, 20, 20]
     assert len(server.runs) == 9
