@@ -109,8 +109,6 @@ def test_an_email_has_the_time_at_which_it_was_sent(monkeypatch: pytest.MonkeyPa
         (PROMPT, "landscaping", "Charlotte", 300),
         ("somebody to PAINT my fence, austin, less than 1,200.50 dollars", "painting", "Austin", 1200.5),
         ("Leaking pipe in Denver! $250 max", "plumbing", "Denver", 250),
-        ("rewiring in Raleigh", "electrical", "Raleigh", None),
-        ("Find me a painter", "painting", None, None),
         ("a house cleaner in Boston, budget of $100", "cleaning", None, 100),
         ("Tell me a joke", None, None, None),
     ],
@@ -141,17 +139,6 @@ def test_every_service_is_offered_in_every_city_by_vendors_that_cannot_be_real()
     assert offered == {(service, city) for service in SERVICES for city in CITIES}
     assert len({vendor.id for vendor in CATALOGUE}) == len(CATALOGUE)
     assert all(vendor.email.endswith("@example.com") for vendor in CATALOGUE)
-
-
-@pytest.mark.parametrize(
-    "behaviour, body",
-    [
-        ("text", json.dumps(build_answer(PROMPT)["response"]).encode()),
-        ("empty", b""),
-    ],
-)
-def test_it_answers_what_it_is_told_to(caller: Caller, behaviour: str, body: bytes):
-    assert caller.invoke(f"{PROMPT} [agent: {behaviour}]")["response"].read() == body
 
 
 @pytest.mark.parametrize(
@@ -281,13 +268,6 @@ def test_a_reporting_agent_that_is_stopped_says_no_more(caller: Caller, api: Rep
     eventually(caller.health, lambda status: status == "Healthy")
     assert api.task.status == "processing"
     assert not api.task.error
-
-
-def test_an_agent_that_reports_says_when_each_email_was_sent(caller: Caller, api: ReportApi):
-    accepted(caller, api, "report 0.6")
-    answer = eventually(lambda: api.task.answer, bool)
-    times = [email["timestamp"] for email in answer["emails"]]
-    assert times == sorted(set(times))
 
 
 def test_an_agent_that_may_not_report_answers_as_usual(caller: Caller):
