@@ -422,7 +422,9 @@ class TaskStore(TaskTable):
         after = None if cursor is None else decode_cursor(cursor)
         page = PageRequest(owner, limit, after, statuses, timestamp(self.clock()))
         tasks, more = owner_page(self.client, self.table_name, page, sleep=self.sleep)
-        shown = [self._repaired(task) if expiry_code(task, page.now) else task for task in tasks]
+        shown = [
+            self._expire_listed(task) if expiry_code(task, page.now) else task for task in tasks
+        ]
         return [task for task in shown if task["status"] in (statuses or STATUSES)], more
 
     # --- private ----------------------------------------------------------------------------------
@@ -546,7 +548,7 @@ class TaskStore(TaskTable):
             if not is_permanent_rejection(error):
                 raise
             found, is_written = task, False  # a timeline that takes no line
-        # It is mine too if it was sent again, and refused by itself.
+        # It is mine too if it was sent twice, and the first one refused the second.
         is_mine = found.get("error_code") == code and found.get("updated_at") == events[0]["ts"]
         if is_written or is_mine:
             fields = {"task_id": task["id"], "was": task["status"], "error_code": code}
@@ -561,15 +563,15 @@ class TaskStore(TaskTable):
         log("ERROR", "task not repaired", task_id=task["id"])
         return task | attributes | dict.fromkeys(("updated_at", "completed_at"), events[0]["ts"])
 
-    def _repaired(self, task: Task) -> Task:
-        """An overdue task of a list, repaired if it can be: one that cannot must not cost the others."""
+    def _expire_listed(self, task: Task) -> Task:
+        """Ends an overdue task of a list if it can: one that cannot be ended must not hide the others."""
         try:
-            # If somebody was faster this is the item whole, with its agent_response.
-            repaired = self._expire_if_overdue(task)
+            # If somebody was faster, this is the whole item, with its agent_response.
+            expired = self._expire_if_overdue(task)
         except Exception as error:  # noqa: BLE001 - it may be anybody's item, or DynamoDB's fault
             log("ERROR", "task not repaired", task_id=task["id"], detail=repr(error))
             return task
-        return {name: value for name, value in repaired.items() if name in LISTED_ATTRIBUTES}
+        return {name: value for name, value in expired.items() if name in LISTED_ATTRIBUTES}
 
 
 def _shorter_report(report: Report, task_id: str, error: ClientError) -> Report:

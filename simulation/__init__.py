@@ -7,19 +7,17 @@ A schedule is a short life of the backend in virtual time: clients post and poll
 Lambda delivers events late, twice or never, DynamoDB loses answers, sandboxes die, the agent stalls,
 or works on for hours and reports. What runs is the code that is deployed; only the clients of AWS,
 the clock and chance are replaced. Everything that happens follows from one number, so a failing
-schedule can be run again, and shrunk.
+schedule can be run again.
 
-    choices.py     where chance comes from, and how a failing schedule gets shorter
-    world.py       virtual time, threads, sandboxes and their end
+    world.py       virtual time, chance, threads, sandboxes and their end
     dynamodb.py    a DynamoDB in memory, as far as the store uses it
     wire.py        what breaks below botocore, and what comes out: a table that wire_record.py measures
     network.py     the way to a service: each call meets what the table has for it
     agent.py       the agent, what it says and when, and botocore's client of it
     aws.py         botocore's other clients, and Lambda's queue
-    gateway.py     a request as the API's event, and its reply
     checks/        what must be true after every step and at the end
     backend.py     the real modules, put into a world
-    callers.py     a request of the API's on its way, and what must be true of its reply
+    callers.py     a request of the API's on its way through the gateway, and its reply
     reporters.py   agents that work on by themselves and report
     people.py      those who post, poll, list, cancel, delete, and call the worker by hand
     watching.py    the watcher: a stream, a queue and a bus with their faults, in every fourth schedule

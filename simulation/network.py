@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from simulation import wire
 from simulation.dynamodb import client_error
 from simulation.wire import URL, Row
-from simulation.world import TIMED_OUT, Actor, World
+from simulation.world import Sandbox, World
 
 LATENCIES = (0.004, 0.002, 0.006, 0.01, 0.02, 0.1, 0.4, 1.2)
 DEATHS = ("dies before", "dies in flight", "dies after")
@@ -25,12 +25,7 @@ DEATHS = ("dies before", "dies in flight", "dies after")
 CALL_FAULTS = (*wire.KINDS, "late", *DEATHS)
 DYNAMODB_FAULTS = (*CALL_FAULTS, "conflict", "keys unprocessed")
 # "frozen": a stop that is sent when Lambda wakes its process for another task.
-AGENT_FAULTS = (
-    *(fault for fault in CALL_FAULTS if fault != "late"),
-    "unexpected error",
-    "frozen",
-)
-FROZEN_SECONDS = (30.0, 3.0, 200.0, 700.0)
+AGENT_FAULTS = (*(fault for fault in CALL_FAULTS if fault != "late"), "unexpected error", "frozen")
 QUEUE_FAULTS = ("delivered twice", "delivered late", "throttled", "never delivered", "again later")
 OUTAGES = (2.0, 12.0, 60.0, 700.0, 3_000.0)
 OUTAGE_FAULTS = ("server error", "throttled", "refused", "stalled")
@@ -40,6 +35,9 @@ OUTAGE_FAULTS = ("server error", "throttled", "refused", "stalled")
 ADDRESSES = (1, 1, 1, 2, 6)
 MOST_ADDRESSES = 8
 CONNECTING = (0.0, 0.95)  # times that patience, before a call whose answer does not come
+# What such a request arrives after, beside its client's patience.
+OVERDUE = {"late": (0.1, 1.0, 5.0, 20.0), "frozen": (30.0, 3.0, 200.0, 700.0)}
+TIMED_OUT = ReadTimeoutError(endpoint_url=URL)
 DRIPPING = (0.5, 1.4, 2.2, 4.0)  # times the client's patience between two bytes
 
 
@@ -68,26 +66,47 @@ class Fault(NamedTuple):
             return wire.error(self.row)
         return None
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether the client hears nothing until it gives up."""
+        row = self.row
+        return self.name in OVERDUE or bool(row and "waits" in row and "while" not in row)
+
+
+class Slow(NamedTuple):
+    """An answer that takes its time."""
+
+    answer: Any
+    seconds: float
+    # Gets what ends the waiting for it with something else.
+    waited_for: Callable[[Callable[[Exception], None]], None] = lambda _end: None
+
+
+class Trip(NamedTuple):
+    """One HTTP request on its way: what befalls it, and who waits for its answer, and how long."""
+
+    fault: Fault
+    operation: str
+    coming: float  # how long the answer takes
+    patience: float
+    wake: Callable[..., None]
+    sandbox: Sandbox | None
+
 
 class Weather:
-    """How a service behaves in one schedule: which faults it knows, how often, and when it is down.
+    """The way to a service in one schedule: which faults it knows, how often, and when it is down.
 
     Each schedule knows a few kinds only. Were all of them always there, none would ever be alone.
     """
 
     def __init__(
-        self,
-        world: World,
-        service: str,
-        kinds: tuple[str, ...],
-        rates: tuple[int, ...],
+        self, world: World, service: str, kinds: tuple[str, ...], rates: tuple[int, ...]
     ) -> None:
         choices = world.choices
         self.world = world
         self.service = service
         self.rate = choices.pick(rates)
-        mask = choices.below(1 << len(kinds)) & choices.below(1 << len(kinds)) if self.rate else 0
-        self.kinds = [kind for index, kind in enumerate(kinds) if mask >> index & 1]
+        self.kinds = choices.some(kinds) if self.rate else []
         self.down = (0.0, 0.0)
         self.outages: tuple[float, ...] = OUTAGES
         self.outage_faults: tuple[str, ...] = OUTAGE_FAULTS
@@ -119,7 +138,7 @@ class Weather:
         """What befalls one sending, if anything."""
         self.world.check_alive()
         choices = self.world.choices
-        sandbox = self.world.current and self.world.current.sandbox
+        sandbox = self.world.sandbox
         outage = ""
         if self.down[0] <= self.world.now < self.down[1]:
             name, outage = choices.pick(self.outage_faults), "down, "
@@ -163,65 +182,24 @@ class Weather:
         self.kinds, self.down, self.drags_down = [], (0.0, 0.0), None
         self.fails_at_the_end = False
 
-
-class Slow(NamedTuple):
-    """An answer that takes its time."""
-
-    answer: Any
-    seconds: float
-    # Gets what ends the waiting for it with something else.
-    waited_for: Callable[[Callable[[Exception], None]], None] = lambda _end: None
-
-
-class Trip(NamedTuple):
-    """One HTTP request on its way: what befalls it, and the seconds that it takes."""
-
-    fault: Fault
-    operation: str
-    going: float
-    coming: float
-    connect: float  # the client's patience, for a connection
-    patience: float  # and for bytes
-
-
-class Network:
-    """Carries calls to services and their answers back."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
+    # --- calls ------------------------------------------------------------------------------------
 
     def call(
         self,
-        weather: Weather,
-        config: Config | None,
+        config: Config,
         operation: str,
-        serve: Callable[[], Any],
+        serve: Callable[[Fault], Any],
         spoil: Callable[[Fault, Any], Any],
     ) -> Any:
         """A call as botocore makes it, sent again after what its standard retries are for."""
-
-        def send(fault: Fault) -> Any:
-            answer = self.send(fault, config, operation, serve)
-            return spoil(fault, answer)
-
-        return self.retried(weather, config, operation, send)
-
-    def retried(
-        self,
-        weather: Weather,
-        config: Config | None,
-        operation: str,
-        send: Callable[[Fault], Any],
-    ) -> Any:
-        """Sends until it works, or botocore would give up."""
-        attempts, sandbox = attempts_of(config), self.world.actor().sandbox
+        attempts, sandbox = attempts_of(config), self.world.sandbox
         for attempt in range(1, attempts + 1):
-            fault = weather.fault(operation)
+            fault = self.fault(operation)
             is_last = attempt == attempts or not fault.is_sent_again
             if attempt > 1 and sandbox:
-                sandbox.troubled.add(weather.service)  # until there is an answer
+                sandbox.troubled.add(self.service)  # until there is an answer
             try:
-                answer = send(fault)
+                answer = spoil(fault, self._send(fault, config, operation, serve))
                 # An answer that is garbled is asked for again too, if botocore sees that it is.
                 if is_last or not fault.row:
                     return answer
@@ -231,123 +209,100 @@ class Network:
                     raise
             finally:
                 if sandbox and sandbox.alive and not fault.name:
-                    sandbox.troubled.discard(weather.service)
+                    sandbox.troubled.discard(self.service)
             self.world.count("botocore sends again")
             self.world.sleep(self.world.choices.pick((0.0, 0.5, 1.0)) * 2 ** (attempt - 1))
         raise AssertionError("unreachable")
 
-    def send(
-        self, fault: Fault, config: Config | None, operation: str, serve: Callable[[], Any]
+    def _send(
+        self, fault: Fault, config: Config, operation: str, serve: Callable[[Fault], Any]
     ) -> Any:
         """One HTTP request; ``serve`` runs when it arrives, whatever became of its sender."""
         world, choices = self.world, self.world.choices
-        connect, read = (config.connect_timeout, config.read_timeout) if config else (60.0, 60.0)
         going, coming = choices.pick(LATENCIES), choices.pick(LATENCIES)
         if fault.name == "dies before":
             world.die("before a call")
         if fault.name == "conflict":
             world.sleep(going)
             raise conflict(operation)
-        if fault.name == "late":
-            going = read + choices.pick((0.1, 1.0, 5.0, 20.0))
-        if fault.name == "frozen":
-            going = read + choices.pick(FROZEN_SECONDS)
+        if fault.name in OVERDUE:
+            going = config.read_timeout + choices.pick(OVERDUE[fault.name])
         if fault.row and not fault.is_done:
-            world.sleep(self._wait(fault, connect, read) or going)
+            world.sleep(self._wait(fault, config) or going)
             if fault.error:
                 raise fault.error
             return None
-        return self._exchange(Trip(fault, operation, going, coming, connect, read), serve)
+        patience = config.read_timeout
+        if fault.name == "dripping":
+            coming = choices.pick(DRIPPING) * min(patience, 30.0)
+            self._overlong(coming > patience)
+            patience = float("inf")
+        trip = Trip(fault, operation, coming, patience, world.waker(), world.sandbox)
+        world.after(going, self._arrive, trip, serve)
+        if fault.name == "dies in flight" and world.sandbox:
+            world.after(going / 2, world.doom, world.sandbox, f"during {operation}")
+        elif fault.is_silent:
+            self._overlong(fault.addresses > 1)
+            trip.wake(patience + self._connecting(fault, config), TIMED_OUT)
+        return _received(fault, world.wait())
 
-    def _wait(self, fault: Fault, connect: float, read: float) -> float:
+    def _wait(self, fault: Fault, config: Config) -> float:
         """How long a client waits for what does not come."""
+        connect: float = config.connect_timeout
         if fault.name == "nobody accepts":
             self._overlong(fault.addresses > 1)
             return connect * fault.addresses
-        waits = fault.row.get("waits", "") if fault.row else ""
+        waits = fault.row.get("waits") if fault.row else None
         if waits == "read":
             self._overlong(fault.addresses > 1)
-            return read + self._connecting(fault, connect)
-        return connect if waits == "connect" else 0.0
+            return float(config.read_timeout) + self._connecting(fault, config)
+        return connect if waits else 0.0
 
-    def _connecting(self, fault: Fault, connect: float) -> float:
+    def _connecting(self, fault: Fault, config: Config) -> float:
         """How long a client needs to be connected: to the last of the addresses, if there are many."""
-        return (fault.addresses - 1 + self.world.choices.pick(CONNECTING)) * connect
+        tried = fault.addresses - 1 + self.world.choices.pick(CONNECTING)
+        return float(tried * config.connect_timeout)
 
     def _overlong(self, is_so: bool) -> None:  # noqa: FBT001
         """Takes note that a call takes longer than its timeouts say: they do not bound it."""
-        sandbox = self.world.actor().sandbox
-        if is_so and sandbox:
-            sandbox.is_overtaken = True
+        if is_so and self.world.sandbox:
+            self.world.sandbox.is_overtaken = True
 
-    def _exchange(self, trip: Trip, serve: Callable[[], Any]) -> Any:
-        """A request that arrives."""
-        world, actor, fault = self.world, self.world.actor(), trip.fault
-        ticket, sandbox = actor.ticket, actor.sandbox
-        if fault.name == "dripping":
-            drips = world.choices.pick(DRIPPING) * min(trip.patience, 30.0)
-            self._overlong(drips > trip.patience)
-            trip = trip._replace(coming=drips, patience=float("inf"))
-        world.after(trip.going, self._arrive, trip, serve, actor, ticket)
-        if fault.name == "dies in flight" and sandbox:
-            world.after(trip.going / 2, world.doom, sandbox, f"during {trip.operation}")
-        elif _is_silent(fault):
-            self._overlong(fault.addresses > 1)
-            connecting = self._connecting(fault, trip.connect)
-            world.after(trip.patience + connecting, world.resume, actor, ticket, TIMED_OUT)
-        answer = world.wait()
-        if fault.error:
-            raise fault.error
-        if answer is TIMED_OUT:
-            raise ReadTimeoutError(endpoint_url=URL)
-        if isinstance(answer, ClientError):
-            raise _garbled(answer) if fault.name == "garbled" else answer
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    def _arrive(self, trip: Trip, serve: Callable[[], Any], actor: Actor, ticket: int) -> None:
+    def _arrive(self, trip: Trip, serve: Callable[[Fault], Any]) -> None:
         answer: Any
-        delay = trip.coming
-        self.world.choices.stream = f"{actor.stream}>"
+        fault, delay = trip.fault, trip.coming
         try:
-            answer = serve()
+            answer = serve(fault)
         except ClientError as error:
             answer = error
         if isinstance(answer, Slow):
-            if not _is_silent(trip.fault):
-                end = partial(self.world.after, 0.0, self.world.resume, actor, ticket)
-                answer.waited_for(end)
+            if not fault.is_silent:
+                answer.waited_for(partial(trip.wake, 0.0))
             delay, answer = delay + answer.seconds, answer.answer
         if delay >= trip.patience:
             delay, answer = trip.patience, TIMED_OUT
-        if trip.fault.name == "dies after" and actor.sandbox:
-            self.world.doom(actor.sandbox, f"after {trip.operation}")
-        elif not _is_silent(trip.fault):
-            self.world.after(delay, self.world.resume, actor, ticket, answer)
+        if fault.name == "dies after" and trip.sandbox:
+            self.world.doom(trip.sandbox, f"after {trip.operation}")
+        elif not fault.is_silent:
+            trip.wake(delay, answer)
 
 
-def _is_silent(fault: Fault) -> bool:
-    """Whether the client hears nothing until it gives up."""
-    row = fault.row
-    is_late = fault.name in ("late", "frozen")
-    return is_late or bool(row and "waits" in row and "while" not in row)
+def _received(fault: Fault, answer: Any) -> Any:
+    """What a client makes of what it hears at last."""
+    if fault.error:
+        raise fault.error
+    if isinstance(answer, ClientError) and fault.name == "garbled":
+        # A refusal whose body nobody can read, as the table has it: no code, and the status alone.
+        status = answer.response["ResponseMetadata"]["HTTPStatusCode"]
+        raise client_error(str(status), status, answer.operation_name)
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
-def _garbled(answer: ClientError) -> ClientError:
-    """A refusal whose body nobody can read, as the table has it: no code, and the status alone."""
-    status = answer.response["ResponseMetadata"]["HTTPStatusCode"]
-    return client_error(str(status), status, answer.operation_name)
-
-
-def attempts_of(config: Config | None) -> int:
+def attempts_of(config: Config) -> int:
     """How often botocore sends a call, all in all."""
-    retries = (config.retries if config else None) or {}
-    if "total_max_attempts" in retries:
-        return int(retries["total_max_attempts"])
-    if "max_attempts" in retries:
-        return int(retries["max_attempts"]) + 1
-    return 5
+    return int((config.retries or {}).get("total_max_attempts", 5))
 
 
 def conflict(operation: str) -> ClientError:

@@ -1,4 +1,4 @@
-"""One schedule: people, and the backend that they use, from a seed or a list of choices."""
+"""One schedule: people, and the backend that they use, from a seed."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 from simulation import people, reporters
 from simulation.backend import DEFAULT_SKEW, Backend, in_place_of_aws
-from simulation.choices import Choices, Script
-from simulation.watching import STREAM, Watching
-from simulation.world import Violation, World
+from simulation.checks import ends
+from simulation.watching import Watching
+from simulation.world import Choices, Violation, World
 
 Json = Any
 
@@ -24,27 +24,17 @@ class Result:
     violation: Violation | None
     faults: Counter[str]
     seen: Counter[str]
-    choices: Script
     trace: list[str]
 
 
-def run(
-    seed: int | None = None,
-    script: Script | None = None,
-    *,
-    tracing: bool = False,
-    skew: float = DEFAULT_SKEW,
-) -> Result:
-    """Runs the schedule of a seed, or of a list of choices."""
-    choices = Choices(seed, script)
-    # Every fourth schedule has the watcher; the others are as they would be without it.
-    if seed % 4 == 3 if seed is not None else (script or {}).get(STREAM):
-        choices.made[STREAM] = [1]
-    world = World(choices, tracing=tracing)
+def run(seed: int, *, tracing: bool = False, skew: float = DEFAULT_SKEW) -> Result:
+    """Runs the schedule of a seed."""
+    world = World(Choices(seed), tracing=tracing)
     violation = None
     try:
         backend = Backend(world, skew)
-        watching = Watching(backend) if STREAM in choices.made else None
+        # Every fourth schedule has the watcher; the others are as they would be without it.
+        watching = Watching(backend) if seed % 4 == 3 else None
         with in_place_of_aws(backend):
             try:
                 _live(backend, watching)
@@ -57,7 +47,7 @@ def run(
         violation = Violation("nothing unexpected happens", f"{error!r} in {where.name}")
     if violation:
         world.trace(f"VIOLATION {violation}", "-")
-    return Result(violation, world.faults, world.seen, choices.made, world.lines)
+    return Result(violation, world.faults, world.seen, world.lines)
 
 
 def _live(backend: Backend, watching: Watching | None) -> None:
@@ -83,4 +73,4 @@ def _live(backend: Backend, watching: Watching | None) -> None:
     tasks: dict[str, Json] = {}
     world.spawn("last reader", partial(people.last_reader, backend, tasks))
     world.run()
-    backend.checks.ends.over(backend.aws.table.items, tasks)
+    ends.over(backend.known, backend.aws.table.items, tasks)

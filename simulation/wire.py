@@ -9,17 +9,13 @@ from __future__ import annotations
 
 import functools
 import json
+import pkgutil
 import re
 from collections import defaultdict
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import botocore.exceptions
-import urllib3.exceptions
-from botocore.exceptions import ClientError
-
-from valro.dynamodb_items import UnreadableReply
+from simulation.dynamodb import client_error
 
 Row = dict[str, Any]
 
@@ -33,37 +29,44 @@ INTERNALS = f"arn:aws:iam::{ACCOUNT}:role/secret is not amused"
 MEASURED = {"dynamodb": "UpdateItem", "lambda": "Invoke", "agent": "InvokeAgentRuntime"}
 AGENT_OPERATIONS = ("InvokeAgentRuntime", "InvokeAgentRuntime, streamed", "StopRuntimeSession")
 
-# The status under which a service really sends a code; every other one is somebody else's doing.
-THROTTLES = {
-    "ThrottlingException": (400, 429),
-    "ProvisionedThroughputExceededException": (400,),
-    "TooManyRequestsException": (429,),
-    "RetryableConflictException": (409,),
-    "ServiceQuotaExceededException": (402,),
+# What a service really says, and under which status; every other one is somebody else's doing.
+NATIVE = {
+    "ThrottlingException": ("throttled", (400, 429)),
+    "ProvisionedThroughputExceededException": ("throttled", (400,)),
+    "TooManyRequestsException": ("throttled", (429,)),
+    "RetryableConflictException": ("throttled", (409,)),
+    "ServiceQuotaExceededException": ("throttled", (402,)),
+    "AccessDeniedException": ("denied", (400, 403)),
+    "RuntimeClientError": ("agent failed", (424,)),
+    "InternalServerError": ("server error", (500,)),
 }
-CODES = THROTTLES | {
-    "AccessDeniedException": (400, 403),
-    "RuntimeClientError": (424,),
-    "InternalServerError": (500,),
+# The sorts of faults, and how the names of theirs begin; those without are NATIVE's.
+KINDS = {
+    "throttled": "",
+    "server error": "",
+    "denied": "",
+    "agent failed": "",
+    "odd status": r"\d+ \w+ in the",
+    "page": r"[345]\d\d with",
+    "elsewhere": r"\d+ elsewhere",
+    "refused": "refused",
+    "nobody accepts": "nobody accepts",
+    "no TLS": "no TLS",
+    "closed": "closed|no HTTP",
+    "reset": "reset",
+    "stalled": "stalled",
+    "cut error": "a 503",
+    "dripping": "dripping",
+    "garbled": "garbled|a wrong CRC|200 with",
 }
-KINDS = (
-    "throttled",
-    "server error",
-    "denied",
-    "agent failed",
-    "odd status",
-    "page",
-    "elsewhere",
-    "refused",
-    "nobody accepts",
-    "no TLS",
-    "closed",
-    "reset",
-    "stalled",
-    "cut error",
-    "dripping",
-    "garbled",
-)
+# What the errors that are not botocore's are made with.
+ARGUMENTS: dict[str, tuple[Any, ...]] = {
+    "urllib3.exceptions.ProtocolError": ("Connection broken: IncompleteRead",),
+    "urllib3.exceptions.ReadTimeoutError": (None, URL, "Read timed out."),
+    "valro.dynamodb_items.UnreadableReply": (),
+    "builtins.UnicodeDecodeError": ("utf-8", b"\xff", 0, 1, "invalid start byte"),
+    "builtins.AttributeError": ("'list' object has no attribute 'get'",),
+}
 
 
 # --- the table ------------------------------------------------------------------------------------
@@ -81,11 +84,8 @@ def write(rows: list[Row]) -> None:
 
 def read() -> list[Row]:
     """The rows of the table, one for each fault and operation."""
-    return [
-        {name: value for name, value in line.items() if name != "on"} | {"operation": operation}
-        for line in json.loads(TABLE.read_text())
-        for operation in line["on"]
-    ]
+    lines = [(line, line.pop("on")) for line in json.loads(TABLE.read_text())]
+    return [line | {"operation": operation} for line, names in lines for operation in names]
 
 
 @functools.cache
@@ -110,33 +110,13 @@ def by_kind(service: str, operation: str) -> dict[str, tuple[Row, ...]]:
 
 def kind(row: Row) -> str:
     """What sort of fault a row is about: one of KINDS."""
-    fault = row["fault"]
-    if match := re.fullmatch(r"(\d+) (\w+) in the (header|body)", fault):
-        return _kind_of_code(int(match[1]), match[2], row)
-    for beginning, name in (
-        ("a 503 ", "cut error"),
-        ("no TLS", "no TLS"),
-        ("no HTTP", "closed"),
-        ("a wrong CRC", "garbled"),
-        ("200 with", "garbled"),
-    ):
-        if fault.startswith(beginning):
-            return name
-    if match := re.fullmatch(r"\d+ (with|elsewhere).*", fault):
-        return "page" if match[1] == "with" else "elsewhere"
-    word = fault.partition(" ")[0]
-    return word if word in KINDS else fault
-
-
-def _kind_of_code(status: int, code: str, row: Row) -> str:
-    is_native = status in CODES.get(code, ()) and row.get("code") == code
-    if not is_native:
-        return "odd status"
-    return {
-        "AccessDeniedException": "denied",
-        "RuntimeClientError": "agent failed",
-        "InternalServerError": "server error",
-    }.get(code, "throttled")
+    name = row["fault"]
+    status, _, rest = name.partition(" ")
+    code = rest.partition(" ")[0]
+    native, statuses = NATIVE.get(code, ("", ()))
+    if row.get("code") == code and int(status) in statuses:
+        return native
+    return next(one for one, names in KINDS.items() if names and re.match(names, name))
 
 
 # --- what a row means -----------------------------------------------------------------------------
@@ -187,42 +167,8 @@ def is_passing(row: Row) -> bool:
 def error(row: Row) -> Exception:
     """The error that a row says comes out."""
     if row["raises"] == "ClientError":
-        response = {
-            "Error": {"Code": row["code"], "Message": INTERNALS},
-            "ResponseMetadata": {"HTTPStatusCode": row["status"]},
-        }
-        return ClientError(response, row["operation"])
-    return ERRORS[row["raises"]](row)
-
-
-def _of_endpoint(name: str) -> Callable[[Row], Exception]:
-    make = getattr(botocore.exceptions, name)
-    return lambda _row: make(endpoint_url=URL, error=INTERNALS)
-
-
-NOWHERE: Any = None  # a connection or a pool, which an error only names in its text
-ERRORS: dict[str, Callable[[Row], Exception]] = {
-    **{
-        f"botocore.exceptions.{name}": _of_endpoint(name)
-        for name in (
-            "ConnectTimeoutError",
-            "EndpointConnectionError",
-            "ConnectionClosedError",
-            "ReadTimeoutError",
-            "ResponseStreamingError",
-            "SSLError",
-            "HTTPClientError",
-        )
-    },
-    "urllib3.exceptions.ProtocolError": lambda _row: urllib3.exceptions.ProtocolError(
-        "Connection broken: IncompleteRead"
-    ),
-    "urllib3.exceptions.ReadTimeoutError": lambda _row: urllib3.exceptions.ReadTimeoutError(
-        NOWHERE, URL, "Read timed out."
-    ),
-    "valro.dynamodb_items.UnreadableReply": lambda _row: UnreadableReply(),
-    "builtins.UnicodeDecodeError": lambda _row: UnicodeDecodeError(
-        "utf-8", b"\xff", 0, 1, "invalid start byte"
-    ),
-    "builtins.AttributeError": lambda _row: AttributeError("'list' object has no attribute 'get'"),
-}
+        return client_error(row["code"], row["status"], row["operation"], INTERNALS)
+    make: Any = pkgutil.resolve_name(row["raises"])
+    if row["raises"] in ARGUMENTS:
+        return make(*ARGUMENTS[row["raises"]])
+    return make(endpoint_url=URL, error=INTERNALS)

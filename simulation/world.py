@@ -1,4 +1,4 @@
-"""Virtual time, threads that take turns, sandboxes that die: what everything else happens in.
+"""Virtual time, chance, threads that take turns, sandboxes that die: what all else happens in.
 
 Every actor is a greenlet. It runs until it waits; then the hub moves the time to what comes next.
 So actors interleave at every call of AWS and at every lock, and always in the same way.
@@ -9,17 +9,18 @@ from __future__ import annotations
 import heapq
 import itertools
 import queue
+import random
 from collections import Counter
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from greenlet import getcurrent, greenlet
 
-from simulation.choices import Choices
+T = TypeVar("T")
 
 EPOCH = 1_767_225_600.0  # 2026-01-01, when every schedule begins
 MOST_STEPS = 20_000
-TIMED_OUT = object()  # what a wait ends with when nothing came
 
 
 class Killed(BaseException):
@@ -34,50 +35,65 @@ class Violation(BaseException):
         self.invariant = invariant
 
 
+class Choices:
+    """Makes the choices of one schedule: small numbers, in which 0 always means the simplest."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed).random
+
+    def below(self, limit: int) -> int:
+        """A number from 0 to ``limit - 1``."""
+        return int(self._random() * limit)
+
+    def pick(self, options: Sequence[T]) -> T:
+        """One of ``options``, the first of which is the simplest."""
+        return options[self.below(len(options))]
+
+    def some(self, options: Sequence[T]) -> list[T]:
+        """A few of ``options``, each with a chance of a quarter."""
+        limit = 1 << len(options)
+        mask = self.below(limit) & self.below(limit)
+        return [option for index, option in enumerate(options) if mask >> index & 1]
+
+    def chance(self, per_mille: int) -> bool:
+        """Whether something happens that happens ``per_mille`` times in a thousand."""
+        return per_mille > 0 and self.below(1000) >= 1000 - per_mille
+
+
+@dataclass(eq=False, slots=True)
 class Actor:
     """A thread of control. ``ticket`` tells a wait that is over from the one that goes on."""
 
-    __slots__ = ("greenlet", "name", "sandbox", "stream", "ticket")
-
-    def __init__(self, name: str, sandbox: Sandbox | None, stream: str) -> None:
-        self.name = name
-        self.stream = stream  # of choices
-        self.sandbox = sandbox
-        self.ticket = 0
-        self.greenlet: Any = None
+    name: str
+    sandbox: Sandbox | None
+    ticket: int = 0
+    greenlet: Any = None
 
 
+@dataclass(eq=False)
 class Sandbox:
     """One invocation of a function: its clock, its time limit, its threads and how it went."""
 
-    def __init__(
-        self, function: str, name: str, stream: str, request_id: str, timeout: float
-    ) -> None:
-        self.function = function
-        self.name = name
-        self.stream = stream  # of choices
-        self.request_id = request_id
-        self.timeout = timeout
-        self.started = 0.0
-        self.skew = 0.0
-        self.actors: list[Actor] = []
-        self.alive = True
-        self.cause = ""  # of its death
-        self.died_at = 0.0
-        self.ending_since = 0.0  # when its last try began to write how its task ends
-        self.faults: Counter[str] = Counter()  # how many it met, by service
-        self.troubled: set[str] = set()  # the services whose last call met one
-        self.unmended: set[str] = set()  # those that met one which no other attempt mends
-        self.is_overtaken = False  # by a call that took longer than all of its timeouts
-        self.told_taken: set[str] = set()  # the tasks of which Lambda said that it has the event
-        self.stops_taken: set[str] = set()  # and those of which it has the stop
-        self.report: Any = None  # an agent's, in what it was asked
-        self.task_id = ""  # that a worker's event is about
-        self.on_end: Callable[[Any], None] = lambda _result: None
-
-    def in_trouble(self, service: str) -> bool:
-        """Whether its last call of a service went wrong."""
-        return service in self.troubled
+    function: str
+    name: str
+    request_id: str
+    timeout: float
+    started: float = 0.0
+    skew: float = 0.0
+    actors: list[Actor] = field(default_factory=list)
+    alive: bool = True
+    cause: str = ""  # of its death
+    died_at: float = 0.0
+    ending_since: float = 0.0  # when its last try began to write how its task ends
+    faults: Counter[str] = field(default_factory=Counter)  # how many it met, by service
+    troubled: set[str] = field(default_factory=set)  # the services whose last call met one
+    unmended: set[str] = field(default_factory=set)  # that met one which no other attempt mends
+    is_overtaken: bool = False  # by a call that took longer than all of its timeouts
+    told_taken: set[str] = field(default_factory=set)  # tasks whose event Lambda said it has
+    stops_taken: set[str] = field(default_factory=set)  # and those of which it has the stop
+    report: Any = None  # an agent's, in what it was asked
+    task_id: str = ""  # that a worker's event is about
+    caller: Actor | None = None
 
     @property
     def end(self) -> float:
@@ -118,38 +134,44 @@ class World:
             if not self._queue:
                 return
             self.now, _order, what, arguments = heapq.heappop(self._queue)
-            self.choices.stream = ""
             what(*arguments)
         raise Violation("everything ends", f"more than {self.most_steps:,} steps")
 
+    def waker(self) -> Callable[..., None]:
+        """What ends the current actor's next wait: in ``delay`` seconds, with a ``value``."""
+        assert self.current is not None
+        actor, ticket = self.current, self.current.ticket
+
+        def wake(delay: float = 0.0, value: Any = None) -> None:
+            self.after(delay, resume, value)
+
+        def resume(value: Any) -> None:
+            if actor.ticket == ticket:
+                self._switch(actor, value)
+
+        return wake
+
     def wait(self) -> Any:
-        """Gives way to the others until somebody resumes this actor; returns what it got."""
+        """Gives way to the others until somebody wakes this actor; returns what it got."""
         self.check_alive()
         return self.hub.switch()
 
     def check_alive(self) -> None:
         """Keeps what is dead from doing more: a process that was killed runs no ``finally``."""
-        sandbox = self.current and self.current.sandbox
-        if sandbox and not sandbox.alive:
+        if self.sandbox and not self.sandbox.alive:
             raise Killed
 
     def sleep(self, seconds: float) -> None:
         """Lets ``seconds`` pass for the current actor."""
-        actor = self.actor()
-        self.after(max(seconds, 0.0), self.resume, actor, actor.ticket, None)
+        self.waker()(max(seconds, 0.0))
         self.wait()
-
-    def resume(self, actor: Actor, ticket: int, value: Any) -> None:
-        """Ends the wait that began under ``ticket``, unless it has ended already. Hub only."""
-        if actor.ticket == ticket:
-            self._switch(actor, value)
 
     # --- actors -----------------------------------------------------------------------------------
 
-    def actor(self) -> Actor:
-        """Who is running."""
-        assert self.current is not None
-        return self.current
+    @property
+    def sandbox(self) -> Sandbox | None:
+        """Where the current actor runs, if it is a thread of a function."""
+        return self.current.sandbox if self.current else None
 
     def spawn(
         self,
@@ -157,12 +179,11 @@ class World:
         body: Callable[[], None],
         sandbox: Sandbox | None = None,
         delay: float = 0.0,
-    ) -> Actor:
+    ) -> None:
         """Starts an actor, in a sandbox if it is a thread of a function."""
-        stream = self.unique(f"{self.choices.stream}/{name}")
-        actor = Actor(self.unique(name) if sandbox is None else name, sandbox, stream)
+        actor = Actor(self.unique(name) if sandbox is None else name, sandbox)
 
-        def life() -> None:
+        def life(_start: None) -> None:
             try:
                 body()
             except Killed:
@@ -170,12 +191,15 @@ class World:
             finally:
                 self.actors.discard(actor)
 
+        def start() -> None:
+            if not actor.ticket:
+                self._switch(actor, None)
+
         actor.greenlet = greenlet(life, parent=self.hub)
         self.actors.add(actor)
         if sandbox:
             sandbox.actors.append(actor)
-        self.after(delay, self.resume, actor, 0, None)
-        return actor
+        self.after(delay, start)
 
     def unique(self, name: str) -> str:
         """A name that is used once."""
@@ -190,11 +214,7 @@ class World:
     def _switch(self, actor: Actor, value: Any) -> None:
         actor.ticket += 1
         self.current = actor
-        self.choices.stream = actor.stream
-        if actor.greenlet:
-            actor.greenlet.switch(value)
-        else:
-            actor.greenlet.switch()
+        actor.greenlet.switch(value)
         self.current = None
 
     def _throw(self, actor: Actor) -> None:
@@ -207,10 +227,9 @@ class World:
 
     # --- sandboxes --------------------------------------------------------------------------------
 
-    def start_sandbox(self, sandbox: Sandbox, handler: Callable[[], Any]) -> None:
-        """Runs ``handler`` in a sandbox; ``on_end`` gets its result, or None if it died."""
-        sandbox.started = self.now
-        self.choices.stream = sandbox.stream
+    def run_sandbox(self, sandbox: Sandbox, handler: Callable[[], Any]) -> Any:
+        """Runs ``handler`` in a sandbox; returns its result, or None if it died."""
+        sandbox.started, sandbox.caller = self.now, self.current
         sandbox.skew = self.choices.pick(self.skews) if len(self.skews) > 1 else 0.0
 
         def body() -> None:
@@ -220,12 +239,12 @@ class World:
 
         self.spawn(sandbox.name, body, sandbox)
         self.after(sandbox.timeout, self._end, sandbox, "timeout", None)
+        return self.wait()
 
     def die(self, cause: str) -> None:
         """Ends the current actor's sandbox at this very point. Does not return."""
-        sandbox = self.actor().sandbox
-        assert sandbox
-        self.doom(sandbox, cause)
+        assert self.sandbox
+        self.doom(self.sandbox, cause)
         self.wait()
 
     def doom(self, sandbox: Sandbox, cause: str) -> None:
@@ -243,15 +262,15 @@ class World:
             self.trace(f"dies: {cause}", sandbox.name)
         for actor in sandbox.actors:
             self._throw(actor)
-        sandbox.on_end(result)
+        assert sandbox.caller
+        self._switch(sandbox.caller, result)
 
     # --- the account ------------------------------------------------------------------------------
 
     def count(self, fault: str) -> None:
         """Counts a fault that happened."""
         self.faults[fault] += 1
-        if self.tracing:
-            self.trace(f"! {fault}")
+        self.trace(f"! {fault}")
 
     def trace(self, text: str, who: str = "") -> None:
         """Tells what happened, if anybody listens."""
@@ -261,8 +280,7 @@ class World:
 
     def log(self, text: str) -> None:
         """Takes a line of a function's log."""
-        sandbox = self.current and self.current.sandbox
-        if text != "\n" and not (sandbox and not sandbox.alive):
+        if text != "\n" and not (self.sandbox and not self.sandbox.alive):
             self.log_lines.append(text)
             self.trace(f"log {text[:300]}")
 
@@ -273,19 +291,18 @@ class Lock:
     def __init__(self, world: World) -> None:
         self.world = world
         self.held = False
-        self.waiting: list[tuple[Actor, int]] = []
+        self.waiting: list[Callable[..., None]] = []
 
     def __enter__(self) -> None:
         while self.held:
-            actor = self.world.actor()
-            self.waiting.append((actor, actor.ticket))
+            self.waiting.append(self.world.waker())
             self.world.wait()
         self.held = True
 
     def __exit__(self, *_error: object) -> None:
         self.held = False
-        for actor, ticket in self.waiting:
-            self.world.after(0.0, self.world.resume, actor, ticket, None)
+        for wake in self.waiting:
+            wake()
         self.waiting.clear()
 
 
@@ -296,20 +313,17 @@ class Background:
         self.world = world
         self.items = items
         self.handed: list[tuple[Any, Exception | None]] = []
-        self.waiting: tuple[Actor, int] | None = None
+        self.wake: Callable[..., None] = lambda: None
         self.is_abandoned = False
-        sandbox = world.actor().sandbox
-        assert sandbox
-        world.spawn(f"{sandbox.name}~", self._run, sandbox)
+        assert world.sandbox
+        world.spawn(f"{world.sandbox.name}~", self._run, world.sandbox)
 
     def next(self, seconds: float) -> Any:
         """Waits for the next item."""
         if not self.handed:
-            actor = self.world.actor()
-            self.waiting = (actor, actor.ticket)
-            self.world.after(seconds, self.world.resume, actor, actor.ticket, None)
+            self.wake = self.world.waker()
+            self.wake(seconds)
             self.world.wait()
-            self.waiting = None
         if not self.handed:
             raise queue.Empty
         item, error = self.handed.pop(0)
@@ -324,17 +338,16 @@ class Background:
     def _run(self) -> None:
         try:
             for item in self.items:
-                self._hand((item, None))
+                self._hand(item)
                 if self.is_abandoned:
                     return
-            self._hand((None, None))
+            self._hand(None)
         except Exception as error:  # noqa: BLE001  raised again where it is waited for
-            self._hand((None, error))
+            self._hand(None, error)
 
-    def _hand(self, result: tuple[Any, Exception | None]) -> None:
-        self.handed.append(result)
-        if self.waiting:
-            self.world.after(0.0, self.world.resume, *self.waiting, None)
+    def _hand(self, item: Any, error: Exception | None = None) -> None:
+        self.handed.append((item, error))
+        self.wake()
 
 
 class Timer:
@@ -350,9 +363,9 @@ class Timer:
 
     def start(self) -> None:
         """Starts to count."""
-        sandbox = self.world.actor().sandbox
-        assert sandbox
-        self.world.spawn(f"{sandbox.name}+", self._run, sandbox, self.seconds)
+        assert self.world.sandbox
+        name = f"{self.world.sandbox.name}+"
+        self.world.spawn(name, self._run, self.world.sandbox, self.seconds)
 
     def cancel(self) -> None:
         """Keeps the function from running, if it has not begun to."""

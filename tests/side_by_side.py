@@ -11,7 +11,6 @@ LONGEST_FILES = (
     "tests/project/test_readme.py",
     "tests/api/test_faults.py",
     "tests/page/test_page.py",
-    "tests/api/test_cancel.py",
     "tests/deployment/test_create_infrastructure.py",
     "tests/deployment/test_other_peoples_things.py",
     "tests/api/test_load.py",

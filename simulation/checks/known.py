@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -11,8 +12,7 @@ from typing import Any
 from simulation.agent import AgentRun
 from simulation.aws import Aws
 from simulation.dynamodb import Item
-from simulation.gateway import Report
-from simulation.world import EPOCH, Actor, Sandbox, Violation, World
+from simulation.world import EPOCH, Sandbox, Violation, World
 
 Json = Any
 
@@ -23,6 +23,63 @@ ORDER = {"pending": 0, "processing": 1, "completed": 2, "error": 2}
 FINAL = ("completed", "error")
 NO_MORE = "further progress not recorded"
 NOT_STARTED = "The agent was not started"
+
+
+@dataclass
+class Reply:
+    """What a client gets."""
+
+    owner: str | None  # who gets it
+    method: str
+    path: str
+    status: int
+    headers: dict[str, str]
+    body: Json
+    text: str
+    sandbox: Sandbox  # of the function that gave it
+
+    @property
+    def started(self) -> float:
+        """When that function began."""
+        return self.sandbox.started
+
+
+@dataclass
+class Report:
+    """What an agent reports in one request, and whether it may."""
+
+    task_id: str
+    id: str
+    token: str
+    messages: tuple[str, ...] = ()
+    answer: Json = None
+    error: str | None = None
+    is_right: bool = True  # whether the token is the task's
+    is_usable: bool = True
+    is_too_large: bool = False
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it is the end of the work."""
+        return self.answer is not None or self.error is not None
+
+    def headers(self) -> dict[str, str]:
+        """With its right to report."""
+        return {"authorization": f"Bearer {self.token}"}
+
+    def body(self) -> Json:
+        """As it is sent."""
+        if not self.is_usable:
+            return {"report_id": self.id, "messages": self.token}
+        said: Json = {"report_id": self.id}
+        said |= {"messages": [*self.messages]} if self.messages else {}
+        said |= {"answer": self.answer} if self.answer is not None else {}
+        said |= {"error": self.error} if self.error is not None else {}
+        return said | ({"padding": "x" * 20_000} if self.is_too_large else {})
+
+    def lines(self) -> list[str]:
+        """As the timeline may have them."""
+        return [line.replace(self.token, "[token]") for line in self.messages]
 
 
 @dataclass
@@ -66,6 +123,11 @@ class Life:
         return reports or self.error_code == "worker_lost"
 
     @property
+    def never_started(self) -> bool:
+        """Whether it has failed before its agent was started."""
+        return self.ended == "error" and not self.runs
+
+    @property
     def asks(self) -> bool:
         """Whether it has completed since its agent stopped to ask."""
         if self.ended != "completed":
@@ -97,7 +159,7 @@ class Known:
         self.stops_sessions = False  # after each task
         self.fitting_seconds = 0.0  # that a worker needs for a long answer
         self.aws: Aws
-        self.waiting: dict[str, list[tuple[Actor, int]]] = defaultdict(list)
+        self.waiting: dict[str, list[Callable[..., None]]] = defaultdict(list)
         self.stopped: dict[str, str] = {}  # sessions, and the tasks for which they were stopped
         self.tokens: set[str] = set()
 
@@ -107,16 +169,16 @@ class Known:
 
     def wait_for_end(self, task_id: str) -> None:
         """Lets the current actor wait until a task ends, or for a long time."""
-        world, actor = self.world, self.world.actor()
         if not self.lives[task_id].ended:
-            self.waiting[task_id].append((actor, actor.ticket))
-            world.after(LONGEST_WAIT, world.resume, actor, actor.ticket, None)
-            world.wait()
+            wake = self.world.waker()
+            self.waiting[task_id].append(wake)
+            wake(LONGEST_WAIT)
+            self.world.wait()
 
     def tell_end(self, task_id: str) -> None:
         """Ends the waiting for a task."""
-        for actor, ticket in self.waiting.pop(task_id, ()):
-            self.world.after(0.0, self.world.resume, actor, ticket, None)
+        for wake in self.waiting.pop(task_id, ()):
+            wake()
 
     def forget(self, task_id: str, item: Item) -> None:
         """Takes note that somebody deleted a task: nobody is promised its end any more."""

@@ -11,9 +11,10 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from http.client import HTTPMessage
+from operator import getitem
 from pathlib import Path
-from typing import Any, NoReturn
-from urllib.parse import quote, urlsplit
+from typing import Any, NamedTuple, NoReturn
+from urllib.parse import urlsplit
 
 import jsonschema_rs
 import yaml  # type: ignore[import-untyped]  # it ships no types
@@ -22,8 +23,6 @@ from local.aws import Answer, Api
 from valro import http_events
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "openapi.yaml"
-URI = "urn:valro:openapi"
-SCHEMAS = "/components/schemas"
 # Of a path or a method that is no operation, if the function is asked: its code, and its schema.
 ELSEWHERE = {404: ("`not_found`", "AnyError"), 405: ("`method_not_allowed`", "ApiError")}
 # What a task of this release has since it is in a status, and only an error has.
@@ -35,6 +34,7 @@ STATUS_FIELDS: dict[str, set[str]] = {
     "error": {"completed_at", *ERROR_FIELDS},
 }
 ALLOWED = {"GET, POST, OPTIONS", "GET, DELETE, OPTIONS", "POST, OPTIONS"}
+Validator = jsonschema_rs.Draft202012Validator
 
 
 class ContractBroken(AssertionError):
@@ -70,16 +70,15 @@ def validate_response(
     if method == "OPTIONS":
         _judge_preflight(what, status, given, text)
         return
-    described = _describe(method, urlsplit(path).path, status)
+    described = _described(_template(urlsplit(path).path), method.lower(), status)
     if described is None:
         _refuse(what, "no such status is described", body)
-    response, schema = described
-    if "content" in response:
-        _judge_body(what, response["description"], schema, given.get("content-type", ""), text)
+    if described.body:
+        _judge_body(what, described, given.get("content-type", ""), text)
     elif text:
         _refuse(what, "it must have no body", text)
     if not _is_gateways(text):
-        _judge_headers(what, response.get("headers", {}), given)
+        _judge_headers(what, described.headers, given)
         if status == 405 and given.get("allow") not in ALLOWED:
             _refuse(what, f"Allow is {given.get('allow')}", None)
 
@@ -98,24 +97,22 @@ def document() -> dict[str, Any]:
     return loaded
 
 
-def validator(pointer: str) -> jsonschema_rs.Draft202012Validator:
-    """A validator for the schema at a JSON pointer into openapi.yaml, formats checked too."""
-    return _validator(pointer)
+def validator(schema: Mapping[str, Any]) -> Validator:
+    """A validator for a schema of openapi.yaml, formats checked too."""
+    components = {"components": document()["components"]}
+    return Validator({**schema, **components}, validate_formats=True)
 
 
-def resolve(pointer: str) -> tuple[str, Any]:
-    """What stands at a JSON pointer, and where it really stands if it is a reference."""
-    value: Any = document()
-    for part in pointer.split("/")[1:]:
-        value = value[_unescaped(part, value)]
-    if isinstance(value, dict) and "$ref" in value:
-        return resolve(value["$ref"].removeprefix("#"))
-    return pointer, value
+def reference(name: str) -> dict[str, str]:
+    """The schema of this name, as another one refers to it."""
+    return {"$ref": f"#/components/schemas/{name}"}
 
 
-def escaped(name: str) -> str:
-    """A name as a part of a JSON pointer."""
-    return name.replace("~", "~0").replace("/", "~1")
+def resolved(value: Any) -> Any:
+    """What a reference refers to; anything else as it is."""
+    if "$ref" not in value:
+        return value
+    return resolved(functools.reduce(getitem, value["$ref"].split("/")[1:], document()))
 
 
 def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -126,46 +123,45 @@ def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
                 yield path, method, operation
 
 
-def properties(name: str) -> set[str]:
+def properties(schema: str | dict[str, Any]) -> set[str]:
     """The fields of a schema that is an object, those of its parts among them."""
-    schema = document()["components"]["schemas"][name]
-    names = set(schema.get("properties", {}))
-    for part in schema.get("allOf", []):
-        names |= (
-            properties(part["$ref"].rpartition("/")[2])
-            if "$ref" in part
-            else set(part["properties"])
-        )
-    return names
+    found = resolved(reference(schema) if isinstance(schema, str) else schema)
+    return set(found.get("properties", {})).union(*map(properties, found.get("allOf", [])))
 
 
 def known_codes(name: str) -> set[str]:
     """The codes that this release has; there may be new ones."""
-    return set(document()["components"]["schemas"][name]["x-extensible-enum"])
+    return set(resolved(reference(name))["x-extensible-enum"])
+
+
+class _Described(NamedTuple):
+    """What openapi.yaml says of one answer."""
+
+    description: str
+    body: Validator | None
+    headers: dict[str, tuple[dict[str, Any], Validator]]
 
 
 @functools.cache
-def _validator(pointer: str) -> jsonschema_rs.Draft202012Validator:
-    registry = jsonschema_rs.Registry([(URI, document())])
-    schema = {"$ref": f"{URI}#{quote(pointer, safe='/~')}"}
-    return jsonschema_rs.Draft202012Validator(schema, registry=registry, validate_formats=True)
-
-
-def _describe(method: str, path: str, status: int) -> tuple[dict[str, Any], str] | None:
-    """The response that openapi.yaml has for a status, and the pointer of its body's schema."""
-    template = _template(path)
-    operation = document()["paths"].get(template, {}).get(method.lower())
+def _described(template: str, method: str, status: int) -> _Described | None:
+    operation = document()["paths"].get(template, {}).get(method)
     if operation is None:
         # The gateway has no route for it, or the function says so itself.
         if status not in ELSEWHERE:
             return None
         description, schema = ELSEWHERE[status]
-        return {"description": description, "content": {}}, f"{SCHEMAS}/{schema}"
+        return _Described(description, validator(reference(schema)), {})
     if str(status) not in operation["responses"]:
         return None
-    pointer = f"/paths/{escaped(template)}/{method.lower()}/responses/{status}"
-    pointer, response = resolve(pointer)
-    return response, f"{pointer}/content/application~1json/schema"
+    response = resolved(operation["responses"][str(status)])
+    content = response.get("content")
+    body = validator(content["application/json"]["schema"]) if content else None
+    headers = {name: resolved(header) for name, header in response.get("headers", {}).items()}
+    return _Described(
+        response["description"],
+        body,
+        {name: (header, validator(header["schema"])) for name, header in headers.items()},
+    )
 
 
 def _template(path: str) -> str:
@@ -187,16 +183,21 @@ def _judge_preflight(what: str, status: int, given: Mapping[str, str], text: str
             _refuse(what, f"it lacks {name}", None)
 
 
-def _judge_body(what: str, description: str, schema: str, content_type: str, text: str) -> None:
+def _judge_body(what: str, described: _Described, content_type: str, text: str) -> None:
     if content_type.partition(";")[0].strip() != "application/json":
         _refuse(what, f"its Content-Type is {content_type!r}", text)
     try:
         value = json.loads(text, parse_constant=_refuse_constant)
     except ValueError as error:
         _refuse(what, f"its body is not JSON ({error})", text)
-    for flaw in _validator(schema).iter_errors(value):
+    assert described.body
+    for flaw in described.body.iter_errors(value):
         _refuse(what, f"at {flaw.instance_path}: {flaw.message[:500]}", text)
-    if isinstance(value, dict) and "code" in value and f"`{value['code']}`" not in description:
+    if (
+        isinstance(value, dict)
+        and "code" in value
+        and f"`{value['code']}`" not in described.description
+    ):
         _refuse(what, f"its code is {value['code']}", text)
     _judge_fields(what, value)
 
@@ -210,8 +211,7 @@ def _judge_headers(what: str, described: Mapping[str, Any], given: Mapping[str, 
         given.get("access-control-expose-headers", "").lower() != exposed
     ):
         _refuse(what, "Access-Control-Expose-Headers is not what it should be", None)
-    for name, reference in described.items():
-        pointer, header = resolve(reference["$ref"].removeprefix("#"))
+    for name, (header, schema) in described.items():
         value: Any = given.get(name.lower())
         if value is None:
             if header.get("required"):
@@ -219,7 +219,7 @@ def _judge_headers(what: str, described: Mapping[str, Any], given: Mapping[str, 
             continue
         if header["schema"]["type"] == "integer" and re.fullmatch(r"[0-9]+", value):
             value = int(value)
-        for error in _validator(f"{pointer}/schema").iter_errors(value):
+        for error in schema.iter_errors(value):
             _refuse(what, f"{name}: {error.message}", None)
 
 
@@ -262,11 +262,6 @@ def _is_gateways(text: str) -> bool:
     except ValueError:
         return False
     return isinstance(value, dict) and value.keys() == {"message"}
-
-
-def _unescaped(part: str, value: Any) -> Any:
-    name = part.replace("~1", "/").replace("~0", "~")
-    return int(name) if isinstance(value, list) else name
 
 
 def _refuse_constant(name: str) -> NoReturn:

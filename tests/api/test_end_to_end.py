@@ -7,7 +7,6 @@ what iam-policy.json and worker-iam-policy.json grant.
 import json
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
@@ -16,16 +15,13 @@ import pytest
 from botocore.exceptions import ClientError
 
 from local import REGION, faults
-from local.aws import AGENT_RUNTIME_ARN
+from local.aws import ACCOUNT, AGENT_RUNTIME_ARN
 from local.vendors import build_answer
-from tests.conftest import TABLE_NAME, Deployment, eventually
+from tests.api.breaking import COMPLETED, CREATED, PROMPT, STARTED, at_work, messages, outcomes
+from tests.conftest import Deployment, eventually
 
 pytestmark = pytest.mark.e2e
 
-PROMPT = "Find me a landscaper in Charlotte under $300"
-CREATED = "Task created"
-STARTED = ["Worker Lambda invoked - processing started", "Agent processing started"]
-COMPLETED = "Agent completed task successfully"
 PUBLIC_KEYS = {
     "id",
     "description",
@@ -40,11 +36,6 @@ PUBLIC_KEYS = {
     "started_at",
     "completed_at",
 }
-
-
-def messages(task: dict[str, Any]) -> list[str]:
-    """The texts of a task's events, in order."""
-    return [event["message"] for event in task["events"]]
 
 
 # The journey of a task
@@ -88,17 +79,8 @@ def test_a_task_runs_from_post_to_completed_as_its_poller_sees_it(stack: Deploym
         [vendor["email"]] for vendor in task["vendors"]
     ]
     assert task["quotes"] == build_answer(PROMPT)["quotes"]
+    assert outcomes(stack, task_id, 1) == ["completed"]
     assert stack.agent_runs(task_id) == 1
-
-
-def test_progress_is_seen_while_the_agent_is_still_at_work(stack: Deployment):
-    task_id = stack.create(f"{PROMPT} [agent: stall 5]")
-
-    seen = eventually(lambda: stack.task(task_id), lambda task: len(task["events"]) > 3)
-
-    assert seen["status"] == "processing"
-    assert messages(seen) == [CREATED, *STARTED, "Waiting for a vendor to answer"]
-    assert stack.finish(task_id)["status"] == "completed"
 
 
 def test_the_list_shows_the_newest_first_and_pages(stack: Deployment):
@@ -144,32 +126,29 @@ def test_odd_values_come_back_as_the_agent_gave_them(stack: Deployment):
     assert task["quotes"] == given["quotes"]
 
 
-# The two promises: at most one agent run, and every task ends
+# With no rights but those of the policies
 
 
 def test_ten_deliveries_at_once_of_a_task_by_hand_run_the_agent_once(stack: Deployment):
     task_id = f"by-hand-{uuid.uuid4()}"
-    event = {"task_id": task_id, "description": f"{PROMPT} [agent: stall 1]"}
+    event = json.dumps({"task_id": task_id, "description": f"{PROMPT} [agent: stall 1]"})
 
-    outcomes = deliver(stack, event, 10)
+    def deliver(_: int) -> str:
+        answer = stack.client("lambda").invoke(FunctionName="valro-worker", Payload=event)
+        return str(json.load(answer["Payload"])["outcome"])
 
-    assert sorted(outcomes) == ["completed"] + ["not_claimed"] * 9
-    task = stack.task(task_id)
-    assert messages(task) == [
-        CREATED,
-        *STARTED,
-        "Waiting for a vendor to answer",
-        COMPLETED,
-    ]
+    with ThreadPoolExecutor(10) as pool:
+        delivered = list(pool.map(deliver, range(10)))
+
+    assert sorted(delivered) == ["completed"] + ["not_claimed"] * 9
+    said = [CREATED, *STARTED, "Waiting for a vendor to answer", COMPLETED]
+    assert messages(stack.task(task_id)) == said
     assert stack.agent_runs(task_id) == 1
 
 
-# Cancelling, deleting and reports need no more than what the policies grant
-
-
 def test_a_task_is_cancelled_and_deleted_with_the_functions_own_rights(stack: Deployment):
-    task_id = stack.create(f"{PROMPT} [agent: stall]")
-    eventually(lambda: stack.task(task_id), lambda task: len(task["events"]) > 3)
+    task_id = at_work(stack, "stall")
+    assert stack.task(task_id)["status"] == "processing"
 
     assert stack.api.request("POST", f"/tasks/{task_id}/cancel").status == 202
 
@@ -181,78 +160,12 @@ def test_a_task_is_cancelled_and_deleted_with_the_functions_own_rights(stack: De
         assert stack.api.request("GET", f"/tasks/{each}").status == 404
 
 
-def test_an_agent_reports_with_no_rights_but_its_token(stack: Deployment):
-    task = stack.run(f"{PROMPT} [agent: report]")
-
-    assert task["status"] == "completed"
-    assert messages(task)[-2:] == ["Comparing quotes", COMPLETED]
-    assert task["agent_response"] == build_answer(PROMPT)["response"]
-    assert stack.agent_runs(task["id"]) == 1
-
-
-def test_each_run_of_the_worker_logs_its_outcome_once(stack: Deployment):
-    task_id = stack.run(f"{PROMPT} [agent: quiet]")["id"]
-
-    def outcomes() -> list[Any]:
-        found = stack.client("logs").filter_log_events(logGroupName="/aws/lambda/valro-worker")
-        lines = [event["message"] for event in found["events"] if task_id in event["message"]]
-        return [json.loads(line) for line in lines]
-
-    (line,) = eventually(outcomes, bool)
-    assert line["outcome"] == "completed"
-    assert line["duration_ms"] > 0
-
-
-# The deployment
-
-
-@pytest.mark.parametrize("role", [f"valro-lambda-{REGION}", f"valro-worker-{REGION}"])
-def test_the_local_aws_holds_the_functions_to_their_policies(stack: Deployment, role: str):
-    dynamodb = as_role(stack, role, "dynamodb")
-    with pytest.raises(ClientError) as refusal:
-        dynamodb.describe_table(TableName=TABLE_NAME)
-    assert refusal.value.response["Error"]["Code"] == "AccessDeniedException"
-
-
 def test_the_worker_may_call_its_own_agent_and_no_other(stack: Deployment):
-    client = as_role(stack, f"valro-worker-{REGION}", "bedrock-agentcore")
-    other = AGENT_RUNTIME_ARN.replace("valro_sample_agent", "another_agent")
-
-    def call(arn: str) -> str:
-        try:
-            client.invoke_agent_runtime(agentRuntimeArn=arn, payload=b"{}")
-        except ClientError as error:
-            return str(error.response["Error"]["Code"])
-        return "accepted"
-
-    assert call(other) == "AccessDeniedException"
-    # The sample agent is not MiniStack's own: that it is not found there is past the policy.
-    assert call(AGENT_RUNTIME_ARN) in {"accepted", "ResourceNotFoundException"}
-
-
-def deliver(stack: Deployment, event: dict[str, Any], times: int) -> list[str]:
-    """Invokes the worker so many times at once with one event; returns the outcomes."""
-    with ThreadPoolExecutor(times) as pool:
-        results = list(pool.map(lambda _: invoke(stack, "valro-worker", event), range(times)))
-    return [result["outcome"] for result in results]
-
-
-def invoke(stack: Deployment, function: str, event: dict[str, Any]) -> dict[str, Any]:
-    """Invokes a function and returns what it answers."""
-    answer = stack.client("lambda").invoke(FunctionName=function, Payload=json.dumps(event))
-    result: dict[str, Any] = json.loads(answer["Payload"].read())
-    return result
-
-
-def as_role(stack: Deployment, role: str, service: str) -> Any:
-    """A client with the credentials of one of the functions' roles."""
-    sts = stack.client("sts")
-    account = sts.get_caller_identity()["Account"]
-    credentials = sts.assume_role(
-        RoleArn=f"arn:aws:iam::{account}:role/{role}", RoleSessionName="test"
+    credentials = stack.client("sts").assume_role(
+        RoleArn=f"arn:aws:iam::{ACCOUNT}:role/valro-worker-{REGION}", RoleSessionName="test"
     )["Credentials"]
-    return boto3.client(
-        service,
+    client = boto3.client(
+        "bedrock-agentcore",
         region_name=REGION,
         endpoint_url=stack.stack.endpoint,
         aws_access_key_id=credentials["AccessKeyId"],
@@ -260,28 +173,66 @@ def as_role(stack: Deployment, role: str, service: str) -> Any:
         aws_session_token=credentials["SessionToken"],
     )
 
+    def call(arn: str) -> str:
+        with pytest.raises(ClientError) as refusal:
+            client.invoke_agent_runtime(agentRuntimeArn=arn, payload=b"{}")
+        return str(refusal.value.response["Error"]["Code"])
 
-def function_processes(stack: Deployment, function: str) -> list[int]:
-    """The processes in which MiniStack runs a function."""
-    variable = f"AWS_LAMBDA_FUNCTION_NAME={function}".encode()
-    gateway = f"GATEWAY_PORT={stack.stack.port}".encode()
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            environment = (folder / "environ").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if variable in environment and gateway in environment:
-            found.append(int(folder.name))
-    return found
+    other = AGENT_RUNTIME_ARN.replace("valro_sample_agent", "another_agent")
+    assert call(other) == "AccessDeniedException"
+    # The sample agent is not MiniStack's own: that it is not found there is past the policy.
+    assert call(AGENT_RUNTIME_ARN) == "ResourceNotFoundException"
 
 
-def backdate(stack: Deployment, task_id: str) -> None:
-    """Puts a task's deadline into the past."""
-    stack.client("dynamodb").update_item(
-        TableName=TABLE_NAME,
-        Key={"id": {"S": task_id}},
-        UpdateExpression="SET deadline = :past",
-        ConditionExpression="attribute_exists(deadline)",
-        ExpressionAttributeValues={":past": {"S": "2020-01-01T00:00:00.000000Z"}},
-    )
+# Conversations
+
+
+QUESTION = "Shall I book Green Fern Landscaping for $240?"
+
+
+def follow(stack: Deployment, earlier: str, description: str, **body: Any) -> Any:
+    """Posts a task that follows another one."""
+    body = {"description": description, "follows": earlier} | body
+    return stack.api.request("POST", "/tasks", body)
+
+
+def finished(stack: Deployment, answer: Any) -> dict[str, Any]:
+    """The task that was accepted, once it has ended."""
+    assert answer.status == 202, answer.body
+    return stack.finish(answer.json()["id"])
+
+
+def test_three_turns_with_a_question_are_one_conversation_in_one_session(stack: Deployment):
+    asked = stack.run(f"{PROMPT} [agent: ask]")
+    assert asked["status"] == "completed"
+    (interrupt,) = asked["interrupts"]
+    assert interrupt["message"] == QUESTION
+    assert asked["agent_response"].endswith(QUESTION)
+    assert f"The agent asks: {QUESTION}" in [event["message"] for event in asked["events"]]
+
+    refused = follow(stack, asked["id"], "Yes")
+    assert (refused.status, refused.json()["code"]) == (400, "answers_required")
+    assert refused.json()["interrupts"] == asked["interrupts"]
+    answers = {interrupt["id"]: True}
+    booked = finished(stack, follow(stack, asked["id"], "Yes", answers=answers))
+    assert booked["agent_response"] == "I've booked Green Fern Landscaping for $240."
+
+    more = finished(stack, follow(stack, booked["id"], "Now e-mail those in Raleigh"))
+    assert more["agent_response"].startswith("I've contacted 2 landscapers in Raleigh")
+    assert [task["thread_id"] for task in (asked, booked, more)] == [asked["id"]] * 3
+    assert (booked["follows"], more["follows"]) == (asked["id"], booked["id"])
+    assert stack.task(asked["id"])["followed_by"] == booked["id"]
+    sessions = stack.stack.agent_report()["sessions"]
+    assert {sessions[task["id"]] for task in (asked, booked, more)} == {asked["id"]}
+    assert [stack.agent_runs(task["id"]) for task in (asked, booked, more)] == [1, 1, 1]
+
+
+def test_of_many_at_once_one_follows(stack: Deployment):
+    earlier = stack.run(PROMPT)["id"]
+    with ThreadPoolExecutor(6) as pool:
+        replies = list(pool.map(lambda n: follow(stack, earlier, f"Try {n}"), range(6)))
+    codes = [reply.json().get("code", "") for reply in replies]
+    assert sorted(codes) == ["", *["already_followed"] * 5]
+    (winner,) = (reply.json()["id"] for reply in replies if reply.status == 202)
+    assert {reply.json()["followed_by"] for reply in replies if reply.status == 409} == {winner}
+    assert stack.task(earlier)["followed_by"] == winner

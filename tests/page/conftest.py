@@ -1,13 +1,11 @@
 """The page's surroundings: an API behind a real HTTP server, with faults, and a real Chromium."""
 
-import functools
 import io
 import json
 import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
@@ -22,7 +20,7 @@ from local.vendors import build_answer
 from tests.api import contract
 from tests.conftest import serve_from
 from tests.servers import Quiet, serving
-from valro.tasks import Outcome, public_task
+from valro.tasks import Outcome
 
 CHROMIUM_OPTIONS = [
     "--no-sandbox",  # CI runs as root
@@ -35,11 +33,6 @@ CHROMIUM_OPTIONS = [
 ]
 PROMPT = "Find me a landscaper in Charlotte under $300"
 NO_END = 4_000_000_000.0
-# What a gateway adds to and changes in the function's headers, as the real one did it.
-GATEWAY = Path(__file__).with_name("gateway_headers.json")
-# What only the function knows, and what is another each time.
-OF_FUNCTION = ("Cache-Control", "ETag", "Link", "Location", "Retry-After", "Idempotent-Replayed")
-VOLATILE = {name.lower() for name in OF_FUNCTION} | {"apigw-requestid", "content-length", "date"}
 
 # Playwright's own 5 s leave too little where the page waits 3 s by itself on a busy machine. What
 # is expected is still taken as soon as it is there.
@@ -64,10 +57,10 @@ class Atomic:
 class Asked(NamedTuple):
     """One request that reached the API."""
 
-    at: float
     method: str
     path: str
     headers: dict[str, str]
+    body: bytes
     status: int
 
 
@@ -79,17 +72,12 @@ class Backend:
         self.asked: list[Asked] = []
         self.broken: list[BaseException] = []
         self.is_down = False
-        self.lost_answers = 0
+        self.loses_answers = False
         self.forced: list[tuple[int, dict[str, Any], dict[str, str]]] = []
         self.url = ""
 
     def requests(self, method: str, path: str = "") -> list[Asked]:
         return [a for a in list(self.asked) if a.method == method and a.path.startswith(path)]
-
-    def public(self, task_id: str) -> dict[str, Any]:
-        """The task as the API shows it now."""
-        task = self.store.get_task(task_id, "public")
-        return public_task(task)
 
     def tasks(self) -> list[dict[str, Any]]:
         return self.store.list_tasks("public", 100)[0]
@@ -113,6 +101,9 @@ class Backend:
 
     def complete(self, claim: Any, **answer: Any) -> None:
         self.store.end_task(claim, Outcome.of(ANSWER | answer))
+
+    def fail(self, claim: Any, code: str, words: str = "No.") -> None:
+        self.store.end_task(claim, Outcome.of({}, code, words))
 
     def answer(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Any:
         """What the function says to a request, checked against openapi.yaml."""
@@ -144,17 +135,16 @@ class Backend:
                     status, forced, more = backend.forced.pop(0)
                     response["headers"] |= more
                     response |= {"statusCode": status, "body": json.dumps(forced)}
-                if self.command == "POST" and backend.lost_answers:
-                    backend.lost_answers -= 1
+                if self.command == "POST" and backend.loses_answers:
                     response = {"statusCode": 0}
-                asked = (self.command, self.path, headers, response["statusCode"])
-                backend.asked.append(Asked(time.monotonic(), *asked))
+                asked = Asked(self.command, self.path, headers, body, response["statusCode"])
+                backend.asked.append(asked)
                 if not response["statusCode"]:
                     self.close_connection = True  # without a word
                     return
                 data = response.get("body", "").encode()
                 self.send_response(response["statusCode"])
-                for name, value in _as_gateway(self.command, response).items():
+                for name, value in response["headers"].items():
                     self.send_header(name, value)
                 if response["statusCode"] not in {204, 304}:
                     self.send_header("Content-Length", str(len(data)))
@@ -166,38 +156,17 @@ class Backend:
         return Handler
 
 
-@functools.cache
-def _gateway_headers() -> dict[str, dict[str, str]]:
-    recorded: dict[str, dict[str, str]] = json.loads(GATEWAY.read_text())
-    return recorded
-
-
-def _as_gateway(method: str, response: dict[str, Any]) -> dict[str, str]:
-    """The headers with which the real gateway hands the function's response on."""
-    own: dict[str, str] = response["headers"]
-    recorded = _gateway_headers().get(f"{method} {response['statusCode']}")
-    if recorded is None:
-        return own
-    return recorded | {name: own[name] for name in OF_FUNCTION if name in own}
-
-
-def _answer(prompt: str = PROMPT) -> dict[str, Any]:
-    """The sample agent's answer as the worker stores it."""
-    found = build_answer(prompt)
-    vendors = [
-        vendor | {"emails": [mail for mail in found["emails"] if mail["recipient"] == address]}
-        for vendor in found["vendors"]
-        for address in [vendor["email"]]
-    ]
-    return {
-        "agent_response": found["response"],
-        "vendors": vendors,
-        "quotes": found["quotes"],
-        "emails_sent": found["emails_sent"],
-    }
-
-
-ANSWER = _answer()
+FOUND = build_answer(PROMPT)
+# The sample agent's answer as the worker stores it.
+ANSWER = {
+    "agent_response": FOUND["response"],
+    "vendors": [
+        vendor | {"emails": [mail]}
+        for vendor, mail in zip(FOUND["vendors"], FOUND["emails"], strict=True)
+    ],
+    "quotes": FOUND["quotes"],
+    "emails_sent": FOUND["emails_sent"],
+}
 
 Open = Callable[..., Page]
 
@@ -259,6 +228,10 @@ def visit(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Open]:
 def page_url(backend: Backend) -> Iterator[str]:
     with serve_page(backend.url) as url:
         yield url
+
+
+def go_to(page: Page, task_id: str) -> None:
+    page.evaluate("id => { location.hash = `#/tasks/${id}` }", task_id)
 
 
 def tab_to(page: Page, selector: str) -> None:

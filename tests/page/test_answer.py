@@ -8,7 +8,6 @@ from playwright.sync_api import Page, expect
 
 from local.faults import odd_answer
 from tests.page.conftest import Backend, Open
-from valro.tasks import Outcome
 
 pytestmark = pytest.mark.e2e
 
@@ -155,8 +154,7 @@ def test_what_users_and_agents_write_is_text_never_markup(backend: Backend, visi
         vendors=[vendor | {"emails": [mail, MARKUP]}],
         quotes=[{"vendor": MARKUP, "price": MARKUP, "currency": MARKUP, MARKUP: MARKUP}],
     )
-    failed = backend.claim(backend.create(MARKUP))
-    backend.store.end_task(failed, Outcome.of({}, "agent_failed", MARKUP))
+    backend.fail(backend.claim(backend.create(MARKUP)), "agent_failed", MARKUP)
 
     page = visit(f"#/tasks/{task_id}")
     expect(page.locator("#answer")).to_have_text(MARKUP)

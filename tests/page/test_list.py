@@ -7,8 +7,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.conftest import eventually
-from tests.page.conftest import ANSWER, Backend, Open
-from valro.tasks import Outcome
+from tests.page.conftest import ANSWER, Backend, Open, go_to
 
 pytestmark = pytest.mark.e2e
 
@@ -20,66 +19,40 @@ def listed(page: Page) -> list[str]:
     return page.locator("#tasks .what").all_inner_texts()
 
 
-def test_the_list_follows_the_open_task(backend: Backend, visit: Open):
-    task_id = backend.create()
-    page = visit(f"#/tasks/{task_id}")
-    status = page.locator("#tasks a[aria-current=true] .status")
-    expect(status).to_have_text("Waiting")
-    expect(page.locator("#list-text")).to_be_hidden()  # loaded
-    lists = len(backend.requests("GET", "/tasks?"))
-
-    backend.complete(backend.claim(task_id))
-
-    expect(status).to_have_text("Completed")
-    assert len(backend.requests("GET", "/tasks?")) == lists
-
-
 def test_every_listed_task_is_renewed_and_what_is_gone_is_dropped(backend: Backend, visit: Open):
-    running = backend.create("the oldest, running")
-    claim = backend.claim(running)
-    deleted = backend.create("deleted elsewhere")
-    backend.store.cancel_task(deleted, "public")
+    ids = {name: backend.create(name) for name in ("runs on", "gone later", "ends", "gone")}
+    claims = {name: backend.claim(task_id) for name, task_id in ids.items()}
     for number in range(12):
         backend.complete(backend.claim(backend.create(f"task {number}")))
     page = visit()
     page.get_by_role("button", name="Older tasks").click()
-    expect(page.locator("#tasks li")).to_have_count(14)
-    page.evaluate(LATER, 120_000)  # neither is so new that a list may lack it
+    expect(page.locator("#tasks li")).to_have_count(16)
+    page.evaluate(LATER, 120_000)  # none is so new that a list may lack it
 
-    backend.store.delete_task(deleted, "public")
-    backend.complete(claim)
+    def delete(name: str) -> None:
+        backend.fail(claims[name], "agent_failed")
+        backend.store.delete_task(ids[name], "public")
+
+    delete("gone")
+    backend.complete(claims["ends"])
     backend.create("made elsewhere")
     page.evaluate(LOOK_AGAIN)
 
-    expect(page.locator("#tasks .status").last).to_have_text("Completed")
+    expect(page.locator("#tasks .status").nth(-3)).to_have_text("Completed")
     assert listed(page)[:2] == ["made elsewhere", "task 11"]
-    assert listed(page)[-2:] == ["task 0", "the oldest, running"]
+    assert listed(page)[-4:] == ["task 0", "ends", "gone later", "runs on"]
 
+    # As if a hundred newer ones had filled the list: what runs beyond it is asked for by itself.
+    def short(route: Route) -> str:
+        return re.sub(r"limit=\d+", "limit=5", route.request.url)
 
-def test_a_running_task_beyond_what_one_list_holds_is_asked_for_by_itself(
-    backend: Backend, visit: Open
-):
-    ids = {name: backend.create(name) for name in ("ends", "deleted")}
-    claims = {name: backend.claim(task_id) for name, task_id in ids.items()}
-    for number in range(12):
-        backend.create(f"task {number}")
-    page = visit()
-    page.get_by_role("button", name="Older tasks").click()
-    expect(page.locator("#tasks li")).to_have_count(14)
-
-    # As if a hundred newer ones had filled it.
     page.route(re.compile(r"limit=2\d"), lambda route: route.continue_(url=short(route)))
-    backend.complete(claims["ends"])
-    backend.store.end_task(claims["deleted"], Outcome.of({}, "agent_failed", "No."))
-    backend.store.delete_task(ids["deleted"], "public")
+    delete("gone later")
+    backend.complete(claims["runs on"])
     page.evaluate(LOOK_AGAIN)
 
-    expect(page.locator("#tasks .what").last).to_have_text("ends")
     expect(page.locator("#tasks .status").last).to_have_text("Completed")
-
-
-def short(route: Route) -> str:
-    return re.sub(r"limit=\d+", "limit=5", route.request.url)
+    assert listed(page)[-3:] == ["task 0", "ends", "runs on"]
 
 
 def test_search_and_chips_find_tasks_in_older_ones_too(backend: Backend, visit: Open):
@@ -128,22 +101,6 @@ def test_what_the_list_knows_of_a_task_is_shown_while_all_of_it_loads(
     expect(page.locator(".email").first).to_be_visible()  # what was opened stays open
 
 
-def test_an_api_that_is_down_at_first_is_said_where_the_tasks_will_be(
-    backend: Backend, visit: Open
-):
-    backend.create()
-    backend.is_down = True
-    page = visit()
-    words = "They will appear here once we can reach Valro."
-    expect(page.locator("#list-text")).to_have_text(words)
-
-    backend.is_down = False
-    page.get_by_role("button", name="Try now").click()
-
-    expect(page.locator("#tasks li")).to_have_count(1)
-    expect(page.locator("#list-text")).to_be_hidden()
-
-
 def test_a_list_that_was_refused_is_asked_for_again_when_something_happens(
     backend: Backend, visit: Open
 ):
@@ -152,7 +109,7 @@ def test_a_list_that_was_refused_is_asked_for_again_when_something_happens(
     page = visit()
     expect(page.locator("#list-text")).to_contain_text("Something went wrong on our side.")
 
-    page.evaluate("id => { location.hash = `#/tasks/${id}` }", task_id)
+    go_to(page, task_id)
 
     expect(page.locator("#list-text")).to_be_hidden()
     expect(page.locator("#tasks li")).to_have_count(1)

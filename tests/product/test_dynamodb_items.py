@@ -32,50 +32,33 @@ class FakeDynamoDB:
 
         self.handler = Handler
 
+    def item(self) -> Any:
+        """What a client reads of it that is made as the deployed one is."""
+        client = aws.aws_client("dynamodb")
+        read_answers_fast(client)
+        return client.get_item(TableName="valro-tasks", Key={"id": {"S": "task-1"}})["Item"]
+
 
 @pytest.fixture
-def dynamodb_fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDynamoDB]:
+def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDynamoDB]:
     fake = FakeDynamoDB()
+    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
     with serving(fake.handler) as address:
         monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", address)
         yield fake
 
 
-@pytest.fixture
-def client(dynamodb_fake: FakeDynamoDB, monkeypatch: pytest.MonkeyPatch) -> Any:
-    client = aws.aws_client("dynamodb")
-    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
-    read_answers_fast(client)
-    return client
-
-
-def get(client: Any) -> Any:
-    return client.get_item(TableName="valro-tasks", Key={"id": {"S": "task-1"}})
-
-
-def test_an_answer_is_handed_on_as_the_json_that_it_is(client: Any, dynamodb_fake: FakeDynamoDB):
-    dynamodb_fake.answers = [(GOOD, True)]
-    assert get(client)["Item"] == ITEM
-
-
 @pytest.mark.parametrize("is_right", [False, True], ids=["wrong checksum", "right checksum"])
 @pytest.mark.parametrize("garbled", [b"<html>", b"", GOOD[:-5], b"[]", b"\xff\xfe", b"7"])
-def test_what_is_not_the_json_that_it_claims_to_be_is_asked_for_again(
-    client: Any, dynamodb_fake: FakeDynamoDB, garbled: bytes, is_right: bool
+def test_what_is_not_the_json_that_it_claims_to_be_is_asked_for_once_more(
+    fake: FakeDynamoDB, garbled: bytes, is_right: bool
 ):
-    """A claim would be lost for 16 minutes, a whole answer for good."""
-    dynamodb_fake.answers = [(garbled, is_right), (GOOD, True)]
-    assert get(client)["Item"] == ITEM
-    assert dynamodb_fake.requests == 2
-
-
-@pytest.mark.parametrize("is_right", [False, True], ids=["wrong checksum", "right checksum"])
-@pytest.mark.parametrize("garbled", [b"<html>", b"", b"[]"])
-def test_what_is_unreadable_to_the_last_is_an_error_and_no_empty_answer(
-    client: Any, dynamodb_fake: FakeDynamoDB, garbled: bytes, is_right: bool
-):
-    """An empty one would say that there is no such task."""
-    dynamodb_fake.answers = [(garbled, is_right)] * 3
+    """A claim would be lost for 16 minutes, a whole answer for good; and no empty answer is given,
+    which would say that there is no such task.
+    """
+    fake.answers = [(garbled, is_right), (GOOD, True)]
+    assert fake.item() == ITEM
+    fake.answers = [(garbled, is_right)] * 3
     with pytest.raises(UnreadableReply):
-        get(client)
-    assert dynamodb_fake.requests == 2
+        fake.item()
+    assert fake.requests == 4

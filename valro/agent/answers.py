@@ -215,28 +215,29 @@ class Run:
             self._end_pieces()
         answer = self.partial()
         if self.interrupts is not None:
-            return self._question(answer or Answer(""), self.interrupts)
+            return self._interrupted(answer or Answer(""), self.interrupts)
         if self.tool_in_use:
             raise AgentFailed(f"The agent stopped while it was using {self.tool_in_use}.")
         return answer
 
     def partial(self) -> Answer | None:
         """What there is of an answer so far: an unfinished turn too, if the run has failed."""
-        written = [turn.text() for speaker, turn in self.turns.items() if not speaker.is_tool]
-        text = "\n\n".join(one for one in (self.last_turn, *written) if one.strip())
-        is_new = self.pending_turn or any(written)  # what came before a tool is in the timeline
-        rest, rest_id = (loose, "") if (loose := self._loose_text()) else self._in_snapshot()
-        text, message_id = (rest, rest_id) if rest and not is_new else (text, self.last_id)
+        unfinished = [turn.text() for speaker, turn in self.turns.items() if not speaker.is_tool]
+        text = "\n\n".join(filter(str.strip, (self.last_turn, *unfinished)))
+        message_id = self.last_id
+        # What a turn said before a tool is in the timeline: whatever came after it is the response.
+        ends_in_turn = bool(self.pending_turn or any(unfinished))
+        if not ends_in_turn and (loose := self._loose_text()):
+            text, message_id = loose, ""
+        elif not ends_in_turn and (last := self._last_of_snapshot())[0]:
+            text, message_id = last
         text = text or "".join(self.duplicate_text)
-        value = self.answer or values.answer_in(text) or {}
-        text = text if self.answer or not value else ""
-        state = _news(self.last_state, self.first_state or {})
-        if value or is_new or self.pieces:
-            state = {key: one for key, one in state.items() if key not in TEXT_KEYS}
-        elif not text and not state:
-            state = self.last_state
-        value = state | value
-        answer = Answer(**values.answer_fields(value, text)) if value else Answer(text)
+        is_said = ends_in_turn or bool(self.pieces)
+        fields = self.answer
+        if not fields and (fields := values.answer_in(text) or {}):
+            text = ""
+        fields = self._state_beside(fields, text, is_said=is_said) | fields
+        answer = Answer(**values.answer_fields(fields, text)) if fields else Answer(text)
         answer.message_id = message_id
         return answer or None
 
@@ -333,7 +334,7 @@ class Run:
         is_growing = all(later.startswith(one) for one, later in pairwise(self.pieces))
         return "".join(self.pieces[-1:] if is_growing else self.pieces)
 
-    def _in_snapshot(self) -> tuple[str, str]:
+    def _last_of_snapshot(self) -> tuple[str, str]:
         """The last message of a snapshot, and its id."""
         run = Run(lambda _: None)
         for message in self.last_messages.messages:
@@ -363,7 +364,16 @@ class Run:
             is_first = not (self.last_turn or self.pieces or self.turns)
             self.first_state = self.last_state if is_first else {}
 
-    def _question(self, answer: Answer, asked: list[dict[str, Json]]) -> Answer:
+    def _state_beside(
+        self, fields: dict[str, Json], text: str, *, is_said: bool
+    ) -> dict[str, Json]:
+        """The fields of the state that are news in this run; its texts only if nothing was said."""
+        news = _news(self.last_state, self.first_state or {})
+        if fields or is_said:
+            return {key: one for key, one in news.items() if key not in TEXT_KEYS}
+        return news if news or text else self.last_state
+
+    def _interrupted(self, answer: Answer, asked: list[dict[str, Json]]) -> Answer:
         """What the agent asks, with what it said and is not in the timeline."""
         if not asked:
             raise AgentFailed("The agent stopped to ask, and did not say what.")

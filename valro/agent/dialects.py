@@ -381,8 +381,8 @@ def _text(text: str) -> list[Event]:
     if is_repr:
         # Strands' own objects are read, since many hand them out as they are.
         inner = from_text(text, with_objects=True)
-        unread: list[Event] = [events.Unknown(text, is_repr=True)]
-        return (strands(inner) if isinstance(inner, dict) else None) or unread
+        unknown: list[Event] = [events.Unknown(text, is_repr=True)]
+        return (strands(inner) if isinstance(inner, dict) else None) or unknown
     return [events.TextMessageContent(text)]
 
 

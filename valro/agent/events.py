@@ -1,7 +1,8 @@
 """The inner language: what an agent's run consists of, whatever framework it was written with.
 
 The names are AG-UI's (https://docs.ag-ui.com/concepts/events), cut down to what a task shows.
-dialects.py makes these of frames, and answers.py a timeline and an answer of these.
+dialects.py makes these of frames, and answers.py a timeline and an answer of these. Nobody changes
+one; they are not frozen, since that takes half of the time that a cold worker spends on them.
 """
 
 from __future__ import annotations
@@ -23,21 +24,21 @@ class Speaker(NamedTuple):
 MAIN = Speaker()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Event:
     """Anything that happens in a run; by itself noise, known as such."""
 
     speaker: Speaker = MAIN
 
 
-@dataclass(frozen=True)
+@dataclass
 class TextMessageStart(Event):
     """A message begins; one that is not the assistant's is not heard."""
 
     is_heard: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass
 class TextMessageContent(Event):
     """A piece of a message, or of the answer outside of messages: then its id is None.
 
@@ -53,7 +54,7 @@ class TextMessageEnd(Event):
     """A message is complete."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class AssistantMessage(Event):
     """A whole message, of which some may have come in pieces; it has texts and tool calls."""
 
@@ -61,14 +62,14 @@ class AssistantMessage(Event):
     message_id: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass
 class MessagesSnapshot(Event):
     """The messages of this run so far, for whoever has not heard them."""
 
     messages: Sequence[AssistantMessage]
 
 
-@dataclass(frozen=True)
+@dataclass
 class ToolCallStart(Event):
     """A tool is used; the same id is the same use."""
 
@@ -80,14 +81,14 @@ class StepFinished(Event):
     """What had begun has ended: the use of a tool, whose result is the agent's to tell, or the run."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Activity(Event):
     """A line of the timeline, for the person whose task it is."""
 
     message: str
 
 
-@dataclass(frozen=True)
+@dataclass
 class State(Event):
     """Fields of the answer; a snapshot's may have been there before this run."""
 
@@ -95,14 +96,14 @@ class State(Event):
     is_snapshot: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass
 class Interrupt(Event):
     """The agent ends its run to ask: [{"id"?, "reason"?, "message"?, "response_schema"?}]."""
 
     asked: Sequence[dict[str, Json]]
 
 
-@dataclass(frozen=True)
+@dataclass
 class RunError(Event):
     """The run has failed; ``fields`` is what it had answered."""
 
@@ -111,7 +112,7 @@ class RunError(Event):
     fields: dict[str, Json]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Unknown(Event):
     """What nobody understands; ``is_repr``: since it is what Python writes of objects."""
 

@@ -47,7 +47,7 @@ class AgentReader:
         self.only: Frame | None = None  # what nobody understood, if it is all that was sent
         self.line: Json = None
         self.invalid = ""  # what is wrong with what was unreadable
-        self.unread = bytearray()
+        self.unparsed_data = bytearray()
 
     def feed(self, data: bytes) -> None:
         """Reads what has arrived; raises AgentError."""
@@ -70,11 +70,11 @@ class AgentReader:
                 answer = Answer(self.line)
             if answer is None and is_document and self.only and not self.is_repr:
                 answer = Answer(**answer_fields({"response": self.only.value}, ""))
-                self.unread.clear()
+                self.unparsed_data.clear()
             if not answer:
                 raise UnreadableAnswer(IS_REPR) if self.is_repr else AgentFailed(NO_ANSWER)
             if is_broken_json(answer.agent_response):
-                self.unread += answer.agent_response.encode()
+                self.unparsed_data += answer.agent_response.encode()
                 raise UnreadableAnswer(UNREADABLE, "it begins like JSON, and is not")
             answer.unparsed = self.unparsed()
             return answer
@@ -95,7 +95,7 @@ class AgentReader:
     def unparsed(self) -> str:
         """What nobody understood, what was replaced, and what was still to be read."""
         replaced = "".join(f"{one}\n" for one in self.run.replaced)
-        return replaced + (self.unread + self.wire.rest()).decode(errors="replace")
+        return replaced + (self.unparsed_data + self.wire.rest()).decode(errors="replace")
 
     def take(self, frame: Frame) -> None:
         """Takes a frame; raises AgentFailed if it says so."""
@@ -104,7 +104,7 @@ class AgentReader:
         if frame.invalid:
             # The agent may be at work, so hear it out and then say so.
             self.invalid = frame.invalid
-            self.unread += frame.data
+            self.unparsed_data += frame.data
             return
         value = frame.value
         if frame.is_text and not self.has_text:
@@ -129,26 +129,26 @@ class AgentReader:
         except AgentError:
             raise
         except Exception as error:  # noqa: BLE001 - one frame must not cost the others
-            self.unread += f"({error!r}) ".encode()
+            self.unparsed_data += f"({error!r}) ".encode()
             unknown = [events.Unknown(value)]
         for one in unknown:
             self.only = frame
             self.is_repr = self.is_repr or one.is_repr
             is_whole = one.value is value or one.is_repr
             data = frame.data if is_whole else json.dumps(one.value).encode()
-            self.unread += data if data.endswith(b"\n") else data + b"\n"
+            self.unparsed_data += data if data.endswith(b"\n") else data + b"\n"
 
     def _end(self) -> None:
         for frame in self.wire.end():
             self.take(frame)
         for scalar in self.scalars:
             self.only = scalar
-            self.unread += scalar.data + b"\n"
+            self.unparsed_data += scalar.data + b"\n"
         self.scalars.clear()
         self._check_size()
 
     def _check_size(self) -> None:
-        if self.run.size + len(self.unread) + self.wire.size() > MAX_BYTES:
+        if self.run.size + len(self.unparsed_data) + self.wire.size() > MAX_BYTES:
             raise AnswerTooLong
 
     @contextmanager

@@ -33,7 +33,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import botocore.session
 from botocore.config import Config
@@ -102,8 +102,7 @@ class InvalidArn(ValueError):
     """AGENT_RUNTIME_ARN is not the ARN of an AgentCore Runtime."""
 
 
-@dataclass(frozen=True)
-class AgentRequest:
+class AgentRequest(NamedTuple):
     """What a run is about; what is empty is not sent.
 
     ``report`` says where to report; only then may the agent accept instead of answering.

@@ -40,7 +40,7 @@ class EventStream:
         self.event = ""
         self.lines: list[bytes] = []  # the data of an event that is not JSON line by line
         self.size = 0  # of these
-        self.unread = bytearray()  # what no event stream has
+        self.unparsed = bytearray()  # what no event stream has
         self.has_json = False
         self.has_text = False
 
@@ -62,12 +62,12 @@ class EventStream:
         elif line.startswith(b"event:"):
             self.event = line[6:].strip().decode(errors="replace")
         elif not NO_DATA.match(line):
-            self.unread += line + b"\n"
+            self.unparsed += line + b"\n"
             self.size += len(line)
 
     def end(self) -> Iterator[Frame]:
         """Ends an event: its data is JSON or a text of several lines, or JSON that broke."""
-        lines, self.lines, self.size = self.lines, [], len(self.unread)
+        lines, self.lines, self.size = self.lines, [], len(self.unparsed)
         data = b"\n".join(lines)
         if data == b"" or data.strip() == b"[DONE]":
             return
@@ -88,7 +88,7 @@ class EventStream:
 
     def rest(self) -> bytes:
         """What of it has not become a frame."""
-        return bytes(self.unread) + b"".join(b" " + one + b"\n" for one in self.lines)
+        return bytes(self.unparsed) + b"".join(b" " + one + b"\n" for one in self.lines)
 
     def _json(self, data: bytes) -> Frame:
         return _json_frame(data)._replace(event=self.event) if self.event else _json_frame(data)
@@ -185,7 +185,7 @@ def events_in(body: bytes) -> list[Frame]:
     """The frames of a text that is an event stream itself; none if it is not."""
     stream = EventStream()
     frames = [*_each(stream.line, body), *stream.end()]
-    return [] if stream.unread else frames
+    return [] if stream.unparsed else frames
 
 
 def _each(read: Callable[[bytes], Iterator[Frame]], body: bytes) -> Iterator[Frame]:

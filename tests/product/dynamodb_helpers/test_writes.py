@@ -12,11 +12,13 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from dynamodb_helpers import Claim, TaskStore
 from tests.product.dynamodb_helpers.fakes import (
     ANSWER,
-    LONG,
+    BEGUN,
+    COMPLETED,
     NOW,
     Clock,
     Network,
     accepted,
+    after,
     answer_lost,
     arrives,
     cancelled,
@@ -36,7 +38,9 @@ from valro.dynamodb_items import TABLE_DEFINITION
 from valro.store_errors import CancelRequested, ClaimLost, TaskNotFound
 from valro.tasks import EXPIRED, PUBLIC_OWNER, Outcome, timestamp
 
+LONG = {"agent_response": "x" * 400_000}
 FAILED = Outcome.of(ANSWER, "agent_failed", "No vendors")
+UNSTARTED = Outcome.of({}, "not_started", "No time.")
 TWIN = "twin-of-the-table"
 
 
@@ -61,13 +65,39 @@ def at_work_and_cancelled(store: TaskStore) -> Claim:
     return claim
 
 
-def overdue(store: TaskStore) -> None:
-    create(store)
-    store.clock.now += 961  # type: ignore[attr-defined]
+def accepted_and_cancelled(store: TaskStore) -> None:
+    accepted(store)
+    cancelled(store)
+
+
+def ahead(store: TaskStore) -> None:
+    """A task whose worker has a clock that is ahead."""
+    claim = claimed(store)
+    claim.timeline.add_progress(timestamp(NOW + 900), "Looking for painters")
+    store.record_progress(claim)
 
 
 def ended(store: TaskStore) -> None:
     store.end_task(claimed(store), Outcome.of(LONG))
+
+
+def late(before: Callable[[TaskStore], Any], seconds: float) -> Callable[[TaskStore], Any]:
+    """The same, so much time ago."""
+
+    def made(store: TaskStore) -> Any:
+        claim = before(store)
+        store.clock.now += seconds  # type: ignore[attr-defined]
+        return claim
+
+    return made
+
+
+def read(store: TaskStore, _: Any) -> dict[str, Any]:
+    return seen(store)
+
+
+def cancel(store: TaskStore, _: Any) -> dict[str, Any]:
+    return cancelled(store)
 
 
 def end(outcome: Outcome) -> Callable[[TaskStore, Claim], None]:
@@ -79,7 +109,7 @@ def report(outcome: Outcome | None) -> Callable[[TaskStore, Claim], Any]:
 
 
 def claim(store: TaskStore, task: dict[str, Any]) -> Claim:
-    return store.claim_task("task-1", "mine", NOW + 600, task["created_at"])
+    return store.claim_task("task-1", "mine", NOW + 1_600, task["created_at"])
 
 
 def fail_pending(store: TaskStore, task: dict[str, Any]) -> Any:
@@ -98,41 +128,29 @@ WRITES = OF_WORKERS | {
     "create": Write(lambda _: None, lambda store, _: create(store), "put_item"),
     "claim": Write(create, claim),
     "end as cancelled": Write(at_work_and_cancelled, end(FAILED.cancelled())),
+    "end as cancelled, unstarted": Write(at_work_and_cancelled, end(UNSTARTED.cancelled())),
     "end as cancelled in chunks": Write(
         at_work_and_cancelled, end(Outcome.of(LONG).cancelled()), "transact_write_items"
     ),
+    "fail, unstarted": Write(at_work, end(UNSTARTED)),
     "fail pending": Write(create, fail_pending),
-    "cancel pending": Write(create, lambda store, _: cancelled(store)),
-    "request the end": Write(claimed, lambda store, _: cancelled(store)),
+    "cancel pending": Write(create, cancel),
+    "request the end": Write(claimed, cancel),
     "report": Write(accepted, report(None)),
     "last report": Write(accepted, report(Outcome.of(ANSWER))),
     "last report in chunks": Write(accepted, report(Outcome.of(LONG)), "transact_write_items"),
-    "expire": Write(overdue, lambda store, _: seen(store)),
+    "expire": Write(late(create, 970), read),
+    "expire worker": Write(late(ahead, 670), read),
+    "expire agent": Write(late(accepted, 610), read),
+    "expire cancelled": Write(late(accepted_and_cancelled, 70), read),
+    "follow": Write(
+        ended,
+        lambda store, _: store.follow_task("task-2", "And?", "public", "f", follows="task-1"),
+        "transact_write_items",
+    ),
     "delete": Write(
         ended, lambda store, _: store.delete_task("task-1", PUBLIC_OWNER), "transact_write_items"
     ),
-}
-
-
-UNSTARTED = Outcome.of({}, "not_started", "No time.")
-
-
-def after(seconds: float) -> Callable[[TaskStore, Any], None]:
-    """A reader comes so much later."""
-
-    def read(store: TaskStore, _: Any) -> None:
-        store.clock.now += seconds  # type: ignore[attr-defined]
-        seen(store)
-
-    return read
-
-
-OTHER_ENDS = {
-    "end as cancelled, unstarted": Write(at_work_and_cancelled, end(UNSTARTED.cancelled())),
-    "fail, unstarted": Write(at_work, end(UNSTARTED)),
-    "expire worker": Write(claimed, after(661)),
-    "expire agent": Write(accepted, after(601)),
-    "expire cancelled": Write(at_work_and_cancelled, after(61)),
 }
 
 
@@ -213,8 +231,7 @@ def test_a_clock_that_is_behind_does_not_turn_the_timeline_round(
     store: TaskStore, clock: Clock, write: Write
 ):
     before = write.before(store)
-    if write is not WRITES["expire"]:
-        clock.now -= 5
+    clock.now -= 5
     write.act(store, before)
     with suppress(TaskNotFound):
         assert runs_forward(seen(store))
@@ -240,10 +257,9 @@ def test_a_clock_that_is_behind_does_not_turn_the_timeline_round(
 def test_every_end_says_when_the_run_began_and_ended_and_whether_the_agent_may_have_acted(
     store: TaskStore, clock: Clock, name: str, end: dict[str, Any]
 ):
-    write = (WRITES | OTHER_ENDS)[name]
-    before = write.before(store)
+    before = WRITES[name].before(store)
     clock.now += 1
-    write.act(store, before)
+    WRITES[name].act(store, before)
     task = seen(store)
     names = ("error_code", "may_have_acted", "started_at", "completed_at")
     started = {"started_at": timestamp(NOW)} if len(task["events"]) > 2 else {}
@@ -253,15 +269,106 @@ def test_every_end_says_when_the_run_began_and_ended_and_whether_the_agent_may_h
     assert {name: listed[name] for name in names if name in listed} == shown
 
 
+# --- somebody else is faster --------------------------------------------------------------------------
+
+
+def listed(store: TaskStore, _: Any) -> dict[str, Any]:
+    ((task,), _) = store.list_tasks(PUBLIC_OWNER, 10)
+    assert "agent_response" not in task
+    return task
+
+
+class Race(NamedTuple):
+    """What comes before a write, the write, what overtakes it, and the last lines in the end."""
+
+    before: Callable[[TaskStore], Any]
+    act: Callable[[TaskStore, Any], Any]
+    meanwhile: Callable[[TaskStore, Any], Any]
+    lines: tuple[str, ...]
+    is_cancelled: bool = False
+
+
+COMPLETE, DONE, GIVEN_UP = end(Outcome.of(ANSWER)), COMPLETED[-1], EXPIRED["cancelled"]
+RACES = {
+    # The reader judged the pending deadline; the claim moved it.
+    "expire, claimed": Race(late(create, 961), read, claim, ()),
+    "expire, completed": Race(late(claimed, 661), listed, COMPLETE, (DONE,)),
+    "expire, cancelled": Race(late(claimed, 661), read, cancel, (GIVEN_UP,), True),
+    "expire, reported": Race(
+        late(accepted_and_cancelled, 61), read, report(None), ("Found two", GIVEN_UP), True
+    ),
+    # Never told to have ended unstarted: its agent may start at this moment.
+    "cancel, claimed": Race(create, cancel, claim, (), True),
+    "cancel, completed": Race(claimed, cancel, COMPLETE, (DONE,)),
+    "report, completed": Race(
+        accepted,
+        report(FAILED),
+        lambda other, _: reported(other, "first", outcome=Outcome.of(ANSWER)),
+        (DONE,),
+    ),
+    "report, cancelled": Race(
+        accepted, report(Outcome.of(ANSWER)), cancel, ("Found two", GIVEN_UP), True
+    ),
+}
+
+
+@pytest.fixture
+def other(store: TaskStore, network: Network, clock: Clock) -> TaskStore:
+    """Somebody else's store, whose clock is two seconds behind."""
+    return TaskStore(Network(network.client), store.table_name, clock=lambda: clock.now - 2)
+
+
+@pytest.mark.parametrize("name", RACES)
+def test_whoever_loses_a_race_does_and_tells_what_is_right_after_it(
+    store: TaskStore, other: TaskStore, network: Network, name: str
+):
+    race = RACES[name]
+    before = race.before(store)
+    network.plan("update_item", after(lambda: race.meanwhile(other, before)))
+    told = race.act(store, before)
+    task = seen(store)
+    assert messages(task) == [*BEGUN, *race.lines]
+    assert ("cancel_requested_at" in task) == race.is_cancelled
+    assert (told["status"], told.get("error_code")) == (task["status"], task.get("error_code"))
+
+
+def deleted(store: TaskStore) -> None:
+    store.delete_task("task-1", PUBLIC_OWNER)
+
+
+def removed(store: TaskStore) -> None:
+    """By time to live, or by somebody at the console: no tombstone keeps its id."""
+    client = store.client.client
+    client.delete_item(TableName=store.table_name, Key={"id": {"S": "task-1"}})
+
+
+@pytest.mark.parametrize(
+    "act, operation, meanwhile",
+    [
+        ("get_task", "update_item", deleted),
+        ("cancel_task", "update_item", deleted),
+        ("delete_task", "update_item", deleted),
+        ("delete_task", "transact_write_items", removed),
+    ],
+)
+def test_a_task_that_is_over_and_then_gone_in_between_is_not_found(
+    store: TaskStore, other: TaskStore, act: str, operation: str, meanwhile: Any
+):
+    late(create, 970)(store)
+    store.client.plan(operation, after(lambda: meanwhile(other)))
+    with pytest.raises(TaskNotFound):
+        getattr(store, act)("task-1", PUBLIC_OWNER)
+
+
 # --- a worker whose task is not its own any more ------------------------------------------------------
 
 
 def completed(store: TaskStore, claim: Claim) -> None:
-    store.end_task(copy.deepcopy(claim), Outcome.of(ANSWER))
+    COMPLETE(store, copy.deepcopy(claim))
 
 
 def failed(store: TaskStore, claim: Claim) -> None:
-    store.end_task(copy.deepcopy(claim), FAILED)
+    end(FAILED)(store, copy.deepcopy(claim))
 
 
 def expired(store: TaskStore, _: Claim) -> None:
@@ -273,14 +380,13 @@ def taken(_: TaskStore, claim: Claim) -> None:
     claim.token = "theirs"
 
 
-def deleted(store: TaskStore, claim: Claim) -> None:
+def gone(store: TaskStore, _: Claim) -> None:
+    removed(store)
+
+
+def completed_and_deleted(store: TaskStore, claim: Claim) -> None:
     completed(store, claim)
-    store.delete_task("task-1", PUBLIC_OWNER)
-
-
-def removed(store: TaskStore, _: Claim) -> None:
-    client = store.client.client
-    client.delete_item(TableName=store.table_name, Key={"id": {"S": "task-1"}})
+    deleted(store)
 
 
 @pytest.fixture
@@ -292,7 +398,9 @@ def unchanged(store: TaskStore) -> Iterator[Callable[[], None]]:
 
 
 @pytest.mark.parametrize("name", OF_WORKERS)
-@pytest.mark.parametrize("meanwhile", [completed, failed, expired, taken, deleted, removed])
+@pytest.mark.parametrize(
+    "meanwhile", [completed, failed, expired, taken, completed_and_deleted, gone]
+)
 def test_a_worker_writes_nothing_to_a_task_that_is_not_its_own_any_more(
     store: TaskStore, unchanged: Callable[[], None], name: str, meanwhile: Any
 ):
@@ -307,7 +415,7 @@ def test_a_worker_writes_nothing_to_a_task_that_is_not_its_own_any_more(
     with nullcontext() if is_its_own else pytest.raises(ClaimLost) as lost:
         write.act(store, claim)
     if lost:
-        assert (lost.value.task is None) == (meanwhile in (deleted, removed))
+        assert (lost.value.task is None) == (meanwhile in (completed_and_deleted, gone))
 
 
 @pytest.mark.parametrize("name", OF_WORKERS)
@@ -324,37 +432,27 @@ def test_a_worker_writes_nothing_but_its_end_to_a_task_whose_end_was_asked_for(
 # --- lines that a failed write carried ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("loss", [answer_lost, request_lost])
+@pytest.mark.parametrize("losses", [[answer_lost], [request_lost], [answer_lost, answer_lost]])
 @pytest.mark.parametrize("later", [0, 2])
 @pytest.mark.parametrize("name", ["progress", "accept", "complete", "complete in chunks", "fail"])
-def test_lines_of_a_failed_write_ride_in_the_next_whether_they_had_arrived_or_not(
-    store: TaskStore, network: Network, loss: Any, later: int, name: str
+def test_lines_of_failed_writes_ride_in_the_next_whether_they_had_arrived_or_not(
+    store: TaskStore, network: Network, losses: list[Any], later: int, name: str
 ):
-    claim = at_work(store)
-    network.plan("update_item", loss)
-    with pytest.raises(ReadTimeoutError):
-        store.record_progress(claim)
-    for number in range(later):
-        claim.timeline.add_progress(timestamp(NOW), f"later {number}")
+    claim = claimed(store)
+    said = [f"line {number}" for number in range(len(losses) + later)]
+    for number, loss in enumerate(losses):
+        claim.timeline.add_progress(timestamp(NOW), said[number])
+        # What meets the line of the one before goes on behind it.
+        for happening in (arrives, loss) if number else (loss,):
+            network.plan("update_item", happening)
+        with pytest.raises(ReadTimeoutError):
+            store.record_progress(claim)
+    for line in said[len(losses) :]:
+        claim.timeline.add_progress(timestamp(NOW), line)
     OF_WORKERS[name].act(store, claim)
-    said = ["Looking for painters", "later 0", "later 1"][: 1 + later]
-    assert messages(seen(store))[3 : 4 + later] == said
-    assert len(messages(seen(store))) == 4 + later + (name not in ("progress", "accept"))
-
-
-def test_two_lost_answers_in_a_row_lose_and_double_nothing(store: TaskStore, network: Network):
-    claim = at_work(store)
-    network.plan("update_item", answer_lost)
-    with pytest.raises(ReadTimeoutError):
-        store.record_progress(claim)
-    claim.timeline.add_progress(timestamp(NOW), "second")
-    # The next write meets the first one's line; the one after it goes on behind that line.
-    network.plan("update_item", arrives)
-    network.plan("update_item", answer_lost)
-    with pytest.raises(ReadTimeoutError):
-        store.record_progress(claim)
-    store.end_task(claim, Outcome.of(ANSWER))
-    assert messages(seen(store))[3:-1] == ["Looking for painters", "second"]
+    shown = messages(seen(store))[3:]
+    assert shown[: len(said)] == said
+    assert len(shown) == len(said) + (name not in ("progress", "accept"))
 
 
 def test_lines_that_had_arrived_before_the_end_was_asked_for_stand_once(

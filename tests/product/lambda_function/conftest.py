@@ -7,8 +7,7 @@ import pytest
 import dynamodb_helpers
 import lambda_function
 import valro.aws
-from dynamodb_helpers import TaskStore
-from tests.product.lambda_function.function import WORKER_ARN, Worker
+from tests.product.lambda_function.function import WORKER_ARN, Api
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -22,22 +21,14 @@ def new_store() -> Iterator[None]:
 
 
 @pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch, table_name: str) -> TaskStore:
-    """The API's own store, on an empty table."""
+def api(
+    monkeypatch: pytest.MonkeyPatch, table_name: str, capsys: pytest.CaptureFixture[str]
+) -> Api:
+    """The function with its own store, on an empty table, where everybody may do everything."""
     monkeypatch.setenv("DYNAMODB_TABLE_NAME", table_name)
     monkeypatch.delenv("TASK_TTL_DAYS", raising=False)
-    return dynamodb_helpers.task_store()
-
-
-@pytest.fixture
-def worker(monkeypatch: pytest.MonkeyPatch, store: TaskStore) -> Worker:
-    worker = Worker()
-    monkeypatch.setenv("WORKER_LAMBDA_ARN", WORKER_ARN)
-    monkeypatch.setattr(valro.aws, "lambda_client", lambda: worker)
-    return worker
-
-
-@pytest.fixture
-def allowed(monkeypatch: pytest.MonkeyPatch, worker: Worker) -> None:
-    """Cancel and delete for everybody, as an operator may say."""
     monkeypatch.setenv("PUBLIC_CANCEL_AND_DELETE", "true")
+    monkeypatch.setenv("WORKER_LAMBDA_ARN", WORKER_ARN)
+    api = Api(lambda_function.tasks(), capsys)
+    monkeypatch.setattr(valro.aws, "lambda_client", lambda: api.worker)
+    return api

@@ -6,76 +6,59 @@ from typing import Any
 
 import pytest
 
-from dynamodb_helpers import TaskStore
 from tests.product.dynamodb_helpers.test_follow import ANN, QUESTIONS, asking, ended, follow
-from tests.product.lambda_function.function import Worker, error_of, items, request, said
-from valro.tasks import PUBLIC_OWNER
-
-pytestmark = pytest.mark.usefixtures("worker")
+from tests.product.lambda_function.function import Answer, Api, error_of
 
 
-def call(
-    method: str, path: str, body: Any = None, user: str | None = "ann", **headers: Any
-) -> tuple[int, Any, dict[str, str]]:
-    """Sends a request of Ann's; returns status, body and headers."""
-    text = None if body is None else json.dumps(body)
-    response = request(method, path, text, user=user, **headers)
-    return (
-        response["statusCode"],
-        said(response) if "body" in response else None,
-        response["headers"],
-    )
+@pytest.fixture
+def ann(api: Api) -> Api:
+    """Ann's requests; the agent of her task-1 has asked something."""
+    api.user = "ann"
+    asking(api.store)
+    return api
 
 
-def post_follow(key: str = "", **body: Any) -> tuple[int, Any, dict[str, str]]:
-    """Has Ann follow task-1."""
-    body = {"description": "Yes", "follows": "task-1"} | body
-    return call("POST", "/tasks", body, **({"idempotency_key": key} if key else {}))
+def follow_up(api: Api, key: str = "", user: str | None = None, **body: Any) -> Answer:
+    """Has somebody follow task-1."""
+    text = json.dumps({"description": "Yes", "follows": "task-1"} | body)
+    headers: Any = {"idempotency_key": key} if key else {}
+    return api.request("POST", "/tasks", text, user=user, **headers)
 
 
-def test_it_is_accepted_and_dispatched_as_any_task(store: TaskStore, worker: Worker):
-    asking(store)
-    status, body, headers = post_follow()
-    assert (status, body["status"]) == (202, "pending")
-    assert headers["Location"] == f"tasks/{body['id']}"
-    (event,) = worker.events
+def test_it_is_accepted_and_dispatched_as_any_task_and_the_earlier_one_changes(ann: Api):
+    before = ann.get("task-1")
+    answer = follow_up(ann)
+    task_id = answer.body["id"]
+    assert (answer.status, answer.body["status"]) == (202, "pending")
+    assert answer.headers["Location"] == f"tasks/{task_id}"
+    (event,) = ann.worker.events
     assert event.keys() == {"task_id", "description", "created_at"}
-    _, task, _ = call("GET", f"/tasks/{body['id']}")
+    task = ann.read(task_id)
     assert (task["follows"], task["thread_id"]) == ("task-1", "task-1")
     assert not {"history", "resume", "session", "session_open", "message_id"} & task.keys()
+    after = ann.read("task-1", if_none_match=before.headers["ETag"])
+    assert after == before.body | {"followed_by": task_id}
 
 
-def test_the_earlier_one_shows_it_under_another_etag(store: TaskStore):
-    asking(store)
-    _, before, headers = call("GET", "/tasks/task-1")
-    assert (before["thread_id"], "followed_by" in before) == ("task-1", False)
-    _, body, _ = post_follow()
-    status, after, _ = call("GET", "/tasks/task-1", if_none_match=headers["ETag"])
-    assert status == 200
-    assert after == before | {"followed_by": body["id"]}
-
-
-def test_the_same_key_is_the_same_follow_up_though_the_earlier_one_is_gone(store: TaskStore):
-    asking(store)
-    _, first, _ = post_follow("k", answers={"i-1": {"a": 1, "b": 2}})
-    assert call("DELETE", "/tasks/task-1")[0] == 204
-    status, again, headers = post_follow("k", answers={"i-1": {"b": 2, "a": 1}})
-    assert (status, again["id"]) == (202, first["id"])
-    assert headers["Idempotent-Replayed"] == "true"
+def test_the_same_key_is_the_same_follow_up_though_the_earlier_one_is_gone(ann: Api):
+    first = follow_up(ann, "k", answers={"i-1": {"a": 1, "b": 2}})
+    assert ann.delete("task-1").status == 204
+    again = follow_up(ann, "k", answers={"i-1": {"b": 2, "a": 1}})
+    assert (again.status, again.body["id"]) == (202, first.body["id"])
+    assert again.headers["Idempotent-Replayed"] == "true"
     for other in ({"answers": {"i-1": 3}}, {"follows": "task-9"}, {"description": "No"}):
-        assert post_follow("k", **other)[:2][1]["code"] == "idempotency_key_reused"
-    assert call("POST", "/tasks", {"description": "Yes"}, idempotency_key="k")[0] == 422
+        assert follow_up(ann, "k", **other).error == "422 idempotency_key_reused"
+    assert ann.post("Yes", idempotency_key="k").error == "422 idempotency_key_reused"
 
 
-def test_the_fingerprint_of_a_first_task_is_what_it_ever_was(store: TaskStore):
-    body = {"description": "Yes", "follows": None, "answers": None}
-    _, made, _ = call("POST", "/tasks", body, idempotency_key="k")
-    kept = store.find_task(made["id"])["fingerprint"]
+def test_the_fingerprint_of_a_first_task_is_what_it_ever_was(ann: Api):
+    made = follow_up(ann, "k", follows=None, answers=None)
+    kept = ann.store.find_task(made.body["id"])["fingerprint"]
     assert kept == hashlib.sha256(b"Yes").hexdigest()
 
 
 @pytest.mark.parametrize(
-    "body, code",
+    "body, error",
     [
         ({"follows": "task-9"}, "404 task_not_found"),
         ({"follows": ""}, "404 task_not_found"),
@@ -88,44 +71,35 @@ def test_the_fingerprint_of_a_first_task_is_what_it_ever_was(store: TaskStore):
         ({"follows": "followed"}, "409 already_followed"),
     ],
 )
-def test_each_refusal_has_its_code_and_writes_and_starts_nothing(
-    store: TaskStore, worker: Worker, body: Any, code: str
-):
-    asking(store)
-    store.create_task("running", "x", ANN)
-    ended(store, "two", interrupts=QUESTIONS)
-    ended(store, "followed")
-    follow(store, "follower", "followed")
-    before = items(store)
-    status, said, _ = post_follow(**body)
-    assert f"{status} {said['code']}" == code
-    assert said.get("interrupts") == (QUESTIONS if status == 400 and "two" in str(body) else None)
-    assert said.get("followed_by") == ("follower" if said["code"] == "already_followed" else None)
-    assert items(store) == before
-    assert worker.events == []
+def test_each_refusal_has_its_code_and_writes_and_starts_nothing(ann: Api, body: Any, error: str):
+    ann.store.create_task("running", "x", ANN)
+    ended(ann.store, "two", interrupts=QUESTIONS)
+    ended(ann.store, "followed")
+    follow(ann.store, "follower", "followed")
+    before = ann.items()
+    answer = follow_up(ann, **body)
+    assert answer.error == error
+    assert answer.body.get("interrupts") == (QUESTIONS if "required" in error else None)
+    assert answer.body.get("followed_by") == ("follower" if "followed" in error else None)
+    assert (ann.items(), ann.worker.events) == (before, [])
 
 
-def test_a_follow_up_that_could_not_be_dispatched_leaves_the_question_open(
-    store: TaskStore, worker: Worker
-):
-    asking(store)
-    worker.failure = error_of("TooManyRequestsException")
-    assert post_follow("k")[0] == 502
-    worker.failure = None
-    assert post_follow("k")[0] == 502
-    assert post_follow("another key")[0] == 202
+def test_a_follow_up_that_could_not_be_dispatched_leaves_the_question_open(ann: Api):
+    ann.worker.failure = error_of("TooManyRequestsException")
+    assert follow_up(ann, "k").status == 502
+    ann.worker.failure = None
+    assert follow_up(ann, "k").status == 502
+    assert follow_up(ann, "another key").status == 202
 
 
 def test_without_sign_in_nobody_follows_unless_the_operator_says_so(
-    store: TaskStore, monkeypatch: pytest.MonkeyPatch
+    api: Api, monkeypatch: pytest.MonkeyPatch
 ):
     """Whoever can answer "approve the booking?" must be its owner."""
-    store.create_task("public-1", "x")
-    store.cancel_task("public-1", PUBLIC_OWNER)
-    body = {"description": "Yes", "follows": "public-1"}
-    monkeypatch.delenv("PUBLIC_CANCEL_AND_DELETE", raising=False)
-    status, said, _ = call("POST", "/tasks", body, user=None)
-    assert (status, said["code"]) == (403, "not_allowed")
-    monkeypatch.setenv("PUBLIC_CANCEL_AND_DELETE", "true")
-    assert call("POST", "/tasks", body, user="bob")[1]["code"] == "task_not_found"
-    assert call("POST", "/tasks", body, user=None)[0] == 202
+    task_id = api.create()
+    api.cancel(task_id)
+    with monkeypatch.context() as patch:
+        patch.delenv("PUBLIC_CANCEL_AND_DELETE")
+        assert follow_up(api, follows=task_id).error == "403 not_allowed"
+    assert follow_up(api, follows=task_id, user="bob").error == "404 task_not_found"
+    assert follow_up(api, follows=task_id).status == 202
