@@ -59,7 +59,7 @@ class Target(NamedTuple):
 TARGETS = (
     Target("cold get", "valro", "naive", 0.60),
     Target("cold get", "valro", "powertools", 0.52),
-    Target("cold get", "valro", "fastapi_mangum", 0.35),
+    Target("cold get", "valro", "fastapi", 0.35),
     Target("cold get", "valro", "floor", 2.7),
     Target("cold post", "valro", "naive", 0.60),
     Target("warm get", "valro", "naive", 0.75),

@@ -34,7 +34,6 @@ from urllib3 import HTTPResponse
 
 from benchmarks.data import AGENT_ANSWER, TASK, event, http_event, item_of, make_task
 from benchmarks.dynamodb_cost import (
-    PAGE_BYTES,
     Item,
     index_units,
     item_size,
@@ -131,14 +130,11 @@ class Meter:
             ]
             yield
 
-    def fill(self, numbers: range) -> None:
+    def fill(self, start: int, end: int) -> None:
         """Puts completed tasks into the table, unbilled."""
-        for start in numbers[::BATCH]:
-            items = [
-                item_of(make_task(number))
-                for number in range(start, min(start + BATCH, numbers.stop))
-            ]
-            puts = [{"PutRequest": {"Item": item}} for item in items]
+        for first in range(start, end, BATCH):
+            tasks = map(make_task, range(first, first + BATCH))
+            puts = [{"PutRequest": {"Item": item_of(task)}} for task in tasks]
             self.client.batch_write_item(RequestItems={TABLE: puts})
 
     @contextmanager
@@ -236,7 +232,7 @@ def count(
     pages = {}
     with meter.table(definition):
         for before, tasks in ((0, 100), (100, PAGE_TASKS)):
-            meter.fill(range(before, tasks))
+            meter.fill(before, tasks)
             with meter.billing() as pages[tasks]:
                 answer(http_event("GET", "/tasks", limit=50), CONTEXT)
     return Counts(life, poll, last_poll, pages, size, len(said) if reports else 0)
@@ -250,7 +246,7 @@ def watch(meter: Meter) -> Bill:
     records: list[dict[str, Any]] = [{"dynamodb": keys | {"NewImage": image}} for image in images]
     records.append({"messageId": "1", "body": json.dumps({"task_id": TASK["id"]})})
     with meter.table(TABLE_DEFINITION):
-        meter.fill(range(1))
+        meter.fill(0, 1)
         with meter.billing() as watched:
             for record in records:
                 if handler("watcher_lambda")({"Records": [record]}, CONTEXT)["batchItemFailures"]:
@@ -319,13 +315,6 @@ def measured_ms(subject: str) -> dict[str, float]:
     }
 
 
-def scan_of(tasks: int, size: int) -> tuple[int, float]:
-    """Requests and units of reading a whole table, eventually consistently."""
-    per_page = PAGE_BYTES // size
-    pages = -(-tasks // per_page)
-    return pages, pages * read_units(per_page * size, consistent=False)
-
-
 def told(parts: dict[str, float]) -> str:
     """A sum and its parts."""
     listed = ", ".join(f"{name} {value:.2f}" for name, value in parts.items())
@@ -348,9 +337,6 @@ def main() -> int:
         print(f"  a poll takes {counts.poll}; the last {counts.last_poll.read:g}")
         for tasks, page in counts.pages.items():
             print(f"  a page of 50 among {tasks} takes {page}")
-    for tasks in (10_000, 10_000_000):
-        pages, units = scan_of(tasks, valro.size)
-        print(f"a Scan of {tasks:,} such tasks: {pages:,} requests, {units:,.0f} units")
     print(f"the watcher takes {watched} for a task")
     if not RESULT.is_file():
         print("What that costs depends on the CPU time: run python -m benchmarks first.")

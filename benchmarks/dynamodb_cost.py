@@ -23,7 +23,6 @@ Item = dict[str, Any]
 
 READ_BYTES = 4_096
 WRITE_BYTES = 1_024
-PAGE_BYTES = 1_048_576  # a Query or a Scan ends after so much
 
 
 def item_size(item: Item) -> int:

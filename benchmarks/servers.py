@@ -7,7 +7,6 @@ items as were asked for. It knows no conditions and keeps nothing.
 
 from __future__ import annotations
 
-import json
 import ssl
 import threading
 import time
@@ -22,6 +21,7 @@ import trustme
 
 from benchmarks.data import AGENT_ANSWER, TASK, TASK_COUNT, item_of, make_task, running
 from valro.dynamodb_pages import LISTED_ATTRIBUTES
+from valro.tasks import dumps
 
 
 def http(status: int, body: bytes, content_type: str) -> bytes:
@@ -57,17 +57,12 @@ def answers() -> dict[str, bytes]:
         "UpdateItem, ALL_NEW": {"Attributes": item_of(running(TASK))},
     }
     return {
-        operation: http(200, dumps(body), "application/x-amz-json-1.0")
+        operation: http(200, dumps(body).encode(), "application/x-amz-json-1.0")
         for operation, body in bodies.items()
     } | {
-        "agent": http(200, dumps(AGENT_ANSWER), "application/json"),
+        "agent": http(200, dumps(AGENT_ANSWER).encode(), "application/json"),
         "worker": http(202, b"", "application/json"),
     }
-
-
-def dumps(value: object) -> bytes:
-    """JSON without spaces."""
-    return json.dumps(value, separators=(",", ":")).encode()
 
 
 class Stub(ThreadingHTTPServer):

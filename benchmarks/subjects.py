@@ -60,19 +60,14 @@ class Subject:
         return self.name.endswith("worker")
 
 
-def peer(module: str, label: str, *packages: str) -> Subject:
-    """A module of peers/."""
-    return Subject(module, label, module, packages)
-
-
 SUBJECTS = (
     Subject("valro", "Valro", "lambda_function", zip_name="valro-api-lambda.zip"),
-    peer("naive", "boto3.resource", "boto3"),
-    peer("powertools", "Powertools", "boto3", "aws-lambda-powertools"),
-    peer("fastapi_mangum", "FastAPI + Mangum", "boto3", "fastapi", "mangum", "pydantic"),
-    peer("floor", "the floor"),
+    Subject("naive", "boto3.resource", "naive", ("boto3",)),
+    Subject("powertools", "Powertools", "powertools", ("boto3", "aws-lambda-powertools")),
+    Subject("fastapi", "FastAPI + Mangum", "fastapi_mangum", ("boto3", "fastapi", "mangum")),
+    Subject("floor", "the floor", "floor"),
     Subject("valro_worker", "Valro's worker", "worker_lambda", zip_name="valro-worker-lambda.zip"),
-    peer("naive_worker", "boto3.resource, worker", "boto3"),
+    Subject("naive_worker", "boto3.resource, worker", "naive_worker", ("boto3",)),
 )
 
 

@@ -119,9 +119,7 @@ def test_a_port_in_use_is_a_sentence(start: Callable[..., Run]):
 
 @pytest.mark.e2e
 def test_a_failed_deployment_shows_what_the_script_said(start: Callable[..., Run], tmp_path: Path):
-    copy = tmp_path / "copy"
-    for folder in ("local", "examples", "clients/python"):
-        shutil.copytree(ROOT / folder, copy / folder)
+    copy = copy_of_what_runs(tmp_path / "copy")
     (copy / "deploy.sh").touch()
     script = "create-infrastructure.sh"
     (copy / script).write_text("echo 'The disk is full.' >&2\nexit 3\n")
@@ -165,9 +163,7 @@ def test_a_killed_run_leaves_nothing_behind(start: Callable[..., Run]):
 def test_an_empty_account_is_one_that_a_shell_can_use_without_python(
     start: Callable[..., Run], tmp_path: Path
 ):
-    copy = tmp_path / "it's a copy"
-    for folder in ("local", "examples", "clients/python"):
-        shutil.copytree(ROOT / folder, copy / folder)
+    copy = copy_of_what_runs(tmp_path / "it's a copy")
     run = start("--empty", "--port", "0", cwd=copy)
     run.read_until("Serving until Ctrl-C.")
     line = run.found(r"  (\. .+)")
@@ -327,27 +323,19 @@ def test_every_event_is_shown_once_when_a_poll_first_has_it():
     ]
 
 
-def test_quotes_are_shown_in_either_form():
+def test_an_answer_is_shown_with_quotes_in_either_form_and_cannot_control_the_terminal():
     stream = io.StringIO()
-    quotes = [{"vendor": "Ann's", "price": 1200.5}, {"vendor_id": 7, "amount": 80}]
-    vendors = [{"id": 7, "name": "Bob's", "emails": []}]
+    answer = {
+        "agent_response": "a\033]0;title\a\nb",
+        "quotes": [{"vendor": "Ann's", "price": 1200.5}, {"vendor_id": 7, "amount": 80}],
+        "vendors": [{"id": 7, "name": "\033[2JBob's\r\n", "email": "\x9b31m", "emails": []}],
+    }
 
-    show_answer(Console(stream), task_with(status="completed", vendors=vendors, quotes=quotes))
+    show_answer(Console(stream), task_with(status="completed", **answer))
 
     shown = [line.split() for line in stream.getvalue().splitlines()]
     assert ["Ann's", "1,200.50"] in shown
-    assert ["Bob's", "80.00"] in shown
-
-
-def test_what_an_agent_wrote_cannot_control_the_terminal():
-    stream = io.StringIO()
-    vendor = {"name": "\033[2JEvil\r\n", "email": "\x9b31m", "emails": []}
-
-    show_answer(
-        Console(stream),
-        task_with(status="completed", agent_response="a\033]0;title\a\nb", vendors=[vendor]),
-    )
-
+    assert ["[2JBob's", "80.00"] in shown
     assert not set(stream.getvalue()) & set("\033\r\a\x9b")
     assert clean("👩‍🌾 café") == "👩‍🌾 café"
 
@@ -430,6 +418,13 @@ def test_a_stream_without_unicode_gets_ascii():
     Console(stream).line("● Waiting … ✔ café")
 
     assert raw.getvalue() == b"* Waiting ... + caf?\n"
+
+
+def copy_of_what_runs(copy: Path) -> Path:
+    """The folders that `python -m local` reads, without what it deploys."""
+    for folder in ("local", "examples", "clients/python"):
+        shutil.copytree(ROOT / folder, copy / folder)
+    return copy
 
 
 def events_in(lines: list[str]) -> list[str]:

@@ -146,26 +146,20 @@ def test_its_stream_comes_as_it_is_sent_and_closes_when_nobody_wants_it(
     eventually(lambda: agent.printed().count("The stream is closed."), lambda n: n == closed + 1)
 
 
-@pytest.fixture
-def website() -> Iterator[str]:
-    """A server that is no agent."""
-
-    class NotFound(Quiet):
-        def reply(self) -> None:
-            self.send_error(404)
-
-    with serving(NotFound) as url:
-        yield url
+class NoAgent(Quiet):
+    def reply(self) -> None:
+        self.send_error(404)
 
 
 def test_an_address_at_which_no_agent_is_is_a_sentence(
-    website: str, capsys: pytest.CaptureFixture[str], signals: None
+    capsys: pytest.CaptureFixture[str], signals: None
 ):
     nothing = f"http://127.0.0.1:{free_port()}"
 
     assert command.main(["--agent", nothing, "--port", "0"]) == 1
     assert f"No agent answers at {nothing} (" in capsys.readouterr().err
-    assert command.main(["--agent", website, "--port", "0"]) == 1
+    with serving(NoAgent) as website:
+        assert command.main(["--agent", website, "--port", "0"]) == 1
     assert f"{website}/ping answered 404" in capsys.readouterr().err
 
 

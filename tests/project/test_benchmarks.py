@@ -133,11 +133,6 @@ def test_the_watcher_costs_three_dollars_per_million_tasks_of_a_minute() -> None
     assert parts["SQS"] == pytest.approx(3 * 0.4)
 
 
-def test_a_scan_grows_with_the_table() -> None:
-    assert cost.scan_of(100, 3_300)[0] == 1
-    assert cost.scan_of(10_000_000, 3_300)[0] == pytest.approx(31_500, rel=0.01)
-
-
 @pytest.mark.e2e
 def test_the_harness_measures_the_real_zips_and_checks_their_answers(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
