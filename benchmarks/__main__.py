@@ -7,7 +7,7 @@
 What is compared: the project's own zips as deploy.sh builds them, and the same API (the same
 routes, the same items, checked on every run) with boto3.resource, Powertools, FastAPI and Mangum,
 and with nothing at all, which is the floor (see subjects.py and peers/). They talk to a stub of AWS
-over HTTPS (servers.py).
+(servers.py), over HTTPS but for warm reads, in which nothing else should be measured.
 
 How: a cold start is a fresh process, from the import of the handler to its answer, without the time
 of the bare interpreter; a warm figure is the median of many calls in one of several processes.
@@ -37,9 +37,9 @@ from benchmarks.subjects import BUILD, RESULT, ROOT, SUBJECTS, prepare
 CHART = ROOT / "docs/benchmark.svg"
 LABELS = {subject.name: subject.label for subject in SUBJECTS}
 TITLES = {
-    "cold get": "Cold GET /tasks/{id}: CPU time from import to answer",
-    "cold post": "Cold POST /tasks",
-    "warm post": "Warm POST /tasks",
+    "cold get": "Cold GET /tasks/{id} over HTTPS: CPU time from import to answer",
+    "cold post": "Cold POST /tasks over HTTPS",
+    "warm post": "Warm POST /tasks over HTTPS",
     "warm list": "Warm GET /tasks, 100 tasks",
 }
 
@@ -79,11 +79,17 @@ def main(arguments: list[str] | None = None, build: Path = BUILD) -> int:
     subjects = [each for each in SUBJECTS if each.name in options.subjects.split(",")]
     folders = prepare(build, subjects)
     apis = [subject for subject in subjects if not subject.is_worker]
-    cold = [Case(subject, "run") for subject in subjects if subject.is_worker]
-    cold += [Case(subject, operation) for subject in apis for operation in ("get", "post")]
-    warm = [Case(subject, operation) for subject in apis for operation in ("get", "post", "list")]
-    with serving(build / "certificates") as stub:
-        bench = Bench(folders, stub, build / "certificates")
+    certificates = build / "certificates"
+    bench = Bench(folders, certificates)
+    with serving(certificates) as https, serving(None) as http:
+        cold = [Case(subject, "run", https) for subject in subjects if subject.is_worker]
+        cold += [
+            Case(subject, operation, https) for subject in apis for operation in ("get", "post")
+        ]
+        warm = [Case(subject, "post", https) for subject in apis]
+        warm += [
+            Case(subject, operation, http) for subject in apis for operation in ("get", "list")
+        ]
         results = measure("cold", cold, 3 if options.quick else 15, bench.cold)
         seconds = 0.15 if options.quick else 0.4
         results |= measure(

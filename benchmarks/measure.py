@@ -14,6 +14,7 @@ from benchmarks.data import TASK, TASK_COUNT, event, make_task, public
 from benchmarks.servers import Stub
 from benchmarks.subjects import CONFIGURATION, Subject
 
+SERVICES = ("DYNAMODB", "LAMBDA", "BEDROCK_AGENTCORE")
 CHILD = Path(__file__).with_name("child.py")
 # The interpreter itself: a virtual environment's site-packages must not be seen.
 PYTHON = [str(Path(sys.executable).resolve()), "-I", "-S", "-B"]
@@ -25,23 +26,20 @@ class WrongAnswer(Exception):
 
 @dataclass(frozen=True)
 class Case:
-    """One thing to measure: who does what."""
+    """One thing to measure: who does what with which stub."""
 
     subject: Subject
     operation: str
+    stub: Stub
 
 
 class Bench:
-    """The stub and the packaged subjects, ready to measure."""
+    """The packaged subjects, ready to measure."""
 
-    def __init__(self, folders: dict[str, Path], stub: Stub, certificates: Path) -> None:
+    def __init__(self, folders: dict[str, Path], certificates: Path) -> None:
         self.folders = folders
-        self.stub = stub
-        url = f"https://127.0.0.1:{stub.server_port}"
-        services = ("DYNAMODB", "LAMBDA", "BEDROCK_AGENTCORE")
-        self.environment = CONFIGURATION | {f"AWS_ENDPOINT_URL_{name}": url for name in services}
-        # The last is read by the floor only, in place of the system's.
-        self.environment |= {"PATH": os.defpath, "LANG": "C.UTF-8"}
+        self.environment = CONFIGURATION | {"PATH": os.defpath, "LANG": "C.UTF-8"}
+        # Read by the floor only, in place of the system's.
         self.environment |= {"SSL_CERT_FILE": str(certificates / "bundle.pem")}
 
     def run(self, case: Case, seconds: float = 0) -> dict[str, Any]:
@@ -51,13 +49,13 @@ class Bench:
         spec = {"folder": folder, "module": subject.module, "event": event(case.operation)}
         with subprocess.Popen(
             [*PYTHON, str(CHILD), json.dumps(spec | {"seconds": seconds})],
-            env=self.environment,
+            env=self.environment | {f"AWS_ENDPOINT_URL_{name}": case.stub.url for name in SERVICES},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         ) as process:
-            self.stub.watch(process.pid)
+            case.stub.watch(process.pid)
             out, err = process.communicate(timeout=120)
         if process.returncode != 0:
             raise WrongAnswer(f"{subject.label} failed:\n{err}")
@@ -68,14 +66,14 @@ class Bench:
     def cold(self, case: Case) -> dict[str, float]:
         """One cold start in seconds of CPU time; a worker's ends when its agent is called."""
         result = self.run(case)
-        called = self.stub.agent_called
+        called = case.stub.agent_called
         cpu = called - result["start"] if called else result["cold"]
         return {"cpu": cpu, "init": result["init"]}
 
     def warm(self, case: Case, seconds: float) -> dict[str, float]:
         """The median of a warm call in seconds of CPU time, and the connections that one takes."""
         result = self.run(case, seconds)
-        return {"cpu": result["warm"], "connections": self.stub.connections / result["calls"]}
+        return {"cpu": result["warm"], "connections": case.stub.connections / result["calls"]}
 
 
 def check_answer(case: Case, answer: dict[str, Any]) -> None:

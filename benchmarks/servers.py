@@ -1,4 +1,4 @@
-"""Answers like DynamoDB, Lambda and AgentCore, over HTTPS, from memory.
+"""Answers like DynamoDB, Lambda and AgentCore, from memory.
 
 The subjects are other processes, so that this one's time is not theirs. The answers are canned but
 have the shape of the real ones: the headers (a CRC among them, which botocore checks), and as many
@@ -66,17 +66,19 @@ def answers() -> dict[str, bytes]:
 
 
 class Stub(ThreadingHTTPServer):
-    """AWS, and what it has noticed of the process that is looked at."""
+    """AWS, over HTTPS or without, and what it has noticed of the process that is looked at."""
 
     daemon_threads = True
 
-    def __init__(self, certificates: Path) -> None:
+    def __init__(self, certificates: Path | None) -> None:
         super().__init__(("127.0.0.1", 0), Connection)
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(certificates / "chain.pem", certificates / "key.pem")
-        self.socket = context.wrap_socket(
-            self.socket, server_side=True, do_handshake_on_connect=False
-        )
+        self.url = f"{'https' if certificates else 'http'}://127.0.0.1:{self.server_port}"
+        if certificates:
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.load_cert_chain(certificates / "chain.pem", certificates / "key.pem")
+            self.socket = context.wrap_socket(
+                self.socket, server_side=True, do_handshake_on_connect=False
+            )
         self.answers = answers()
         self.watch(0)
 
@@ -114,7 +116,7 @@ class Connection(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(certificates: Path) -> Iterator[Stub]:
+def serving(certificates: Path | None) -> Iterator[Stub]:
     """Serves until the block ends."""
     with Stub(certificates) as stub:
         threading.Thread(target=stub.serve_forever, daemon=True).start()
