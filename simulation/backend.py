@@ -1,7 +1,5 @@
 """The backend under test: the real modules of both functions, put into a simulated world."""
 
-from __future__ import annotations
-
 import os
 import random
 import sys
@@ -21,14 +19,13 @@ import watcher_lambda
 import worker_lambda
 from simulation.agent import AGENT_ARN, Listening
 from simulation.aws import WORKER_ARN, Aws, task_of
-from simulation.checks import Checks
-from simulation.world import EPOCH, Lock, Sandbox, Timer, Violation, World
+from simulation.checks import agent, writes
+from simulation.checks.known import Known
+from simulation.world import EPOCH, Json, Lock, Sandbox, Timer, Violation, World
 from valro import api_requests, aws, conversations, dynamodb_items, tasks
 from valro.agent import reader, runtime
 
-Json = Any
-
-API_SECONDS = 30.0
+SECONDS = {"api": 30.0, "watcher": 15.0}
 WORKER_SECONDS = (600.0, 60.0, 900.0)
 DEFAULT_SKEW = 5.0
 REPORTS_BASE_URL = "https://api.invalid"
@@ -59,41 +56,23 @@ SCALED_DOWN = {
 }
 
 
-class Context:
-    """Lambda's context object."""
-
-    def __init__(self, world: World, sandbox: Sandbox) -> None:
-        self.aws_request_id = sandbox.request_id
-        self._world = world
-        self._sandbox = sandbox
-
-    def get_remaining_time_in_millis(self) -> int:
-        """Milliseconds until the end."""
-        return int((self._sandbox.end - self._world.now) * 1000)
-
-
 class Backend:
     """Both functions, their AWS, and those who check them."""
 
     def __init__(self, world: World, skew: float) -> None:
         choices = world.choices
         self.world = world
-        self.checks = Checks(world, skew)
+        self.known = known = Known(world, skew)
         if skew:
             world.skews = choices.pick(((0.0,), (0.0, -skew, skew, -skew / 2, skew / 2)))
         self.worker_seconds = choices.pick(WORKER_SECONDS)
         self.fitting_seconds = choices.pick((0.0, 0.0, 2.0, 8.0))
         self.reply_loss = choices.pick((0, 0, 150))
-        self.aws = Aws(
-            world,
-            on_write=self.checks.writes.wrote,
-            agent_started=self.checks.agents.started,
-            stopped=self.checks.agents.stopped,
-            start_worker=self.start_worker,
-            maximum_event_age=tasks.MAXIMUM_EVENT_AGE_SECONDS,
-            retries=tasks.MAXIMUM_RETRY_ATTEMPTS,
-        )
-        self.checks.known.aws = self.aws
+        self.aws = aws = Aws(world, self.run_worker)
+        known.aws = aws
+        aws.table.on_write = lambda old, new: writes.wrote(known, old, new, aws.writer, aws.sent)
+        aws.agent.started = partial(agent.started, known)
+        aws.agent.stopped = partial(agent.stopped, known)
         if choices.below(8) == 7:
             # An answer that is long and late, and a DynamoDB that has no time for it.
             self.fitting_seconds = choices.pick((8.0, 0.0))
@@ -101,7 +80,7 @@ class Backend:
             self.aws.agent.answer_at_last()
         # Less than a worker keeps back for what comes after the agent.
         self.fitting_seconds = min(self.fitting_seconds, 0.15 * self.worker_seconds)
-        self.checks.known.fitting_seconds = self.fitting_seconds
+        self.known.fitting_seconds = self.fitting_seconds
         self.environment = {
             "AWS_REGION": "us-east-1",
             "WORKER_LAMBDA_ARN": WORKER_ARN,
@@ -109,67 +88,59 @@ class Backend:
         }
         if choices.below(4) == 3:
             self.environment["STOP_SESSION_AFTER_TASK"] = "true"
-            self.checks.known.stops_sessions = True
+            self.known.stops_sessions = True
         if choices.below(2):
             self.environment["REPORTS_BASE_URL"] = REPORTS_BASE_URL
         if choices.below(4) < 3:
             self.environment["PUBLIC_CANCEL_AND_DELETE"] = "true"
         if choices.below(30) == 29:
             world.count("worker: misconfigured")
-            self.checks.known.is_misconfigured = True
+            self.known.is_misconfigured = True
             del self.environment["AGENT_RUNTIME_ARN"]
 
     def new_sandbox(self, function: str, request_id: str) -> Sandbox:
         """A sandbox for one invocation."""
-        seconds = API_SECONDS if function == "api" else self.worker_seconds
+        seconds = SECONDS.get(function, self.worker_seconds)
         return Sandbox(function, self.world.unique(function), request_id, seconds)
 
-    def start_api(self, sandbox: Sandbox, event: Json) -> None:
-        """Runs the API on a request."""
+    def context(self, sandbox: Sandbox) -> Any:
+        """Lambda's context object."""
+        left = lambda: int((sandbox.end - self.world.now) * 1000)  # noqa: E731
+        return SimpleNamespace(aws_request_id=sandbox.request_id, get_remaining_time_in_millis=left)
+
+    def run(self, sandbox: Sandbox, function: Callable[..., Any], event: Json) -> Json:
+        """Runs a function that never raises; returns what it does, if it lives so long."""
 
         def handler() -> Any:
             try:
-                return lambda_function.lambda_handler(event, Context(self.world, sandbox))
+                return function(event, self.context(sandbox))
             except Exception as error:
-                raise Violation("the API never raises", repr(error)) from error
+                raise Violation(f"the {sandbox.function} never raises", repr(error)) from error
 
-        self.world.start_sandbox(sandbox, handler)
+        return self.world.run_sandbox(sandbox, handler)
 
-    def start_worker(self, event: Json, request_id: str, ended: Callable[[Any], None]) -> None:
-        """Runs the worker on an event."""
+    def run_worker(self, event: Json, request_id: str) -> Json:
+        """Runs the worker on an event; returns its result, if there is one."""
         sandbox = self.new_sandbox("worker", request_id)
-        sandbox.on_end = ended
         sandbox.task_id = task_of(event)
 
         def handler() -> Any:
             try:
-                result = worker_lambda.lambda_handler(event, Context(self.world, sandbox))
+                result = worker_lambda.lambda_handler(event, self.context(sandbox))
             except Exception as error:  # noqa: BLE001  Lambda's part: to deliver again
-                self.checks.agents.raised(event, sandbox, error)
+                agent.raised(self.known, event, sandbox, error)
                 self.world.count("worker: raised")
                 return None
-            self.checks.agents.done(event, result, sandbox)
+            agent.done(self.known, event, result, sandbox)
             return result
 
         self.world.trace(f"starts for {task_of(event)}, {request_id}", sandbox.name)
-        self.world.start_sandbox(sandbox, handler)
+        return self.world.run_sandbox(sandbox, handler)
 
     def clock(self) -> float:
         """The time, as the function that asks has it."""
         sandbox = self.world.sandbox
         return EPOCH + self.world.now + (sandbox.skew if sandbox else 0.0)
-
-
-def _store_of(world: World) -> type[dynamodb_helpers.TaskStore]:
-    """The task store; it tells when a worker begins to write how its task ends."""
-
-    class Store(dynamodb_helpers.TaskStore):
-        def end_task(self, claim: dynamodb_helpers.Claim, outcome: tasks.Outcome) -> None:
-            if sandbox := world.sandbox:
-                sandbox.ending_since = world.now
-            super().end_task(claim, outcome)
-
-    return Store
 
 
 @contextmanager
@@ -195,10 +166,7 @@ def in_place_of_aws(backend: Backend) -> Iterator[None]:
     }
     timed: dict[str, Any] = {"clock": backend.clock, "sleep": world.sleep}
 
-    def session() -> Aws:
-        return backend.aws
-
-    fit_answer = tasks.fit_answer
+    fit_answer, end_task = tasks.fit_answer, dynamodb_helpers.TaskStore.end_task
 
     def fit(answer: Json, room: int = 0) -> Any:
         """Fits an answer, and takes the time that a long one takes of the processor."""
@@ -207,16 +175,23 @@ def in_place_of_aws(backend: Backend) -> Iterator[None]:
             world.sleep(backend.fitting_seconds)
         return fit_answer(answer, room)
 
+    def end(store: Any, claim: Any, outcome: Any) -> None:
+        """Ends a task, and takes note of when its worker begins to write that."""
+        if world.sandbox:
+            world.sandbox.ending_since = world.now
+        end_task(store, claim, outcome)
+
     places = (
         SCALED_DOWN
         | {(module, name): stand_ins[value] for module, name, value in IMPORTS}
-        | {(tasks, "fit_answer"): fit}
         | {
-            (aws, "aws_session"): session,
+            (tasks, "fit_answer"): fit,
+            (dynamodb_helpers.TaskStore, "end_task"): end,
+            (aws, "aws_session"): lambda: backend.aws,
             (aws, "sys"): SimpleNamespace(
                 stderr=SimpleNamespace(write=world.log, flush=lambda: None)
             ),
-            (dynamodb_helpers, "TaskStore"): partial(_store_of(world), **timed),
+            (dynamodb_helpers, "TaskStore"): partial(dynamodb_helpers.TaskStore, **timed),
             (worker_lambda, "AgentRuntime"): partial(
                 runtime.AgentRuntime,
                 monotonic=lambda: world.now,
@@ -230,7 +205,7 @@ def in_place_of_aws(backend: Backend) -> Iterator[None]:
                 monotonic=lambda: world.now,
                 timer=partial(Timer, world),
             ),
-            (worker_lambda, "aws_session"): session,
+            (worker_lambda, "aws_session"): lambda: backend.aws,
             # A process of its own, whose store is not the API's.
             (watcher_lambda, "task_store"): cache(dynamodb_helpers.task_store.__wrapped__),
         }

@@ -5,9 +5,8 @@ meets the weather: a fault of the wire table, one of the service's own, or the e
 that sends it. The request may be done all the same.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -25,11 +24,7 @@ DEATHS = ("dies before", "dies in flight", "dies after")
 CALL_FAULTS = (*wire.KINDS, "late", *DEATHS)
 DYNAMODB_FAULTS = (*CALL_FAULTS, "conflict", "keys unprocessed")
 # "frozen": a stop that is sent when Lambda wakes its process for another task.
-AGENT_FAULTS = (
-    *(fault for fault in CALL_FAULTS if fault != "late"),
-    "unexpected error",
-    "frozen",
-)
+AGENT_FAULTS = (*(fault for fault in CALL_FAULTS if fault != "late"), "unexpected error", "frozen")
 QUEUE_FAULTS = ("delivered twice", "delivered late", "throttled", "never delivered", "again later")
 OUTAGES = (2.0, 12.0, 60.0, 700.0, 3_000.0)
 OUTAGE_FAULTS = ("server error", "throttled", "refused", "stalled")
@@ -77,6 +72,14 @@ class Fault(NamedTuple):
         return self.name in OVERDUE or bool(row and "waits" in row and "while" not in row)
 
 
+@dataclass
+class Client:
+    """One of botocore's clients."""
+
+    aws: Any
+    config: Config
+
+
 class Slow(NamedTuple):
     """An answer that takes its time."""
 
@@ -104,18 +107,13 @@ class Weather:
     """
 
     def __init__(
-        self,
-        world: World,
-        service: str,
-        kinds: tuple[str, ...],
-        rates: tuple[int, ...],
+        self, world: World, service: str, kinds: tuple[str, ...], rates: tuple[int, ...]
     ) -> None:
         choices = world.choices
         self.world = world
         self.service = service
         self.rate = choices.pick(rates)
-        mask = choices.below(1 << len(kinds)) & choices.below(1 << len(kinds)) if self.rate else 0
-        self.kinds = [kind for index, kind in enumerate(kinds) if mask >> index & 1]
+        self.kinds = choices.some(kinds) if self.rate else []
         self.down = (0.0, 0.0)
         self.outages: tuple[float, ...] = OUTAGES
         self.outage_faults: tuple[str, ...] = OUTAGE_FAULTS

@@ -4,26 +4,21 @@ In a schedule that has it every task ends within 2 minutes of its deadline, whoe
 end is told. What hinders the watcher makes that later: counted from the last time that it was hindered.
 """
 
-from __future__ import annotations
-
 import json
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import watcher_lambda
 from simulation import wire
-from simulation.backend import Backend, Context
+from simulation.backend import Backend
 from simulation.checks.known import FINAL, Known, must
 from simulation.dynamodb import Item
-from simulation.network import CALL_FAULTS, Fault, Weather
-from simulation.world import Sandbox, Violation
-
-Json = Any
-Ended = Callable[[Json], None]
+from simulation.network import CALL_FAULTS, Client, Fault, Weather
+from simulation.world import Json
 
 LOOK_SECONDS = 90.0  # the queue's delay and its visibility timeout, as in template.yaml
-FUNCTION_SECONDS = 15.0
 LATEST = 120.0  # after its deadline a task has ended
 LAGS = (0.2, 0.05, 1.0, 30.0, 600.0, 3_600.0)
 PROMPT = 2.0  # so long a delivery may take that hinders nobody
@@ -41,7 +36,7 @@ class Watching:
         world.most_steps *= 3
         self.backend = backend
         self.world = world
-        self.known: Known = backend.checks.known
+        self.known: Known = backend.known
         self.weather = Weather(world, "lambda", CALL_FAULTS, (0, 200, 600))
         self.lags = choices.pick(((0.2,), LAGS[:3], LAGS))
         self.repeats = choices.pick((0, 0, 200))  # of a thousand deliveries
@@ -59,7 +54,7 @@ class Watching:
             self._changed(old, new)
 
         backend.aws.table.on_write = written
-        backend.aws.clients |= {"sqs": QueueClient, "events": BusClient}
+        backend.aws.clients |= dict.fromkeys(("sqs", "events"), WatcherClient)
         backend.aws.watching = self
 
     # --- the stream -------------------------------------------------------------------------------
@@ -74,43 +69,42 @@ class Watching:
             self.changes.append({"eventSource": "aws:dynamodb", "dynamodb": change})
             if not self.is_reading:
                 self.is_reading = True
-                self._read_soon()
+                self.world.spawn("shard", self._read, delay=self._lag())
             self._hinder(self.next_read)
 
-    def _read_soon(self) -> None:
+    def _lag(self) -> float:
+        """When the shard is read next, if nothing failed."""
         lag = self.world.choices.pick(self.lags)
         if lag > PROMPT:
             self.world.count("stream: late")
-        self._read_in(lag)
+        self.next_read = self.world.now + lag
+        self._hinder(self.next_read)
+        return lag
 
-    def _read_in(self, seconds: float, most: int = 0, retries: int = 0) -> None:
-        self.next_read = self.world.now + seconds
-        self._hinder(self.next_read + PROMPT * bool(retries))
-        self.world.after(seconds, self._read, most, retries)
-
-    def _read(self, most: int = 0, retries: int = 0) -> None:
-        """Brings the oldest changes, in their order, until they are handled."""
-        batch = self.changes[: most or self.world.choices.pick(MOST_AT_ONCE)]
-
-        def ended(result: Json) -> None:
-            failed = [
-                each["itemIdentifier"] for each in (result or {}).get("batchItemFailures", ())
-            ]
+    def _read(self) -> None:
+        """Brings the oldest changes, in their order, until all are handled."""
+        most = retries = 0
+        while self.changes:
+            batch = self.changes[: most or self.world.choices.pick(MOST_AT_ONCE)]
+            result = self._run(batch)
             numbers = [change["dynamodb"]["SequenceNumber"] for change in batch]
+            failures = result["batchItemFailures"] if result else ()
             handled = 0 if result is None else len(batch)
-            handled = numbers.index(failed[0]) if failed else handled
+            handled = numbers.index(failures[0]["itemIdentifier"]) if failures else handled
             if handled and self._repeats():
                 handled = 0
             del self.changes[:handled]
-            if result is None or failed:
-                less = max(len(batch) // 2, 1) if result is None else 0
-                self._read_in(min(2.0**retries, 60.0), less, retries + 1)
+            if result is None or failures:
+                most = max(len(batch) // 2, 1) if result is None else 0
+                pause = min(2.0**retries, 60.0)
+                retries += 1
+                self.next_read = self.world.now + pause
+                self._hinder(self.next_read + PROMPT)
+                self.world.sleep(pause)
             elif self.changes:
-                self._read_soon()
-            else:
-                self.is_reading = False
-
-        self._run(batch, ended)
+                most = retries = 0
+                self.world.sleep(self._lag())
+        self.is_reading = False
 
     # --- the queue --------------------------------------------------------------------------------
 
@@ -122,17 +116,26 @@ class Watching:
             if lag > PROMPT:
                 self.world.count("timer: late")
                 self._hinder_task(task_id, self.world.now + LOOK_SECONDS + lag)
-            self.world.after(LOOK_SECONDS + lag, self._bring, body, task_id)
+            bring = partial(self._bring, body, task_id)
+            self.world.spawn("message", bring, delay=LOOK_SECONDS + lag)
 
     def _bring(self, body: str, task_id: str) -> None:
-
-        def ended(result: Json) -> None:
+        while True:
+            result = self._run([{"messageId": "m", "body": body}])
             if result is None:
                 self._hinder_task(task_id, self.world.now)
-            if result is None or result["batchItemFailures"] or self._repeats():
-                self.world.after(LOOK_SECONDS, self._bring, body, task_id)
+            elif not result["batchItemFailures"] and not self._repeats():
+                return
+            self.world.sleep(LOOK_SECONDS)
 
-        self._run([{"messageId": "m", "body": body}], ended)
+    def take_event(self, event: Json) -> Json:
+        """Takes an event for the bus, or says that it did not."""
+        if self.world.choices.chance(self.untaken):
+            self.world.count("bus: event not taken")
+            return {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "InternalFailure"}]}
+        detail = json.loads(event["Detail"])
+        self.told[detail["id"]].append((event["DetailType"], detail))
+        return {"FailedEntryCount": 0, "Entries": [{"EventId": "1"}]}
 
     # --- both -------------------------------------------------------------------------------------
 
@@ -150,53 +153,16 @@ class Watching:
     def _hinder_task(self, task_id: str, until: float) -> None:
         self.hindered[task_id] = max(self.hindered[task_id], until)
 
-    def _run(self, records: list[Json], ended: Ended) -> None:
+    def _run(self, records: list[Json]) -> Json:
         """Runs the function, which may die."""
-        world = self.world
-        name = world.unique("watcher")
-        sandbox = Sandbox("watcher", name, name, FUNCTION_SECONDS)
-
-        def over(result: Json) -> None:
-            if sandbox.faults or result is None:
-                for record in records:
-                    change = record.get("dynamodb")
-                    body = (
-                        change["Keys"]["id"]["S"]
-                        if change
-                        else json.loads(record["body"])["task_id"]
-                    )
-                    self._hinder_task(body, world.now)
-            ended(result)
-
-        def handler() -> Json:
-            try:
-                return watcher_lambda.lambda_handler({"Records": records}, Context(world, sandbox))
-            except Exception as error:
-                raise Violation("the watcher never raises", repr(error)) from error
-
-        sandbox.on_end = over
-        world.start_sandbox(sandbox, handler)
-
-    def call(self, config: Any, serve: Callable[[], Json]) -> Json:
-        """A call of the queue or the bus, with what can befall one of Lambda's."""
-
-        def spoil(fault: Fault, answer: Json) -> Json:
-            if fault.row and "while" in fault.row:
-                raise wire.error(fault.row)
-            if fault.name == "garbled":
-                raise ValueError("no JSON")
-            return answer
-
-        return self.weather.call(config, "Invoke", lambda _fault: serve(), spoil)
-
-    def hear(self, event: Json) -> Json:
-        """Takes an event, or says that it did not."""
-        if self.world.choices.chance(self.untaken):
-            self.world.count("bus: event not taken")
-            return {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "InternalFailure"}]}
-        detail = json.loads(event["Detail"])
-        self.told[detail["id"]].append((event["DetailType"], detail))
-        return {"FailedEntryCount": 0, "Entries": [{"EventId": "1"}]}
+        sandbox = self.backend.new_sandbox("watcher", "records")
+        event = {"Records": records}
+        result = self.backend.run(sandbox, watcher_lambda.lambda_handler, event)
+        for record in records if sandbox.faults or result is None else ():
+            is_change = "dynamodb" in record
+            told = record["dynamodb"]["Keys"] if is_change else json.loads(record["body"])
+            self._hinder_task(told["id"]["S"] if is_change else told["task_id"], self.world.now)
+        return result
 
     # --- the promise ------------------------------------------------------------------------------
 
@@ -214,26 +180,28 @@ class Watching:
             must("each end is told", bool(told), task_id)
             codes = {(detail["status"], detail.get("error_code", "")) for _, detail in told}
             must("what is told is so", codes == {(life.ended, life.error_code)}, f"{told}")
-        self.world.seen["tasks watched"] += len(self.known.lives)
 
 
-class QueueClient:
-    """botocore's SQS client."""
+class WatcherClient(Client):
+    """botocore's clients of SQS and of EventBridge, which meet what can befall one of Lambda's."""
 
-    def __init__(self, aws: Any, config: Any) -> None:
-        self.watching: Watching = aws.watching
-        self.config = config
+    def send_message(self, **request: Any) -> Json:
+        """Sends a message to the queue."""
+        watching = self.aws.watching
+        assert request["QueueUrl"] == watching.backend.environment["WATCH_QUEUE_URL"]
+        return self._call(lambda _fault: watching.take_message(request["MessageBody"]))
 
-    def send_message(self, *, QueueUrl: str, MessageBody: str) -> Json:  # noqa: N803
-        """Sends a message."""
-        assert QueueUrl == self.watching.backend.environment["WATCH_QUEUE_URL"]
-        return self.watching.call(self.config, lambda: self.watching.take_message(MessageBody))
+    def put_events(self, **request: Any) -> Json:
+        """Sends an event to the bus."""
+        (event,) = request["Entries"]
+        return self._call(lambda _fault: self.aws.watching.take_event(event))
 
+    def _call(self, serve: Callable[[Fault], Json]) -> Json:
+        def spoil(fault: Fault, answer: Json) -> Json:
+            if fault.row and "while" in fault.row:
+                raise wire.error(fault.row)
+            if fault.name == "garbled":
+                raise ValueError("no JSON")
+            return answer
 
-class BusClient(QueueClient):
-    """botocore's EventBridge client."""
-
-    def put_events(self, *, Entries: list[Json]) -> Json:  # noqa: N803
-        """Sends an event."""
-        (event,) = Entries
-        return self.watching.call(self.config, lambda: self.watching.hear(event))
+        return self.aws.watching.weather.call(self.config, "Invoke", serve, spoil)

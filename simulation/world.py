@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from greenlet import getcurrent, greenlet
 
+Json = Any
 T = TypeVar("T")
 
 EPOCH = 1_767_225_600.0  # 2026-01-01, when every schedule begins
@@ -48,6 +49,12 @@ class Choices:
     def pick(self, options: Sequence[T]) -> T:
         """One of ``options``, the first of which is the simplest."""
         return options[self.below(len(options))]
+
+    def some(self, options: Sequence[T]) -> list[T]:
+        """A few of ``options``, each with a chance of a quarter."""
+        limit = 1 << len(options)
+        mask = self.below(limit) & self.below(limit)
+        return [option for index, option in enumerate(options) if mask >> index & 1]
 
     def chance(self, per_mille: int) -> bool:
         """Whether something happens that happens ``per_mille`` times in a thousand."""
@@ -87,7 +94,7 @@ class Sandbox:
     stops_taken: set[str] = field(default_factory=set)  # and those of which it has the stop
     report: Any = None  # an agent's, in what it was asked
     task_id: str = ""  # that a worker's event is about
-    on_end: Callable[[Any], None] = lambda _result: None
+    caller: Actor | None = None
 
     @property
     def end(self) -> float:
@@ -104,7 +111,6 @@ class World:
         self.most_steps = MOST_STEPS
         self.current: Actor | None = None
         self.faults: Counter[str] = Counter()
-        self.seen: Counter[str] = Counter()  # what became of it all
         self.log_lines: list[str] = []
         self.lines: list[str] = []
         self.tracing = tracing
@@ -221,9 +227,9 @@ class World:
 
     # --- sandboxes --------------------------------------------------------------------------------
 
-    def start_sandbox(self, sandbox: Sandbox, handler: Callable[[], Any]) -> None:
-        """Runs ``handler`` in a sandbox; ``on_end`` gets its result, or None if it died."""
-        sandbox.started = self.now
+    def run_sandbox(self, sandbox: Sandbox, handler: Callable[[], Any]) -> Any:
+        """Runs ``handler`` in a sandbox; returns its result, or None if it died."""
+        sandbox.started, sandbox.caller = self.now, self.current
         sandbox.skew = self.choices.pick(self.skews) if len(self.skews) > 1 else 0.0
 
         def body() -> None:
@@ -233,6 +239,7 @@ class World:
 
         self.spawn(sandbox.name, body, sandbox)
         self.after(sandbox.timeout, self._end, sandbox, "timeout", None)
+        return self.wait()
 
     def die(self, cause: str) -> None:
         """Ends the current actor's sandbox at this very point. Does not return."""
@@ -255,7 +262,8 @@ class World:
             self.trace(f"dies: {cause}", sandbox.name)
         for actor in sandbox.actors:
             self._throw(actor)
-        sandbox.on_end(result)
+        assert sandbox.caller
+        self._switch(sandbox.caller, result)
 
     # --- the account ------------------------------------------------------------------------------
 

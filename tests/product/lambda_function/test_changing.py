@@ -14,6 +14,7 @@ class TestCancel:
     def test_a_pending_task_is_200_ended_and_no_worker_is_told(self, api: Api):
         task_id = api.create()
         answer = api.cancel(task_id)
+        assert [line["outcome"] for line in api.log()] == ["accepted", "cancelled"]
         assert (answer.status, answer.body) == (200, api.read(task_id))
         assert (answer.body["status"], answer.body["error_code"]) == ("error", "cancelled")
         assert "Retry-After" not in answer.headers
@@ -40,7 +41,10 @@ class TestCancel:
         api.worker.failure = error_of("TooManyRequestsException")
         again = api.cancel(task_id)
         assert (again.status, again.body) == (202, answer.body)
-        assert "stop not sent" in [line["message"] for line in api.log()]
+        assert [line.get("outcome", line["message"]) for line in api.log()] == [
+            "stop not sent",
+            "stopping",
+        ]
         assert api.worker.events[1:] == [{"stop": task_id}] * 2
 
     def test_a_task_that_has_ended_otherwise_is_409(self, api: Api):
@@ -56,7 +60,9 @@ class TestDelete:
     ):
         task_id = api.create(idempotency_key="k")
         api.complete(task_id, agent_response="x" * 500_000)
+        api.log()
         assert api.delete(task_id).status == 204
+        assert [line["outcome"] for line in api.log()] == ["deleted"]
         for after in (api.get(task_id), api.cancel(task_id), api.delete(task_id)):
             assert after.error == "404 task_not_found"
         assert api.request("GET").body == []
