@@ -317,8 +317,7 @@ class Agent:
         if run.is_alive:
             how = choices.pick(STOPS)
             world.count(f"agent: session stopped, {how}")
-            kinds = wire.by_kind("agent", "InvokeAgentRuntime")
-            rows = kinds[choices.pick(STOPPED_BEFORE_THE_HEAD)]
+            rows = wire.by_kind("InvokeAgentRuntime")[choices.pick(STOPPED_BEFORE_THE_HEAD)]
             whole = [row for row in rows if "raises" in row and "while" not in row]
             run.stop(how, wire.error(choices.pick(whole)))
         return {}

@@ -178,7 +178,7 @@ class Weather:
             return Fault()  # that is how a batch is answered, not how a call goes
         if name not in wire.KINDS or not operation:
             return Fault(name)
-        rows = wire.by_kind(self.service, operation).get(name)
+        rows = wire.by_kind(operation).get(name)
         if not rows:
             return Fault()  # no such thing there
         row = self.world.choices.pick(rows)

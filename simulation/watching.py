@@ -134,7 +134,7 @@ class Watching:
             self.world.count("bus: event not taken")
             return {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "InternalFailure"}]}
         detail = json.loads(event["Detail"])
-        self.told[detail["id"]].append((event["DetailType"], detail))
+        self.told[detail["id"]].append(detail)
         return {"FailedEntryCount": 0, "Entries": [{"EventId": "1"}]}
 
     # --- both -------------------------------------------------------------------------------------
@@ -178,7 +178,7 @@ class Watching:
             must("a watched task ends in time", life.ended_at <= latest, late)
             told = self.told[task_id]
             must("each end is told", bool(told), task_id)
-            codes = {(detail["status"], detail.get("error_code", "")) for _, detail in told}
+            codes = {(detail["status"], detail.get("error_code", "")) for detail in told}
             must("what is told is so", codes == {(life.ended, life.error_code)}, f"{told}")
 
 

@@ -140,7 +140,10 @@ class World:
     def waker(self) -> Callable[..., None]:
         """What ends the current actor's next wait: in ``delay`` seconds, with a ``value``."""
         assert self.current is not None
-        actor, ticket = self.current, self.current.ticket
+        return self._waker(self.current)
+
+    def _waker(self, actor: Actor) -> Callable[..., None]:
+        ticket = actor.ticket
 
         def wake(delay: float = 0.0, value: Any = None) -> None:
             self.after(delay, resume, value)
@@ -191,15 +194,11 @@ class World:
             finally:
                 self.actors.discard(actor)
 
-        def start() -> None:
-            if not actor.ticket:
-                self._switch(actor, None)
-
         actor.greenlet = greenlet(life, parent=self.hub)
         self.actors.add(actor)
         if sandbox:
             sandbox.actors.append(actor)
-        self.after(delay, start)
+        self._waker(actor)(delay)
 
     def unique(self, name: str) -> str:
         """A name that is used once."""

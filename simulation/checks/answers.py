@@ -92,7 +92,6 @@ def posted(known: Known, key: str | None, description: str, reply: Reply) -> Non
     must("a POST is answered", reply.status in (202, 500, 502), reply.text)
     if reply.status == 500:
         return
-    must("who is told of a task has its id", bool(task_id), reply.text)
     must("what was told of exists", task_id in known.lives, reply.text)
     if not known.lives[task_id].is_deleted:
         known.told[task_id] = owner

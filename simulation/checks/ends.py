@@ -21,8 +21,7 @@ def over(known: Known, items: dict[str, Item], tasks: dict[str, Json]) -> None:
     for task_id, task in tasks.items():
         must("every task ends", task["status"] in FINAL, f"{task_id} is {task['status']}")
     for task_id, life in known.lives.items():
-        started = bool(life.runs)
-        wrong = life.told_not_started and started
+        wrong = life.told_not_started and bool(life.runs)
         must("who was told that the agent did not start was told so rightly", not wrong, task_id)
         for run in life.runs:
             _answered(known, run, tasks.get(task_id), log[task_id])
@@ -66,8 +65,6 @@ def _reported(life: Life, item: Item) -> None:
     must("an agent says so much and no more", most <= MOST_LINES, f"{most} lines")
     twice = [line for line, count in counts.items() if count > 1]
     must("a report is told once", not twice, f"{twice}")
-    foreign = [line for line in counts if line.startswith("Report of others")]
-    must("nobody else reports", not foreign, f"{foreign}")
     for report in life.received:
         told = all(line in counts for line in report.lines()) or NO_MORE in lines
         must("a report that was received is told", told, report.id)
