@@ -71,7 +71,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "virtual time, and checks the promises after every step. A schedule that breaks one is "
         "told; the exit code is then 1.",
     )
-    parser.add_argument("--seed", type=int, help="the first schedule (default: by the clock)")
+    now = int(time.time())
+    parser.add_argument("--seed", type=int, default=now, help="the first (default: by the clock)")
     parser.add_argument("--count", type=int, help="how many schedules (default: 10,000)")
     parser.add_argument("--seconds", type=float, default=0.0, help="stop after this time")
     parser.add_argument("--trace", action="store_true", help="tell the one schedule of --seed")
@@ -83,12 +84,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="NAME",
         help="put this fault into the code first: " + "; ".join(MUTATIONS),
     )
-    given = parser.parse_args(arguments)
-    if given.trace and given.seed is None:
-        parser.error("--trace needs --seed")
-    first = int(time.time()) if given.seed is None else given.seed
-    given.seeds = range(first, first + (given.count or (2**40 if given.seconds else 10_000)))
-    return given
+    return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -100,12 +96,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\n".join(result.trace))
         return 1 if result.violation else 0
     started = time.monotonic()
-    tally = explore(given.seeds, given.seconds or float("inf"), given.jobs, given.mutation)
+    count = given.count or (2**40 if given.seconds else 10_000)
+    seeds = range(given.seed, given.seed + count)
+    tally = explore(seeds, given.seconds or float("inf"), given.jobs, given.mutation)
     passed = time.monotonic() - started
     for name, number in sorted(tally.faults.items()):
         print(f"{number:12,}  {name}")
     print(
-        f"{tally.schedules:,} schedules from seed {given.seeds[0]}, {passed:.0f} s, "
+        f"{tally.schedules:,} schedules from seed {given.seed}, {passed:.0f} s, "
         f"{tally.faults.total():,} faults"
     )
     if not tally.failed:
