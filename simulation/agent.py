@@ -301,10 +301,6 @@ class Agent:
             run.pieces.append((due, piece))
         return Slow(run, head, partial(setattr, run, "end_call"))
 
-    def is_alive(self, run: AgentRun) -> bool:
-        """Whether the session of a run has not ended, whatever anybody believes."""
-        return self.sessions[run.session_id].is_alive
-
     def stop(self, session_id: str, stopper: Sandbox | None) -> Json:
         """Ends a session, if there is one."""
         world, choices = self.world, self.world.choices

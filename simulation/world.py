@@ -6,6 +6,7 @@ So actors interleave at every call of AWS and at every lock, and always in the s
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import queue
@@ -187,12 +188,9 @@ class World:
         actor = Actor(self.unique(name) if sandbox is None else name, sandbox)
 
         def life(_start: None) -> None:
-            try:
+            with contextlib.suppress(Killed):
                 body()
-            except Killed:
-                pass
-            finally:
-                self.actors.discard(actor)
+            self.actors.discard(actor)
 
         actor.greenlet = greenlet(life, parent=self.hub)
         self.actors.add(actor)
@@ -336,11 +334,10 @@ class Background:
 
     def _run(self) -> None:
         try:
-            for item in self.items:
+            for item in itertools.chain(self.items, [None]):
                 self._hand(item)
                 if self.is_abandoned:
                     return
-            self._hand(None)
         except Exception as error:  # noqa: BLE001  raised again where it is waited for
             self._hand(None, error)
 
