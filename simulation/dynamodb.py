@@ -16,6 +16,13 @@ Item = dict[str, Any]
 
 KEPT_VERSIONS = 3
 REFUSED = "The conditional request failed"
+# How an attribute, if there is one, compares with a value.
+COMPARISONS: dict[str, Callable[[Item | None, Item], bool]] = {
+    "attribute_exists": lambda held, _wanted: held is not None,
+    "attribute_not_exists": lambda held, _wanted: held is None,
+    "=": lambda held, wanted: held == wanted,
+    ">": lambda held, wanted: held is not None and "S" in held and held["S"] > wanted["S"],
+}
 
 
 class DynamoDB:
@@ -216,33 +223,22 @@ def _projected(item: Item, request: Item) -> Item:
 
 
 @functools.cache
-def _terms(condition: str) -> list[tuple[str, ...]]:
+def _terms(condition: str) -> list[tuple[str, str, str]]:
     """A condition's terms, all of which must hold; an expression not known here is an error."""
-    terms: list[tuple[str, ...]] = []
+    terms: list[tuple[str, str, str]] = []
     for term in filter(None, condition.split(" AND ")):
-        if match := re.fullmatch(r"attribute_(exists|not_exists)\((#\w+)\)", term):
-            terms.append((match[1], match[2], ""))
-        elif match := re.fullmatch(r"(#\w+) (=|>) (:\w+)", term):
-            terms.append((match[2], match[1], match[3]))
-        else:
+        match = re.fullmatch(r"(attribute_\w+)\((#\w+)\)|(#\w+) (=|>) (:\w+)", term)
+        if not match or (match[1] or match[4]) not in COMPARISONS:
             raise ValueError(f"This memory knows no condition {term!r}")
+        terms.append((match[1] or match[4], match[2] or match[3], match[5] or ""))
     return terms
 
 
 def _holds(condition: str, item: Item | None, request: Item) -> bool:
     for operator, name, value in _terms(condition):
         held = (item or {}).get(request["ExpressionAttributeNames"][name])
-        wanted: Any = request["ExpressionAttributeValues"][value] if value else None
-        match operator:
-            case "exists":
-                true = held is not None
-            case "not_exists":
-                true = held is None
-            case "=":
-                true = held == wanted
-            case _:
-                true = held is not None and "S" in held and held["S"] > wanted["S"]
-        if not true:
+        wanted = request["ExpressionAttributeValues"][value] if value else {}
+        if not COMPARISONS[operator](held, wanted):
             return False
     return True
 
