@@ -24,7 +24,8 @@ from simulation.world import Background, Json, Sandbox, World
 AGENT_ARN = f"arn:aws:bedrock-agentcore:us-east-1:{ACCOUNT}:runtime/sim-0123456789"
 HTML = b"<html><body><h1>Bad Gateway</h1></body></html>"
 
-# How an agent's run may end, apart from an answer.
+# How an agent's run may end, apart from an answer; and how its answer may break off.
+BREAKS = ("cut", "stalls", "worker dies in mid-stream", "unexpected error in mid-stream")
 AGENT_ENDINGS = (
     "answers",
     "asks",
@@ -35,11 +36,9 @@ AGENT_ENDINGS = (
     "unreadable",
     "empty",
     "blank",
-    "cut",
-    "stalls",
+    *BREAKS[:2],
     "floods",
-    "worker dies in mid-stream",
-    "unexpected error in mid-stream",
+    *BREAKS[2:],
 )
 ENDINGS = (*AGENT_ENDINGS, "long answer", "too long answer", "too long answer")
 QUESTION = {"id": "booking", "message": "Shall I book Ann?"}
@@ -72,14 +71,7 @@ class Piece(NamedTuple):
 
 
 END, GOOD_END = Piece(then="end"), Piece(then="good end")
-CUT, STALL = Piece(then="cut"), Piece(then="stall")
-DEATH, SURPRISE = Piece(then="death"), Piece(then="surprise")
-BREAKS = {
-    "cut": CUT,
-    "stalls": STALL,
-    "worker dies in mid-stream": DEATH,
-    "unexpected error in mid-stream": SURPRISE,
-}
+CUT, STALL = Piece(then="cut"), Piece(then="stalls")
 
 
 @dataclass(eq=False)
@@ -145,9 +137,9 @@ class AgentRun:
         match piece.then:
             case "cut":
                 raise ProtocolError("Connection broken: IncompleteRead")
-            case "surprise":
+            case "unexpected error in mid-stream":
                 raise RuntimeError("What nobody has thought of")
-            case "death":
+            case "worker dies in mid-stream":
                 self.world.die("in mid-stream")
             case "end" | "good end":
                 self.closed = True
@@ -162,7 +154,7 @@ class AgentRun:
         end = world.now + self.patience
         while True:
             due, piece = plan = self.pieces[0] if self.pieces else (world.now, END)
-            is_silent = piece.then == "stall" or due > end
+            is_silent = piece.then == "stalls" or due > end
             self.wake = world.waker()
             world.sleep((end if is_silent else due) - world.now)
             if self.pieces and self.pieces[0] is not plan:
@@ -354,7 +346,7 @@ class Agent:
                 return [Piece(b"data: " * run.streams + b"x" * 4_000)] * 30
         if ending in BREAKS:
             is_begun = ending == "cut" or not run.streams
-            return [*([Piece(answer[:30])] if is_begun else []), BREAKS[ending]]
+            return [*([Piece(answer[:30])] if is_begun else []), Piece(then=ending)]
         if run.streams:
             return [Piece(answer, is_answer=True), GOOD_END]
         middle = self.world.choices.below(len(text) // 8) * 8

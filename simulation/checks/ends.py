@@ -65,6 +65,8 @@ def _reported(life: Life, item: Item) -> None:
     must("an agent says so much and no more", most <= MOST_LINES, f"{most} lines")
     twice = [line for line, count in counts.items() if count > 1]
     must("a report is told once", not twice, f"{twice}")
+    foreign = [line for line in counts if line.startswith("Report of others")]
+    must("nobody else reports", not foreign, f"{foreign}")
     for report in life.received:
         told = all(line in counts for line in report.lines()) or NO_MORE in lines
         must("a report that was received is told", told, report.id)
