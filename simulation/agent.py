@@ -314,9 +314,7 @@ class Agent:
         """What comes in a stream before its end: steps, and the beginning of the answer."""
         choices = self.world.choices
         steps = [f"Step {number} of it" for number in range(choices.pick((0, 1, 2, 4, 8)))]
-        frames: list[tuple[Json, tuple[str, ...]]] = [
-            ({"message": step}, (step,)) for step in steps
-        ]
+        frames: list[tuple[Json, tuple[str, ...]]] = [({"message": one}, (one,)) for one in steps]
         if ending != "blank":
             frames.append((run.text[:10], ()))
         plan: list[Piece] = []

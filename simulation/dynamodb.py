@@ -13,6 +13,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 Item = dict[str, Any]
+Seconds = Callable[[], float]
 
 KEPT_VERSIONS = 3
 REFUSED = "The conditional request failed"
@@ -33,13 +34,7 @@ class DynamoDB:
     seconds old. Items are never changed in place, so what is handed out needs no copy.
     """
 
-    def __init__(
-        self,
-        *,
-        clock: Callable[[], float] = lambda: 0.0,
-        index_lag: Callable[[], float] = lambda: 0.0,
-        read_lag: Callable[[], float] = lambda: 0.0,
-    ) -> None:
+    def __init__(self, *, clock: Seconds, index_lag: Seconds, read_lag: Seconds) -> None:
         self.clock = clock
         self.on_write: Callable[[Item | None, Item], None] = lambda _old, _new: None
         self.index_lag = index_lag
@@ -163,9 +158,7 @@ class DynamoDB:
     def _must_fit(self, operation: str, *writes: Item) -> None:
         if self.largest_write is None:
             return
-        parts = (
-            write.get("Item") or write.get("ExpressionAttributeValues", {}) for write in writes
-        )
+        parts = (one.get("Item") or one.get("ExpressionAttributeValues", {}) for one in writes)
         texts = (value["S"] for part in parts for value in part.values() if "S" in value)
         if sum(len(text.encode()) for text in texts) > self.largest_write:
             message = "Item size to update has exceeded the maximum allowed size"

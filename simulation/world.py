@@ -178,18 +178,14 @@ class World:
         return self.current.sandbox if self.current else None
 
     def spawn(
-        self,
-        name: str,
-        body: Callable[[], None],
-        sandbox: Sandbox | None = None,
-        delay: float = 0.0,
+        self, name: str, run: Callable[[], None], sandbox: Sandbox | None = None, delay: float = 0.0
     ) -> None:
         """Starts an actor, in a sandbox if it is a thread of a function."""
         actor = Actor(self.unique(name) if sandbox is None else name, sandbox)
 
         def life(_start: None) -> None:
             with contextlib.suppress(Killed):
-                body()
+                run()
             self.actors.discard(actor)
 
         actor.greenlet = greenlet(life, parent=self.hub)

@@ -111,9 +111,8 @@ def posted(known: Known, key: str | None, description: str, reply: Reply) -> Non
     age = known.world.now - life.made
     if reply.status == 202 and reply.body["status"] == "pending" and not reply.sandbox.faults:
         due = not key or age > REDISPATCH_BOUND + known.tolerance
-        must(
-            "a task is handed to Lambda", not due or task_id in known.aws.queue.accepted, reply.text
-        )
+        is_taken = task_id in known.aws.queue.accepted
+        must("a task is handed to Lambda", is_taken or not due, reply.text)
 
 
 def refused_to_follow(known: Known, earlier_id: str, reply: Reply) -> None:

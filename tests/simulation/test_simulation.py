@@ -165,7 +165,7 @@ class Twin(DynamoDB):
     def __init__(
         self, client: Any, table: str, calls: list[Call], *, clock: Any, **_lags: Any
     ) -> None:
-        super().__init__(clock=clock)
+        super().__init__(clock=clock, index_lag=float, read_lag=float)
         self.client = client
         self.table = table
         self.calls = calls
