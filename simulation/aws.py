@@ -72,9 +72,7 @@ class DynamoDBClient(Client):
         keys = [{"id": key} for key in left]
         return {"Responses": {table: found}, "UnprocessedKeys": {table: {**asked, "Keys": keys}}}
 
-    def _trace(
-        self, operation: str, request: dict[str, Any], sandbox: Sandbox | None, outcome: str
-    ) -> None:
+    def _trace(self, operation: str, request: Json, sandbox: Sandbox | None, outcome: str) -> None:
         if not self.aws.world.tracing:
             return
         (update,) = request.get("TransactItems", [{"Update": request}])[0].values()

@@ -175,7 +175,8 @@ class _Process(Caller):
                 return
 
     def _send(self, report: Report) -> Reply | None:
-        reply = self.request("POST", self.path, report.body(), report.headers(), report)
+        headers = {"authorization": f"Bearer {report.token}"}
+        reply = self.request("POST", self.path, report.body(), headers, report)
         if reply:
             answers.reported(self.known, report, reply)
             if reply.status == 200 and not reply.body["continue"]:

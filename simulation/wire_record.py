@@ -154,9 +154,8 @@ def _statuses() -> Iterator[Fault]:
             if status == 400 and code in REFUSALS:
                 continue  # DynamoDB's own word, and true
             # In the header as AWS's services do it, or in the body alone.
-            header = always(
-                status, b'{"message": "No."}', "application/json", f"x-amzn-ErrorType: {code}"
-            )
+            told = f"x-amzn-ErrorType: {code}"
+            header = always(status, b'{"message": "No."}', "application/json", told)
             said = {"code": code, "__type": code, "message": "No."}
             body = always(status, json.dumps(said).encode())
             yield Fault(f"{status} {code} in the header", header, services=services)
@@ -186,7 +185,7 @@ FAULTS = (
 )
 
 
-# --- both ends ----------------------------------------------------------------------------------
+# --- both ends ------------------------------------------------------------------------------------
 
 
 def client_of(service: str, connect: float, read: float) -> Any:

@@ -273,7 +273,7 @@ class World:
 
     def log(self, text: str) -> None:
         """Takes a line of a function's log."""
-        if text != "\n" and not (self.sandbox and not self.sandbox.alive):
+        if not self.sandbox or self.sandbox.alive:
             self.log_lines.append(text)
             self.trace(f"log {text[:300]}")
 

@@ -57,10 +57,6 @@ class Report:
         """Whether it is the end of the work."""
         return self.answer is not None or self.error is not None
 
-    def headers(self) -> dict[str, str]:
-        """With its right to report."""
-        return {"authorization": f"Bearer {self.token}"}
-
     def body(self) -> Json:
         """As it is sent."""
         if not self.is_usable:
@@ -195,9 +191,7 @@ def has_tried(function: Sandbox) -> bool:
 
 def events_of(item: Item) -> list[Json]:
     """The lines of an item's timeline."""
-    return [
-        {name: value["S"] for name, value in event["M"].items()} for event in item["events"]["L"]
-    ]
+    return [{name: value["S"] for name, value in one["M"].items()} for one in item["events"]["L"]]
 
 
 def seconds_of(ts: str) -> float:
