@@ -78,7 +78,7 @@ CUT, STALL = Piece(then="cut"), Piece(then="stalls")
 class AgentRun:
     """One start of the agent: its session, how much of it was heard, and by whom.
 
-    It is the body of its answer too: botocore's StreamingBody, as far as the worker reaches into it.
+    It is the body of its answer too: botocore's StreamingBody, as far as the worker uses it.
     """
 
     world: World

@@ -196,8 +196,7 @@ class Aws:
     def __init__(self, world: World, run_worker: Callable[[Json, str], Json]) -> None:
         choices = world.choices
         self.world = world
-        rates = (0, 30, 100, 300)
-        self.dynamodb_weather = Weather(world, "dynamodb", DYNAMODB_FAULTS, rates)
+        self.dynamodb_weather = Weather(world, "dynamodb", DYNAMODB_FAULTS, (0, 30, 100, 300))
         self.lambda_weather = Weather(world, "lambda", CALL_FAULTS, (0, 200, 600))
         self.queue_weather = Weather(world, "queue", QUEUE_FAULTS, (0, 300, 800))
         self.agent = Agent(world, self.dynamodb_weather.agent_ended)

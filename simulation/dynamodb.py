@@ -1,8 +1,8 @@
 """A DynamoDB in memory: the operations and expressions that dynamodb_helpers uses, and no others.
 
-A test does the same random operations here, in moto and in MiniStack, and finds no difference.
-What those two do not have is here as well: an index that lags, reads that are not consistent, and
-a transaction that is sent twice with one token and done once.
+In a test, moto and MiniStack answer each call of some schedules as this does. What those two do not
+have is here as well: an index that lags, reads that are not consistent, and a transaction that is
+sent twice with one token and done once.
 """
 
 import functools

@@ -197,7 +197,8 @@ class Weather:
         self, config: Config, operation: str, serve: Serve, spoil: Callable[[Fault, Any], Any]
     ) -> Any:
         """A call as botocore makes it, sent again after what its standard retries are for."""
-        attempts, sandbox = attempts_of(config), self.world.sandbox
+        attempts = int((config.retries or {}).get("total_max_attempts", 5))
+        sandbox = self.world.sandbox
         for attempt in range(1, attempts + 1):
             fault = self.fault(operation)
             is_last = attempt == attempts or not fault.is_sent_again
@@ -301,11 +302,6 @@ def _received(fault: Fault, answer: Any) -> Any:
     if isinstance(answer, Exception):
         raise answer
     return answer
-
-
-def attempts_of(config: Config) -> int:
-    """How often botocore sends a call, all in all."""
-    return int((config.retries or {}).get("total_max_attempts", 5))
 
 
 def conflict(operation: str) -> ClientError:

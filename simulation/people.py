@@ -32,7 +32,6 @@ LISTS = (
     "/tasks?status=error",
     "/tasks?status=completed,error&limit=1",
 )
-BY_HAND_ID = "test-123"
 
 
 class Person(Caller):
@@ -116,7 +115,7 @@ class Person(Caller):
         self._perhaps_cancel(task_id)
         self.world.spawn("follows", lambda: self._perhaps_follow(task_id))
         if self.choices.below(4) == 3:
-            self.world.spawn("deleter", lambda: self._tease(task_id, description, key))
+            self.world.spawn("deleter", lambda: self._delete_and_disturb(task_id, description, key))
         if self.choices.below(2):
             self.world.spawn("poller", lambda: self.poll(task_id))
         self.poll(task_id)
@@ -170,7 +169,7 @@ class Person(Caller):
             wait += choices.pick((0.0, 0.001, 0.3, 25.0))
             world.spawn("canceller", lambda: somebody.cancel(task_id), delay=wait)
 
-    def _tease(self, task_id: str, description: str, key: str | None) -> None:
+    def _delete_and_disturb(self, task_id: str, description: str, key: str | None) -> None:
         """Deletes a task once it may be, and then does what must bring nothing back."""
         choices, world, somebody = self.choices, self.world, self.or_other()
         for _ in range(3):
@@ -230,7 +229,7 @@ def lister(backend: Backend) -> None:
 def operator(backend: Backend) -> None:
     """Invokes the worker by hand, perhaps twice at once."""
     world, choices = backend.world, backend.world.choices
-    event = {"task_id": BY_HAND_ID, "description": DESCRIPTIONS[0]}
+    event = {"task_id": "test-123", "description": DESCRIPTIONS[0]}
     for _ in range(choices.below(2) + 1):
         _by_hand(backend, event)
         world.sleep(choices.pick((0.0, 0.01, 5.0)))
@@ -255,10 +254,9 @@ def cleaner(backend: Backend) -> None:
         return  # a put that comes after the deletion would make the task anew, as it must
     for _ in range(6):
         world.sleep(choices.pick((0.4, 0.05, 3.0, 20.0)))
-        # Not one made from a key: its key would make it anew, as it should.
-        unkeyed = [task_id for task_id in backend.known.told if task_id.startswith("0000")]
-        for task_id in unkeyed:
-            if items[task_id]["status"]["S"] == status:
+        for task_id in backend.known.told:
+            # Not one made from a key: its key would make it anew, as it should.
+            if task_id.startswith("0000") and items[task_id]["status"]["S"] == status:
                 world.count("operator: task deleted")
                 world.trace(f"deletes {task_id}")
                 backend.known.forget(task_id, items[task_id])

@@ -95,7 +95,7 @@ def _rows() -> dict[str, dict[str, Row]]:
 
 @functools.cache
 def by_kind(operation: str) -> dict[str, tuple[Row, ...]]:
-    """The faults that a call may meet, by their kind; of the table's operations one was measured."""
+    """The faults that a call may meet, by kind; of the table's operations one was measured."""
     kinds: defaultdict[str, list[Row]] = defaultdict(list)
     for row in (_rows().get(operation) or _rows()["UpdateItem"]).values():
         if row["fault"] != "none":

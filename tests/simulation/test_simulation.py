@@ -145,16 +145,9 @@ def test_the_command_tells_the_schedule_that_breaks_a_promise(capsys: pytest.Cap
 
 # --- the DynamoDB in memory is like the others ----------------------------------------------------
 
-OPERATIONS = {
-    "put_item",
-    "update_item",
-    "transact_write_items",
-    "delete_item",
-    "get_item",
-    "batch_get_item",
-    "query",
-    "scan",
-}
+OPERATIONS = set(
+    "put_item update_item transact_write_items delete_item get_item batch_get_item query scan".split()
+)
 # What a call was, whether it was refused, and whether the other DynamoDB answered the same.
 Call = tuple[str, bool, bool]
 
