@@ -67,7 +67,8 @@ class DynamoDBClient(Client):
         self.aws.world.count("dynamodb: keys unprocessed")
         if self.aws.writer:
             self.aws.writer.faults["dynamodb"] += 1
-        left = [key["id"] for key in asked["Keys"][:kept]]
+        # Sorted, so that nothing depends on the order in which Python has a set.
+        left = sorted((key["id"] for key in asked["Keys"]), key=lambda key: key["S"])[:kept]
         found = [item for item in answer["Responses"][table] if item["id"] not in left]
         keys = [{"id": key} for key in left]
         return {"Responses": {table: found}, "UnprocessedKeys": {table: {**asked, "Keys": keys}}}
