@@ -355,7 +355,7 @@ def test_no_report_whatsoever_is_answered_otherwise_than_described(api: Api, bod
     assert (again["statusCode"], again["body"]) == (first["statusCode"], first["body"])
     task = json.loads(api("GET", f"/tasks/{task_id}")["body"])
     if first["statusCode"] == 400:
-        assert task["status"] == "processing", "the task lives on"
+        assert task["status"] == "processing", "the task goes on"
     else:
         assert task["status"] == json.loads(first["body"])["status"]
     api("GET", "/tasks", query={"limit": "1"})

@@ -239,7 +239,7 @@ def test_a_table_is_taken_in_with_its_protections(make_stack: MakeStack):
 
     for said in (dry.said, run.said):
         kept = f"TableDeletionProtection true, TableKmsKeyArn {key}, TableStream KEYS_ONLY"
-        assert f"is taken in with its tasks. It keeps {kept}\n" in said
+        assert f"is adopted with its tasks. It keeps {kept}\n" in said
         assert "  It gets the index, time to live, point-in-time recovery\n" in said
     after = dynamodb.describe_table(TableName=table)["Table"]
     assert [index["IndexName"] for index in after["GlobalSecondaryIndexes"]] == [INDEX["IndexName"]]

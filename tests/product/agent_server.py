@@ -63,14 +63,11 @@ class Exchange(Quiet):
         self.close_connection = True
         self.server.script_of(call)(self)
 
-    def begin(self, content_type: str = STREAM, length: int | None = None, status: int = 200):
-        """Sends the head, of a chunked answer if no length is given."""
-        self.send_response(status)
-        self.send_header("Content-Type", content_type)
-        if length is None:
-            self.send_header("Transfer-Encoding", "chunked")
-        else:
-            self.send_header("Content-Length", str(length))
+    def begin(self) -> None:
+        """Sends the head of a stream."""
+        self.send_response(200)
+        self.send_header("Content-Type", STREAM)
+        self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
 
     def chunk(self, data: bytes) -> None:
@@ -78,12 +75,6 @@ class Exchange(Quiet):
 
     def end(self) -> None:
         self.chunk(b"")
-
-    def whole(
-        self, body: bytes, content_type: str = "application/json", status: int = 200, code: str = ""
-    ) -> None:
-        error = {"x_amzn_ErrorType": code} if code else {}
-        self.send(status, body, Content_Type=content_type, **error)
 
     def stall(self) -> None:
         """Says nothing more and holds the connection until the test is over."""
@@ -177,11 +168,12 @@ def sends_json(value: Any) -> Script:
 
 
 def sends(body: bytes, content_type: str = "application/json") -> Script:
-    return lambda exchange: exchange.whole(body, content_type)
+    return lambda exchange: exchange.send(200, body, Content_Type=content_type)
 
 
 def sends_error(status: int, code: str = "", body: bytes = b'{"message":"no"}') -> Script:
-    return lambda exchange: exchange.whole(body, status=status, code=code)
+    name = {"x_amzn_ErrorType": code} if code else {}
+    return lambda exchange: exchange.send(status, body, Content_Type="application/json", **name)
 
 
 def streams(*pieces: bytes, then: Script = Exchange.end) -> Script:
@@ -198,3 +190,13 @@ def streams(*pieces: bytes, then: Script = Exchange.end) -> Script:
 
 def hangs_up(exchange: Exchange) -> None:
     """Closes the connection without another byte."""
+
+
+def sends_raw(data: bytes, then: Script = hangs_up) -> Script:
+    """Sends what need not be HTTP, or not all of an answer."""
+
+    def script(exchange: Exchange) -> None:
+        exchange.wfile.write(data)
+        then(exchange)
+
+    return script

@@ -22,12 +22,6 @@ from valro.agent.answers import AgentFailed, Answer, UnreadableAnswer
 from valro.agent.reader import AgentReader
 
 
-def test_a_message_beside_result_keys_is_the_response_and_not_progress():
-    answer, said = read_frames({"message": "All done", "vendors": []})
-    assert answer.agent_response == "All done"
-    assert said == []
-
-
 @pytest.mark.parametrize(
     "frame",
     [
@@ -56,11 +50,7 @@ def test_a_piece_of_text_that_is_json_by_itself_is_a_piece(said: str):
 @pytest.mark.parametrize(
     "sent",
     [
-        {
-            "role": "assistant",
-            "content": [{"type": "text", "text": "Ann: $250"}],
-            "stop_reason": "x",
-        },
+        {"role": "assistant", "content": [{"text": "Ann: $250"}], "stop_reason": "x"},
         {"status": "success", "results": {"vendors": [{"name": "Ann: $250"}]}},
         {"start": "Monday", "vendor": "Ann: $250"},
         {"delta": "Ann: $250"},
@@ -92,8 +82,10 @@ ANSWER = "Green Fern asks $240."
 SAID = "Let me look."
 USED = [SAID, "Using find"]
 FIND = {"type": "function_call", "call_id": "c1", "name": "find", "arguments": "{}"}
+LLAMA_CALL = {"tool_id": "c1", "tool_name": "find", "tool_kwargs": {}}
 TOKENS = re.findall(r"\s*\S+", ANSWER)
 GENERAL: dict[str, tuple[list[Any], list[str]]] = {
+    "a message beside result keys": ([{"message": ANSWER, "vendors": []}], []),
     "typed tokens": ([{"type": "token", "content": one} for one in TOKENS], []),
     "the event's name in the object": (
         [*({"event": "token", "data": {"text": one}} for one in TOKENS), {"event": "end"}],
@@ -144,6 +136,23 @@ GENERAL: dict[str, tuple[list[Any], list[str]]] = {
         ],
         ["Using find"],
     ),
+    "LlamaIndex's": (
+        [
+            {"input": [{"role": "user", "blocks": []}], "current_agent_name": "x"},
+            {"delta": SAID, "response": SAID, "tool_calls": []},
+            {"delta": "", "response": SAID, "tool_calls": [LLAMA_CALL]},
+            {"response": {"role": "assistant", "blocks": [{"block_type": "text", "text": SAID}]}}
+            | {"tool_calls": [LLAMA_CALL]},
+            LLAMA_CALL,
+            LLAMA_CALL | {"tool_output": {"blocks": [{"block_type": "text", "text": "secret"}]}},
+            *({"delta": one, "response": SAID, "tool_calls": []} for one in TOKENS),
+        ],
+        USED,
+    ),
+    "LlamaIndex's, chosen": (
+        [{"delta": SAID}, {"tool": "find"}, *({"delta": one} for one in TOKENS)],
+        USED,
+    ),
     **{
         key: ([{key: ANSWER}], [])
         for key in ("answer", "text", "completion", "reply", "raw", "content")
@@ -193,21 +202,10 @@ def test_an_sse_event_called_error_is_a_failure():
 
 
 ASKED = {"id": "i1", "reason": "approval", "message": "May I?"}
-QUESTIONS: dict[str, list[Any]] = {
-    "our own": [{"interrupts": [ASKED]}],
-    "Strands' event": [
-        {
-            "tool_interrupt_event": {
-                "interrupts": [{"id": "i1", "name": "approval", "reason": "May I?"}]
-            }
-        }
-    ],
-}
 
 
-@pytest.mark.parametrize("name", QUESTIONS)
-def test_a_question_is_an_answer_with_interrupts(name: str):
-    answer, _ = read_frames(*QUESTIONS[name])
+def test_a_question_is_an_answer_with_interrupts():
+    answer, _ = read_frames({"interrupts": [ASKED]})
     assert answer.interrupts == [ASKED]
     assert answer.task_fields()["agent_response"] == "May I?"
 
@@ -216,42 +214,30 @@ SCHEMA = {"type": "string", "enum": ["Tuesday", "Thursday"]}
 GIVEN = {"message": "Which day?", "response_schema": SCHEMA}
 
 
-@pytest.mark.parametrize(
-    "asked",
-    [
-        {"id": "i1", "value": GIVEN},
-        {"id": "i1", "value": json.dumps(GIVEN)},
-        {"id": "i1", "reason": GIVEN},
-        {"id": "i1", "metadata": {"reason": GIVEN}},
-        {
-            "id": "i1",
-            "message": "Which day?",
-            "metadata": {"langgraph": {"raw": GIVEN, "ns": None}},
-        },
-        {"id": "i1", "value": {"question": "Which day?", "responseSchema": SCHEMA}},
-    ],
-    ids=[
-        "LangGraph",
-        "LangGraph, as text",
-        "Strands",
-        "Strands by AG-UI",
-        "LangGraph by AG-UI",
-        "camel",
-    ],
-)
-def test_a_question_s_schema_is_found_where_its_framework_puts_it(asked: dict[str, Any]):
-    answer, _ = read_frames({"__interrupt__": [asked]})
+WITH_SCHEMA: dict[str, Any] = {
+    "LangGraph": {"value": GIVEN},
+    "LangGraph, as text": {"value": json.dumps(GIVEN)},
+    "LangGraph by AG-UI": {"message": "Which day?", "metadata": {"langgraph": {"raw": GIVEN}}},
+    "Strands": {"reason": GIVEN},
+    "Strands by AG-UI": {"metadata": {"reason": GIVEN}},
+    "in camelCase": {"value": {"question": "Which day?", "responseSchema": SCHEMA}},
+}
+
+
+@pytest.mark.parametrize("framework", WITH_SCHEMA)
+def test_a_question_s_schema_is_found_where_its_framework_puts_it(framework: str):
+    answer, _ = read_frames({"__interrupt__": [{"id": "i1"} | WITH_SCHEMA[framework]]})
     assert answer.interrupts == [{"id": "i1", "message": "Which day?", "response_schema": SCHEMA}]
 
 
 def test_two_questions_of_one_name_are_a_failure_and_one_that_is_told_again_is_one():
-    with pytest.raises(AgentFailed, match="two things under the same name"):
+    with pytest.raises(AgentFailed, match="two questions under the same id"):
         read_frames({"interrupts": [{"id": "a", "message": "1"}, {"id": "a", "message": "2"}]})
     twice = [{"interrupts": [{"id": "a", "message": text}]} for text in ("Book? true", "Book?")]
     answer, _ = read_frames(*twice)
     assert answer.interrupts == [{"id": "a", "message": "Book?"}]
     many = [{"interrupts": [{"id": str(number)}]} for number in range(1_000)]
-    with pytest.raises(AgentFailed, match="more than can be answered"):
+    with pytest.raises(AgentFailed, match="asked too much"):
         read_frames(*many)
 
 

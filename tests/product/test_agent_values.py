@@ -130,15 +130,11 @@ def test_other_text_with_braces_is_text(text: str):
             {"a": "2026-01-02T03:04:00+00:00"},
         ),
         ("{'a': {'b'}}", {"a": ["b"]}),
-        ("{'a': A(x=1)}", None),
-        ("{'a': <x.Y object at 0x7f>}", None),
         ("{'a': Decimal('many')}", None),
-        ("{'a': __import__('os').getcwd()}", None),
     ],
 )
-def test_a_python_repr_is_read_and_never_run(text: str, frame: Any):
-    """Of objects only decimals, dates and UUIDs are values; where one is wanted, each is a dict."""
-    assert from_text(text) == frame
+def test_a_python_repr_is_read(text: str, frame: Any):
+    assert from_text(text) == from_text(text, with_objects=True) == frame
 
 
 @pytest.mark.parametrize(
@@ -150,8 +146,11 @@ def test_a_python_repr_is_read_and_never_run(text: str, frame: Any):
         ("{'a': __import__('os').getcwd()}", {"a": {}}),
     ],
 )
-def test_objects_in_a_repr_may_be_what_they_were_made_with(text: str, frame: Any):
+def test_objects_in_a_repr_are_what_they_were_made_with_if_they_may_be_and_never_run(
+    text: str, frame: Any
+):
     assert from_text(text, with_objects=True) == frame
+    assert from_text(text) is None
 
 
 @pytest.mark.parametrize(
@@ -225,14 +224,7 @@ def test_vendors_in_other_shapes_become_objects(value: Any, vendors: list[Any]):
 
 
 def test_values_survive_as_they_were_and_what_is_no_number_costs_nothing_else():
-    quote = {
-        "price": 1.5,
-        "large": 1e300,
-        "tiny": 5e-324,
-        "digits": 10**40,
-        "empty": "",
-        "no": None,
-    }
+    quote = {"price": 1.5, "large": 1e300, "tiny": 5e-324, "digits": 10**40, "no": None}
     assert read_json({"quotes": [quote]}).quotes == [quote]
     body = b'{"response": "x", "quotes": [{"price": NaN}, {"price": -Infinity}, {"price": 5}]}'
     for answer in (read_whole(body), read_stream(b"data: " + body)[0]):

@@ -149,9 +149,6 @@ AGENTS = {
     "return state: own state": returned(own_state),
     "return state: failing": returned(failing),
     'return state["messages"][-1]': returned(give=lambda it: it["messages"][-1]),
-    'return {"result": content}': returned(
-        in_blocks, lambda it: {"result": it["messages"][-1].content}
-    ),
     "updates": streamed("updates"),
     "updates: structured": streamed("updates", structured),
     "updates: interrupt": streamed("updates", asking),
