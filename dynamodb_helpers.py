@@ -1,4 +1,4 @@
-"""The task store: the life of a task in DynamoDB, and with its two neighbours all that knows DynamoDB.
+"""The task store: the life of a task in DynamoDB. Nothing else writes to it.
 
 A task is one item. Every transition below is ONE conditional write that also appends its events,
 so that status and timeline cannot disagree. ``completed`` and ``error`` are final.
@@ -18,14 +18,15 @@ so that status and timeline cannot disagree. ``completed`` and ``error`` are fin
     pending      error        API       still pending: not started, or cancelled      1
     pending      error        worker    still pending: it is not configured           1
     either       error        readers   status, deadline and whether a cancellation   1
-                                        is requested as they were read
+                                        is requested are as they were read
     final        (tombstone)  API       its status as read (delete)                   none
 
     * my claim, event_seq as I left it, not accepted yet, and no cancellation requested
 
-botocore resends a write whose answer was lost, and then sees its own write refuse it. So every
-conditional write asks for the item that refused it (ReturnValuesOnConditionCheckFailure=ALL_OLD),
-and what is found there decides: a token of mine means that I was here already.
+botocore resends a write whose answer was lost, and the first copy then makes the second one fail.
+So every conditional write asks for the item that refused it
+(ReturnValuesOnConditionCheckFailure=ALL_OLD), and what is found there decides: my own token means
+that the first copy had arrived.
 
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Expressions.ConditionExpressions.html
 
@@ -117,7 +118,7 @@ REPORT_ATTEMPTS = 5
 
 @dataclass
 class Claim:
-    """A worker's hold on a task. ``is_fresh``: the claim's own write said so, no later look."""
+    """A worker's hold on a task. ``is_fresh``: its write succeeded; no later read found it."""
 
     task: Task
     token: str
@@ -128,8 +129,8 @@ class Claim:
 class TaskStore(TaskTable):
     """The tasks of one table.
 
-    ``on_expired`` hears of each task that a read has ended. botocore's errors pass through unchanged,
-    but for the refused conditions that the module's table lists.
+    ``on_expired`` is called with each task that a read has ended. botocore's errors pass through
+    unchanged, except for the refused conditions that the module's table lists.
     """
 
     def __init__(
@@ -155,10 +156,10 @@ class TaskStore(TaskTable):
         owner: str = PUBLIC_OWNER,
         fingerprint: str | None = None,
     ) -> tuple[Task, bool]:
-        """Writes a pending task; returns it and True, or what had the id and False.
+        """Writes a pending task; returns it and True, or the item that had the id before and False.
 
-        That may be a tombstone. ``fingerprint`` is kept with the task for whoever compares a
-        repeated request with it.
+        That item may be a tombstone. ``fingerprint`` is kept with the task, to be compared with a
+        repeated request's.
         """
         task = self._new_task(task_id, description, owner, fingerprint)
         try:
@@ -180,14 +181,14 @@ class TaskStore(TaskTable):
         follows: str,
         answers: dict[str, Any] | None = None,
     ) -> tuple[Task, bool]:
-        """Writes a pending task that goes on where an earlier one ended; returns as create_task does.
+        """Writes a pending task that follows one that has ended; returns what create_task does.
 
-        The earlier task knows of it from the same moment on. ``answers``: to its agent's questions.
+        The same write links the earlier task to it. ``answers``: to its agent's questions.
         Raises TaskNotFound, TaskNotFinal, AlreadyFollowed, InvalidAnswers, AnswersRequired.
         """
         ids = [*{task_id, follows}] if is_task_id(follows) else [task_id]
         found = batch_get(self.client, self.table_name, ids, sleep=self.sleep)
-        # The new one first: whatever became of the earlier one since, the same key finds it again.
+        # The new one first: whatever has happened to the earlier one, the same key finds it again.
         if task_id in found:
             return self._expire_if_overdue(found[task_id]), False
         earlier = self._visible_task(found.get(follows), follows, owner)
@@ -228,8 +229,8 @@ class TaskStore(TaskTable):
         """Takes a pending task for this worker; raises TaskNotClaimable or TaskNotFound.
 
         ``token`` is fresh for every invocation. ``function_end``: epoch seconds at which Lambda ends
-        this one. ``created_at``, if known, keeps the timeline in order though clocks differ.
-        ``report_hash``: of the token with which the agent may report.
+        this one. ``created_at``, if known, keeps the timeline in order even if clocks differ.
+        ``report_hash``: the hash of the token with which the agent may report.
         """
         now = self.clock()
         ts = max(timestamp(now), created_at)
@@ -249,7 +250,7 @@ class TaskStore(TaskTable):
         return Claim(task, token, Timeline.of(task), is_fresh=is_written)
 
     def confirm_claim(self, claim: Claim) -> None:
-        """Makes sure that the task still waits for its agent; raises ClaimLost or CancelRequested."""
+        """Makes sure that the task still awaits its agent; raises ClaimLost or CancelRequested."""
         now = timestamp(self.clock())
         mine = {"claim": claim.token}
         self._update_claimed(claim, mine, condition=IS_MINE_IN_TIME, values={"now": now})
@@ -259,7 +260,7 @@ class TaskStore(TaskTable):
         self._update_claimed(claim, {})
 
     def accept_task(self, claim: Claim) -> None:
-        """Leaves the task to its agent, which reports; raises ClaimLost or CancelRequested."""
+        """Leaves the task to its agent, which will report; raises ClaimLost or CancelRequested."""
         now = self.clock()
         attributes = {
             "last_report": uuid.uuid4().hex,
@@ -270,7 +271,7 @@ class TaskStore(TaskTable):
         self._update_claimed(claim, attributes)
 
     def end_task(self, claim: Claim, outcome: Outcome) -> None:
-        """Writes the outcome, with what is kept of the answer, whole if it fits.
+        """Writes the outcome with the answer, which is cut if it does not fit.
 
         Raises ClaimLost if the task has ended without this worker, CancelRequested if only
         ``outcome.cancelled`` may be written.
@@ -297,7 +298,7 @@ class TaskStore(TaskTable):
     def cancel_task(self, task_id: str, owner: str) -> Task:
         """Ends a pending task as cancelled, and requests the end of a processing one.
 
-        Returns the task as it is now: it may have ended otherwise. Raises TaskNotFound.
+        Returns the task as it is now: it may have ended in another way. Raises TaskNotFound.
         """
         task = self.get_task(task_id, owner)
         if task["status"] == "pending":
@@ -311,7 +312,7 @@ class TaskStore(TaskTable):
         return task
 
     def report(self, task: Task, report: Report) -> Task:
-        """Takes a report on a task as it was read; returns the task as it is then.
+        """Stores a report on a task as it was read; returns the task as it is then.
 
         A report that was received before, or comes after the end, changes nothing. Raises
         NotAccepted, TaskNotFound, StoreBusy.
@@ -351,14 +352,14 @@ class TaskStore(TaskTable):
         raise StoreBusy(f"{REPORT_ATTEMPTS} reports at once")
 
     def delete_task(self, task_id: str, owner: str) -> None:
-        """Puts a tombstone in the place of a task that has ended, and removes its chunks.
+        """Replaces a task that has ended with a tombstone, and removes its chunks.
 
-        Its key, or a late event, never runs the agent again. Raises TaskNotFound, TaskNotFinal.
+        So neither its key nor a late event runs the agent again. Raises TaskNotFound, TaskNotFinal.
         """
         task = self.get_task(task_id, owner)
         if task["status"] not in FINAL_STATUSES:
             raise TaskNotFinal(task_id)
-        # Whether a follower acted says whether its place is free.
+        # Whether a follower may have acted decides whether the task can be followed again.
         names = ("id", "expires_at", *(["may_have_acted"] if "follows" in task else []))
         kept: Task = {name: task[name] for name in names if name in task}
         if may_run_on(task):
@@ -383,27 +384,27 @@ class TaskStore(TaskTable):
                 raise
             if not found:  # removed by time to live or at the console, without a tombstone
                 raise TaskNotFound(task_id) from error
-            if found.get("status", DELETED) != DELETED:  # else somebody else has deleted it
+            if found.get("status", DELETED) != DELETED:  # otherwise somebody else has deleted it
                 raise TaskNotFinal(task_id) from error  # shown as ended, but no write can end it
 
-    # --- reads, which repair ----------------------------------------------------------------------
+    # --- reads, which end what is overdue ---------------------------------------------------------
 
     def find_task(self, task_id: str) -> Task:
-        """Reads one task as it is, consistently, whoever's it is; raises TaskNotFound."""
+        """Reads one task as it is, consistently, whoever owns it; raises TaskNotFound."""
         task = self.find_item(task_id) if is_task_id(task_id) else {}
         if task.get("status", DELETED) == DELETED:
             raise TaskNotFound(task_id)
         return task
 
     def get_task(self, task_id: str, owner: str) -> Task:
-        """Reads one task, consistently; raises TaskNotFound, for another owner's task too.
+        """Reads one task, consistently; raises TaskNotFound, also for another owner's task.
 
         An answer kept in chunks is not read yet: ``with_answer`` does that.
         """
         return self._visible_task(self.find_task(task_id), task_id, owner)
 
     def end_if_overdue(self, task_id: str) -> Task:
-        """Reads one task, whoever's it is, and ends it if it is time; returns as find_item does."""
+        """Reads one task, whoever owns it, and ends it if overdue; returns what find_item does."""
         return self._expire_if_overdue(self.find_item(task_id))
 
     def list_tasks(
@@ -416,13 +417,15 @@ class TaskStore(TaskTable):
     ) -> tuple[list[Task], str | None]:
         """Reads a page of an owner's tasks, newest first, and the cursor of the next page if any.
 
-        With ``statuses`` only tasks that have one of them: of 300 at most, so that the page may be
-        shorter, even empty, although others follow.
+        With ``statuses``, only tasks that have one of them. At most 300 tasks are looked at, so the
+        page may be short, even empty, although others follow.
         """
         after = None if cursor is None else decode_cursor(cursor)
         page = PageRequest(owner, limit, after, statuses, timestamp(self.clock()))
         tasks, more = owner_page(self.client, self.table_name, page, sleep=self.sleep)
-        shown = [self._repaired(task) if expiry_code(task, page.now) else task for task in tasks]
+        shown = [
+            self._expire_listed(task) if expiry_code(task, page.now) else task for task in tasks
+        ]
         return [task for task in shown if task["status"] in (statuses or STATUSES)], more
 
     # --- private ----------------------------------------------------------------------------------
@@ -435,13 +438,13 @@ class TaskStore(TaskTable):
         return task | ({} if fingerprint is None else {"fingerprint": fingerprint})
 
     def _created_or(self, existing: Task, task: Task) -> tuple[Task, bool]:
-        """The new task, if it is what refused itself, and True; else what had its id, and False."""
+        """The new task and True, if its first copy refused it; else what had its id, and False."""
         if existing.get("creation_token") == task["creation_token"]:
             return task, True
         return self._expire_if_overdue(existing), False
 
     def _visible_task(self, task: Task | None, task_id: str, owner: str) -> Task:
-        """A task as its owner sees it; raises TaskNotFound if it is none, or somebody else's."""
+        """A task as its owner sees it; raises TaskNotFound if there is none, or for other owners."""
         if task and task.get("owner") == owner:
             task = self._expire_if_overdue(task)
         if not task or task.get("owner") != owner:  # no longer, if it was deleted meanwhile
@@ -449,9 +452,9 @@ class TaskStore(TaskTable):
         return task
 
     def _unstarted_follower(self, task: Task) -> Task | None:
-        """The follower in whose place another may come, if there is one.
+        """The follower that another one may replace, if there is one.
 
-        Raises TaskNotFinal, and AlreadyFollowed of a follower that may have acted, or still may.
+        Raises TaskNotFinal, or AlreadyFollowed if the follower may have acted, or still may.
         """
         if task["status"] not in FINAL_STATUSES:
             raise TaskNotFinal(task["id"])
@@ -472,15 +475,15 @@ class TaskStore(TaskTable):
         condition: str = IS_MINE,
         values: dict[str, Any] | None = None,
     ) -> None:
-        """Writes the unwritten lines, ``last_events`` and ``attributes`` at once, on my claim.
+        """Writes the unwritten lines, ``last_events`` and ``attributes`` at once, if the claim is mine.
 
-        An earlier write whose answer was lost may have arrived. Then event_seq has moved by the
-        lines it carried: they are taken off and the rest is written.
+        An earlier write whose answer was lost may have arrived. Then event_seq has grown by the
+        lines that it carried: these are dropped, and the rest is written.
 
             mine, the status I was writing    it had all arrived
             mine, accepted, as I was writing  it had all arrived
-            mine, processing, event_seq + n   n lines had arrived: go on with the others, or raise
-                                              CancelRequested if that is why
+            mine, processing, event_seq + n   n lines had arrived: write the others, or raise
+                                              CancelRequested if that is the reason
             anything else                     the task has ended without me: ClaimLost
         """
         timeline, task_id = claim.timeline, claim.task["id"]
@@ -523,7 +526,7 @@ class TaskStore(TaskTable):
         return outcome.attributes() | attributes, events, chunks
 
     def _expire_if_overdue(self, task: Task) -> Task:
-        """Ends a task whose deadline is past; whoever reads it first does so, once."""
+        """Ends a task whose deadline is past; the first reader does so, once."""
         now = timestamp(self.clock())
         code = expiry_code(task, now)
         if not code:
@@ -536,7 +539,7 @@ class TaskStore(TaskTable):
             values["deadline_as_read"], condition = task["deadline"], STATUS_AND_DEADLINE_UNCHANGED
         if "cancel_requested_at" not in task:
             condition += f" AND {NOT_CANCELLED}"
-        # Without the claim, a worker that comes back late sees that the end was not its own.
+        # Without the claim, a worker that comes back late sees that it did not write this end.
         update = update_request(attributes, events, condition, values, remove="claim")
         try:
             found, is_written = self._write(task["id"], update | ALL_NEW)
@@ -545,8 +548,8 @@ class TaskStore(TaskTable):
         except ClientError as error:
             if not is_permanent_rejection(error):
                 raise
-            found, is_written = task, False  # a timeline that takes no line
-        # It is mine too if it was sent again, and refused by itself.
+            found, is_written = task, False  # its timeline can take no more lines
+        # It is mine too if it was sent twice, and the first one refused the second.
         is_mine = found.get("error_code") == code and found.get("updated_at") == events[0]["ts"]
         if is_written or is_mine:
             fields = {"task_id": task["id"], "was": task["status"], "error_code": code}
@@ -557,23 +560,23 @@ class TaskStore(TaskTable):
         judged = ("status", "deadline", "cancel_requested_at")
         if any(found.get(name) != task.get(name) for name in judged):
             return self._expire_if_overdue(found)
-        # No write can end it as it is, nor can any worker have it.
+        # No write can end it as it is, and no worker can have it.
         log("ERROR", "task not repaired", task_id=task["id"])
         return task | attributes | dict.fromkeys(("updated_at", "completed_at"), events[0]["ts"])
 
-    def _repaired(self, task: Task) -> Task:
-        """An overdue task of a list, repaired if it can be: one that cannot must not cost the others."""
+    def _expire_listed(self, task: Task) -> Task:
+        """Ends an overdue task of a list if it can: one that cannot be ended must not hide the others."""
         try:
-            # If somebody was faster this is the item whole, with its agent_response.
-            repaired = self._expire_if_overdue(task)
+            # If somebody was faster, this is the whole item, with its agent_response.
+            expired = self._expire_if_overdue(task)
         except Exception as error:  # noqa: BLE001 - it may be anybody's item, or DynamoDB's fault
             log("ERROR", "task not repaired", task_id=task["id"], detail=repr(error))
             return task
-        return {name: value for name, value in repaired.items() if name in LISTED_ATTRIBUTES}
+        return {name: value for name, value in expired.items() if name in LISTED_ATTRIBUTES}
 
 
 def _shorter_report(report: Report, task_id: str, error: ClientError) -> Report:
-    """A report with less of its answer, if DynamoDB refuses it for good; else raises ``error``."""
+    """The report with less of its answer, if DynamoDB will never take it; else raises ``error``."""
     if not (report.outcome and is_permanent_rejection(error)):
         raise error
     outcome = report.outcome.shorter()

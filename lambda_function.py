@@ -4,10 +4,10 @@
                                worker, answers 202
     GET /tasks                 lists the caller's tasks, newest first
     GET /tasks/{id}            shows one, for polling
-    POST /tasks/{id}/cancel    ends one, or asks its worker to
+    POST /tasks/{id}/cancel    ends one, or has its worker end it
     DELETE /tasks/{id}         removes one that has ended
-    POST /tasks/{id}/reports   takes what an agent says that works on by itself
-    OPTIONS                    CORS preflight, for callers that reach the function without a gateway's
+    POST /tasks/{id}/reports   takes the reports of an agent that keeps working by itself
+    OPTIONS                    CORS preflight, where no gateway answers it
 
 Events may be an HTTP API's (payload 2.0), a REST API's (1.0), or just {"httpMethod", "path"}. What
 each request answers, in all cases, is in openapi.yaml. From a shell:
@@ -16,15 +16,15 @@ each request answers, in all cases, is in openapi.yaml. From a shell:
     python lambda_function.py POST /tasks '{"description": "Find me a painter"}'
 
 Environment: WORKER_LAMBDA_ARN, and optionally CORS_ORIGINS and PUBLIC_CANCEL_AND_DELETE (``true``:
-cancel, delete and follow also where no token says whose a task is). DYNAMODB_TABLE_NAME and TASK_TTL_DAYS
-are the store's. Not here: how a task is kept, and how an agent is run.
+also allow cancel, delete and follow where no token says whose a task is). The store reads
+DYNAMODB_TABLE_NAME and TASK_TTL_DAYS. Not here: how a task is stored, and how an agent is run.
 """
 
 from __future__ import annotations
 
 import gc
 
-gc.disable()  # Importing makes next to no garbage; prepare() switches the collector on again.
+gc.disable()  # Imports leave next to no garbage; prepare() switches the collector on again.
 
 import functools
 import hashlib
@@ -82,7 +82,7 @@ from valro.tasks import (
 )
 
 REDISPATCH_SECONDS = 30
-# Lambda's response may have 6 MB, in which this body is a string inside JSON.
+# Lambda's response may have 6 MB, and there this body is a string inside JSON.
 MAX_PAGE_BYTES = 5_500_000
 
 # A task's age in seconds, and how many seconds to wait until the next poll while it is younger.
@@ -93,7 +93,7 @@ ACCEPTED = "Task created and processing started"
 
 
 def lambda_handler(event: Any, context: Any) -> Response:
-    """Answers one HTTP request. It never raises: what goes wrong is an HTTP response too."""
+    """Answers one HTTP request. It never raises: failures are HTTP responses too."""
     request_id = getattr(context, "aws_request_id", "")
     origin = ""
     try:
@@ -105,7 +105,7 @@ def lambda_handler(event: Any, context: Any) -> Response:
     except TaskNotFound:
         response = HttpError("task_not_found", "Task not found.").response()
     except Exception:  # noqa: BLE001 - the last resort
-        # Our fault or DynamoDB's. The caller learns no internals, the log has them all.
+        # Our fault or DynamoDB's. The caller learns no internals; the log has them all.
         log("ERROR", "request failed", request_id=request_id, stack=traceback.format_exc())
         message = "Something went wrong on our side. Please try again in a moment."
         response = HttpError("internal_error", message).response()
@@ -156,11 +156,11 @@ def post_task(request: Request, request_id: str) -> Response:
     if not created and task.get("fingerprint") != new.fingerprint():
         message = "This Idempotency-Key came with another request before. Use a new key."
         raise HttpError("idempotency_key_reused", message)
-    # The client that created it may have died before it started the worker. To start one more is
+    # The process that created it may have died before it started the worker. Starting another is
     # harmless: only one can claim the task, and its deadline does not move.
     if created or (task["status"] == "pending" and age_of(task) > REDISPATCH_SECONDS):
         task = dispatch(task, is_new=created)
-    # Relative, since nobody here knows what stands before the path that the client sees.
+    # Relative, since the function does not know what precedes the path that the client sees.
     headers = {"Location": f"{'' if request.has_slash else 'tasks/'}{task['id']}"}
     if not created:
         headers["Idempotent-Replayed"] = "true"
@@ -203,7 +203,7 @@ def list_tasks(request: Request) -> Response:
 
 
 def get_task(request: Request, task_id: str) -> Response:
-    """Shows one task, or 304 to a client that has it as it is."""
+    """Shows one task, or answers 304 to a client that already has this state."""
     task = tasks().get_task(task_id, owner_of(request))
     headers = _headers_of(task)
     if _matches(request.headers.get("if-none-match", ""), headers["ETag"]):
@@ -212,10 +212,10 @@ def get_task(request: Request, task_id: str) -> Response:
 
 
 def cancel_task(request: Request, task_id: str) -> Response:
-    """Ends a pending task; has the agent of a processing one stopped, which takes moments more."""
+    """Ends a pending task; has the agent of a running one stopped, which takes a moment longer."""
     task = tasks().cancel_task(task_id, _owner_who_may(request))
     if task["status"] == "processing":
-        send_stop(task["id"])  # each time, since one may be lost
+        send_stop(task["id"])  # each time, since an event may be lost
     elif task.get("error_code") != CANCELLED:
         raise HttpError("task_ended", f"The task has ended already: it is {task['status']}.")
     shown = public_task(tasks().with_answer(task))
@@ -236,7 +236,7 @@ def delete_task(request: Request, task_id: str) -> Response:
 
 
 def post_report(request: Request, task_id: str) -> Response:
-    """Takes what an agent reports on its task; the task's token is all the right that it needs."""
+    """Takes an agent's report on its task; the task's token is the only permission it needs."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     token = token.strip()
     try:
@@ -249,7 +249,7 @@ def post_report(request: Request, task_id: str) -> Response:
         is_new = report.id not in task.get("report_ids", ())
         task = tasks().report(task, report)
     except TaskNotFound as error:
-        raise _wrong_token() from error  # who has no token does not learn which tasks there are
+        raise _wrong_token() from error  # without a token, nobody learns which tasks exist
     except NotAccepted as error:
         message = "The task is not accepted yet. Send this report again in a moment."
         raise HttpError("not_accepted", message, headers={"Retry-After": "1"}) from error
@@ -262,9 +262,9 @@ def post_report(request: Request, task_id: str) -> Response:
 
 
 def dispatch(task: Task, *, is_new: bool) -> Task:
-    """Starts the worker; returns the task, failed if that failed for a new one.
+    """Starts the worker; returns the task, which has failed if its first start failed.
 
-    Of another one an earlier event may be on its way still.
+    If a later start fails, an earlier event may still be on its way.
     """
     event = {name: task[name] for name in ("id", "description", "created_at")}
     event["task_id"] = event.pop("id")
@@ -288,7 +288,7 @@ def tasks() -> TaskStore:
 
 
 def age_of(task: Task) -> float:
-    """Seconds since the task was created; for ever, if what it says of that is no time."""
+    """Seconds since the task was created; infinite, if its ``created_at`` is not a time."""
     with suppress(KeyError, TypeError, ValueError):
         return time.time() - epoch(task["created_at"])
     return math.inf
@@ -298,7 +298,7 @@ def age_of(task: Task) -> float:
 
 
 def _create(task_id: str, new: NewTask, owner: str) -> tuple[Task, bool]:
-    """Writes a task, as one that follows another if it says so; raises HttpError."""
+    """Writes a task, which follows another if the request says so; raises HttpError."""
     fingerprint = new.fingerprint()
     if new.follows is None:
         return tasks().create_task(task_id, new.description, owner, fingerprint)
@@ -323,7 +323,7 @@ def _create(task_id: str, new: NewTask, owner: str) -> tuple[Task, bool]:
 
 
 def _owner_who_may(request: Request) -> str:
-    """Whose tasks a request may stop, remove or follow. Without tokens that would be everybody's."""
+    """The owner whose tasks a request may stop, delete or follow; raises HttpError 403."""
     owner = owner_of(request)
     if owner == PUBLIC_OWNER and os.environ.get("PUBLIC_CANCEL_AND_DELETE", "").lower() != "true":
         message = "Tasks can be cancelled, deleted and followed only where users sign in."
@@ -338,9 +338,9 @@ def _stop_left_behind(task: Task) -> None:
 
 
 def _log_reported_end(report: Report, task: Task, *, is_new: bool) -> None:
-    """Logs a task's end by its agent's report, and what of it the task does not show."""
+    """Logs that a report ended its task, and what of the report the task does not show."""
     task_id, code = task["id"], task.get("error_code", "")
-    is_late = report.id not in task.get("report_ids", ())  # final is final
+    is_late = report.id not in task.get("report_ids", ())  # it had already ended
     unshown = {"answer came too late": report.sent} if is_late else report.unshown
     for what, value in unshown.items():
         log_in_parts(what, value, task_id=task_id)
@@ -353,8 +353,8 @@ def _log_reported_end(report: Report, task: Task, *, is_new: bool) -> None:
 
 
 def _headers_of(task: Task) -> Headers:
-    # Every write that shows appends events, so their count changes with whatever else does; but for
-    # the request to cancel, and the link to a follower.
+    # Every visible write appends events, so their number changes with it. The exceptions are a
+    # requested cancellation and the link to a follower.
     mark = "/cancelling" if "cancel_requested_at" in task else ""
     mark += f"/{task['followed_by']}" if "followed_by" in task else ""
     etag = f'"{task.get("updated_at")}/{task.get("event_seq", 0)}{mark}"'
@@ -370,7 +370,7 @@ def _fail_dispatch(task: Task, error: Exception) -> Task:
             task["id"], "Error invoking worker", message, DISPATCH_FAILED, task["created_at"]
         )
     except (BotoCoreError, ClientError, TaskNotFound) as write_error:
-        # The call may have been taken although it failed, so nothing is known but that the task
+        # Lambda may have taken the call although it failed, so all that is known is that the task
         # exists. It stays pending: a worker runs it after all, or its deadline ends it.
         log("ERROR", "failure not written", task_id=task["id"], detail=repr(write_error))
         return task

@@ -1,4 +1,4 @@
-"""The Watcher Lambda, optional: ends tasks that nobody reads, and tells of every task's end.
+"""The optional Watcher Lambda: ends tasks that nobody reads, and announces every task's end.
 
     the table's stream says that a task   so it
     is pending                            puts the task's id into a queue, whose delay is the timer
@@ -9,10 +9,11 @@
     has ended, and its agent may run on   has the worker stop the agent's session
     is not final                          lets the message come back after the queue's timeout
 
-Both deliver at least once, in any order. What fails comes again: a message by itself, changes all from
-the first that failed. A change that can never be handled is logged and passed, or it would block all.
+Both deliver at least once, in any order. What fails is delivered again: a message alone, changes
+all from the first one that failed. A change that can never be handled is logged and skipped, since
+it would block all others.
 
-Environment: WATCH_QUEUE_URL and WORKER_LAMBDA_ARN. DYNAMODB_TABLE_NAME is the store's.
+Environment: WATCH_QUEUE_URL and WORKER_LAMBDA_ARN. The store reads DYNAMODB_TABLE_NAME.
 """
 
 from __future__ import annotations
@@ -31,17 +32,17 @@ from valro.aws import aws_client, lambda_client, log, prepare, send_stop
 from valro.dynamodb_items import from_item, is_permanent_rejection
 from valro.tasks import CANCELLED, FINAL_STATUSES, STATUSES, Task, dumps, may_run_on, told_of_end
 
-CALL_SECONDS = 9  # that the slowest call takes, see valro/aws.py: with less left, none is begun
+CALL_SECONDS = 9  # what the slowest call takes, see valro/aws.py: with less left, none is begun
 
 
 class EventNotTaken(BotoCoreError):  # type: ignore[misc]  # botocore has no types
-    """The event bus answered well, and did not take the event."""
+    """The event bus answered with success, but did not take the event."""
 
     fmt = "not taken: {answer}"
 
 
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Handles records of the stream, or messages of the queue; names those that are to come again."""
+    """Handles records of the stream, or messages of the queue; names those to deliver again."""
     failures = []
     for record in event["Records"]:
         is_change = "dynamodb" in record
@@ -50,12 +51,12 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         if is_late or not is_handled(record):
             failures.append({"itemIdentifier": number})
             if is_change:
-                break  # Lambda brings the records behind it again too.
+                break  # Lambda delivers the records after it again too.
     return {"batchItemFailures": failures}
 
 
 def is_handled(record: dict[str, Any]) -> bool:
-    """Handles a record; returns whether it need not come again."""
+    """Handles a record; returns whether it is done with."""
     is_change = "dynamodb" in record
     which = record["dynamodb"]["Keys"]["id"]["S"] if is_change else record["body"]
     try:
@@ -91,13 +92,13 @@ def event_of(task: Task) -> dict[str, Any]:
 
 
 def start_timer(message: str) -> bool:
-    """Has the queue bring a task's id, again and again, until the task has ended."""
+    """Has the queue deliver a task's id, again and again, until the task has ended."""
     queue_client().send_message(QueueUrl=os.environ["WATCH_QUEUE_URL"], MessageBody=message)
     return True
 
 
 def tell(event: dict[str, Any]) -> bool:
-    """Puts an event on the bus, which may answer well and not take it."""
+    """Puts an event on the bus, which may answer with success without taking it."""
     answer = bus_client().put_events(Entries=[event])
     if answer.get("FailedEntryCount"):
         raise EventNotTaken(answer=answer)
@@ -105,7 +106,7 @@ def tell(event: dict[str, Any]) -> bool:
 
 
 def end_if_due(task_id: str) -> bool:
-    """Ends a task that is overdue; returns whether there is nothing left to see to."""
+    """Ends a task that is overdue; returns whether there is nothing left to do."""
     task = task_store().end_if_overdue(task_id)
     if task.get("status") in STATUSES - FINAL_STATUSES:
         return False

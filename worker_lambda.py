@@ -10,27 +10,27 @@ wins the claim runs the agent; everybody else does nothing and succeeds:
     no task, ``created_at`` in the event  does nothing: the task was deleted meanwhile
     no task, an event made by hand        creates the task first
 
-Every call of the agent follows a claim, or a confirmation of it, that succeeded within 10 s. Whoever
-asks meanwhile for the task's end is heard in three ways, since each may fail: the event
+Every call of the agent follows a claim, or a confirmation of it, that succeeded within the last
+10 s. A requested cancellation takes effect in three ways, since each may fail: the event
 ``{"stop": task_id}`` stops the agent's session; a write of progress is refused; and every 20 s the
-worker looks.
+worker checks.
 
-What it raises, Lambda delivers again (twice). So it raises only before the agent has started, when
-DynamoDB cannot be written; when the outcome could not be written: then the next delivery finds a
-processing task, and its deadline ends it; and when there is no session yet to be stopped.
+If it raises, Lambda delivers the event again (twice). So it raises only if DynamoDB cannot be
+written before the agent has started; if the outcome could not be written (the next delivery then
+finds a processing task, and its deadline ends it); and if there is no session yet to be stopped.
 
 Environment: AGENT_RUNTIME_ARN, and optionally AGENT_RUNTIME_QUALIFIER, AGENT_PROTOCOL (``HTTP`` or
 ``AGUI``: what the runtime speaks), STOP_SESSION_AFTER_TASK
 (``true``: end the agent's session after every task, since an idle one is billed; only for agents
-that do nothing in the background) and REPORTS_BASE_URL (lets agents work on by themselves, and says
-where they report). DYNAMODB_TABLE_NAME and TASK_TTL_DAYS are the store's.
+that do nothing in the background) and REPORTS_BASE_URL (lets agents keep working by themselves, and
+says where they report). The store reads DYNAMODB_TABLE_NAME and TASK_TTL_DAYS.
 """
 
 from __future__ import annotations
 
 import gc
 
-gc.disable()  # Importing makes next to no garbage; prepare() switches the collector on again.
+gc.disable()  # Imports leave next to no garbage; prepare() switches the collector on again.
 
 import functools
 import hashlib
@@ -78,24 +78,24 @@ from valro.tasks import (
 
 T = TypeVar("T")
 
-# As tasks.timestamp writes them: anything else would spoil the order of the timeline.
+# As tasks.timestamp writes them: another format would upset the order of the timeline.
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
-# Kept back from the agent for writing the outcome: a fifth of a short function's time.
+# Not given to the agent, but kept for writing the outcome: a fifth of a short function's time.
 RESERVE_SECONDS = 20.0
 RESERVE_SHARE = 0.2
 
-# Trying a write again. A call takes about 9 s (see the store's client), and a second is kept for the
-# log: a call that Lambda would cut off is not begun. But a try may be two calls, the first refused by
-# a write of mine that had arrived, and one of 20.5 s was measured, with dead addresses of DynamoDB's.
-# So with less time than all of that left, what must not be lost is in the log before.
+# Retrying a write. A call takes about 9 s (see the store's client), and a second is kept for the
+# log: a call that Lambda would cut off is not begun. But a try may be two calls, if the first one is
+# refused by its own first copy, and a try of 20.5 s was measured, with dead addresses of DynamoDB's.
+# So if less time than all of that is left, what must not be lost is logged first.
 WRITE_SECONDS = 9.0
 LOG_SECONDS = 1.0
 LOG_FIRST_SECONDS = RESERVE_SECONDS + 2 * WRITE_SECONDS + LOG_SECONDS
 CLAIM_RETRY_SECONDS = 30.0
 MAX_BACKOFF_SECONDS = 5.0
-MAX_CLAIM_AGE_SECONDS = 10.0  # so old may the right to start the agent be
-CONFIRM_ATTEMPTS = 3  # a confirmation that takes longer than that is worth nothing
+MAX_CLAIM_AGE_SECONDS = 10.0  # how old a claim may be that starts the agent
+CONFIRM_ATTEMPTS = 3  # a confirmation that takes longer is useless
 
 
 class Context(Protocol):
@@ -108,11 +108,11 @@ class Context(Protocol):
 
 
 class InvalidEvent(ValueError):
-    """An event that names no task; the message says what is wrong with it."""
+    """An event that is not valid; the message says why."""
 
 
 class Misconfigured(Exception):
-    """The function's environment lacks what running an agent takes."""
+    """The function's environment lacks what it needs to run an agent."""
 
 
 class TaskEvent(NamedTuple):
@@ -139,10 +139,10 @@ class TaskEvent(NamedTuple):
 
 
 def lambda_handler(event: Any, context: Context) -> dict[str, Any]:
-    """Runs the task of an event; returns what became of it.
+    """Handles an event; returns what happened.
 
-    A malformed event and a misconfigured function return ``{"error": …}`` and are not raised: to
-    deliver such an event again would change nothing.
+    A malformed event and a misconfigured function return ``{"error": …}`` and do not raise:
+    delivering such an event again would change nothing.
     """
     if isinstance(event, dict) and is_task_id(event.get("stop")):
         return stop_agent(event["stop"], context)
@@ -175,13 +175,13 @@ def agent_runtime() -> AgentRuntime:
 
 
 def stop_agent(task_id: str, context: Context) -> dict[str, Any]:
-    """Stops the session of a task whose end was requested, or that has ended without its agent.
+    """Stops the session of a task that is to be cancelled, or that has ended without its agent.
 
-    A task whose agent reports has no worker to write its end, so that is written here.
+    A task whose agent reports has no worker to write its end, so it is written here.
     """
     store = task_store()
     task = store.find_item(task_id)
-    # Of a completed one nothing is stopped: a follow-up may be at work in its session.
+    # The session of a completed task is left alone: a follow-up may be running in it.
     has_ended, reports = may_run_on(task), "last_report" in task
     if not ("cancel_requested_at" in task or has_ended):
         return _log_outcome("nothing_to_stop", "No cancellation was requested", task_id, context)
@@ -190,7 +190,7 @@ def stop_agent(task_id: str, context: Context) -> dict[str, Any]:
     except Misconfigured as error:
         return _log_outcome("nothing_to_stop", str(error), task_id, context)
     except ClientError as error:
-        # Known to AgentCore only once its agent has been called: Lambda brings this event again.
+        # AgentCore knows it only once the agent has been called: Lambda delivers this event again.
         if _error_code(error) != "ResourceNotFoundException" or not (has_ended or reports):
             raise
     fields: dict[str, Any] = {}
@@ -202,15 +202,15 @@ def stop_agent(task_id: str, context: Context) -> dict[str, Any]:
 
 
 def stop_session_after_task() -> bool:
-    """Whether the session ends with its task even when all went well."""
+    """Whether the session ends with its task even if all went well."""
     return os.environ.get("STOP_SESSION_AFTER_TASK", "").lower() == "true"
 
 
 class TaskRun:
     """One delivery of one event, from the claim to the outcome.
 
-    ``clock`` gives epoch seconds, ``monotonic`` those since anything. ``timer`` makes the timers
-    that write progress.
+    ``clock`` gives epoch seconds, ``monotonic`` seconds since any fixed moment. ``timer`` makes the
+    timers that write progress.
     """
 
     def __init__(
@@ -234,20 +234,20 @@ class TaskRun:
         self.sleep = sleep
         self.timer = timer
         self.is_logged = False  # what the agent answered
-        self.is_stopped = False  # the session, by this worker
+        self.is_stopped = False  # the session was, by this worker
         self.is_cancelled = False  # while the agent was at work
-        self.is_accepted = False  # by an agent that works on, for all that is known
+        self.is_accepted = False  # by an agent that, as far as is known, keeps working
         self.session = task.task_id  # the task in whose session the agent runs
-        # When the last write was sent that allows a start.
+        # When the last write that allows a start was sent.
         self.claim_confirmed_at = -MAX_CLAIM_AGE_SECONDS
         base = os.environ.get("REPORTS_BASE_URL")
-        # Random, and no other token of the task's. Whoever has it can report.
+        # Random, and unrelated to the task's other token. Whoever has it can report.
         self.secret = uuid.uuid4().hex if base else ""
         url = f"{base}/tasks/{task.task_id}/reports"
         self.report = {"url": url, "token": self.secret} if base else None
 
     def run(self) -> dict[str, Any]:
-        """Claims the task, runs the agent and writes the outcome; returns what became of it."""
+        """Claims the task, runs the agent and writes the outcome; returns what happened."""
         time_at_start = self.time_left()
         try:
             claim = self._claim()
@@ -270,13 +270,13 @@ class TaskRun:
         except AgentError as error:
             result = error
         except Exception:  # noqa: BLE001 - the last resort
-            # Our own fault, but the agent may have run: the task must end, and not run again.
+            # A fault of our own, but the agent may have run: the task must end, and not run again.
             result = AgentLost("The worker failed.", traceback.format_exc())
         outcome = self._outcome_of(result)
-        # A write of progress may be under way, and is waited for.
+        # Waits for a write of progress that may be under way.
         self._log_in_time(outcome, result)
         progress.close()
-        # First the outcome, then the session of an agent that should not go on by itself; also if
+        # First the outcome, then the session of an agent that should not go on by itself; even if
         # the outcome could not be written.
         try:
             if isinstance(result, Accepted):
@@ -284,7 +284,7 @@ class TaskRun:
                     self._persist(lambda: self.store.accept_task(claim))
                     return self._accepted()
                 except (StoreError, BotoCoreError, ClientError) as error:
-                    self.is_accepted = True  # perhaps: the write below tells
+                    self.is_accepted = True  # perhaps: the write below shows it
                     result = AgentLost(
                         "The hand-over to the reporting agent could not be saved.", repr(error)
                     )
@@ -296,7 +296,7 @@ class TaskRun:
             is_left = has_started and self.is_cancelled and not self.is_stopped
             if (_ends_session(result) or is_left) and not self.is_accepted:
                 self._stop_session()
-            # Last, since it may be long.
+            # Last, since it may take long.
             self._log_rest(outcome, result)
 
     def time_left(self) -> float:
@@ -314,17 +314,17 @@ class TaskRun:
             claim = self.store.claim_task(
                 self.task.task_id, token, function_end, created_at, digest
             )
-            # Found again, it may be as old as the outage that lost its answer.
+            # A claim that was found again may be as old as the outage that lost its answer.
             self.claim_confirmed_at = sent if claim.is_fresh else self.claim_confirmed_at
             return claim
 
-        # The token stays the same from try to try, so a claim whose answer was lost is still ours.
+        # The token is the same in every try, so a claim whose answer was lost is still ours.
         return self._persist(claim, max(self.time_left() - CLAIM_RETRY_SECONDS, 0))
 
     def _request(self, claim: Claim) -> AgentRequest:
-        """What the agent is asked: of the task's own, since a repeated event could say otherwise."""
+        """What the agent is asked, as stored: a repeated event could say something else."""
         task = claim.task
-        user_id = task["owner"].partition("#")[2]  # jwt#<sub>; nobody's name where all are public
+        user_id = task["owner"].partition("#")[2]  # jwt#<sub>; no name where all are public
         return AgentRequest(
             task["id"],
             task["description"],
@@ -337,7 +337,7 @@ class TaskRun:
         )
 
     def _ensure_claim_fresh(self, claim: Claim) -> None:
-        """Makes sure that the task waited for its agent within the last 10 s; raises AgentError."""
+        """Makes sure that the task was waiting for its agent 10 s ago or later; raises AgentError."""
 
         def confirm() -> None:
             sent = self.monotonic()
@@ -359,7 +359,7 @@ class TaskRun:
         return self._outcome("accepted", "The agent works on and reports")
 
     def _should_stop(self, claim: Claim) -> bool:
-        """Whether the agent need not be waited for: somebody asked for the end, or wrote it."""
+        """Whether to stop waiting for the agent: the task has ended, or its end was requested."""
         try:
             task = self.store.find_task(self.task.task_id)
         except TaskNotFound:
@@ -369,7 +369,7 @@ class TaskRun:
         return task.get("claim") != claim.token or "cancel_requested_at" in task
 
     def _outcome_of(self, result: Answer | AgentError) -> Outcome:
-        """How the task ends by what came of the agent's run."""
+        """How the task ends, given the result of the agent's run."""
         answer = result if isinstance(result, Answer) else result.partial
         kept = self._hide(answer.task_fields() if answer else {})
         if isinstance(result, AgentError):
@@ -390,16 +390,16 @@ class TaskRun:
                 outcome = outcome.cancelled()
             except ClaimLost as lost:
                 if "last_report" in (lost.task or {}):
-                    # That the agent accepted had been written after all.
+                    # The agent's acceptance had been written after all.
                     return self._accepted()
-                # Final is final: a reader has ended the task, or somebody deleted it. Of what was
-                # deleted nobody knows how it had ended, or what runs in its session now.
+                # Final is final: a reader has ended the task, or somebody deleted it. Nobody knows how
+                # a deleted task had ended, or what runs in its session now.
                 self.is_accepted = self.is_accepted and lost.task is None
                 self._log("answer came too late", fitted.answer())
                 return self._outcome("lost", str(lost), task=claim.task)
             except Exception as failure:
                 if is_permanent_rejection(failure) and outcome.parts:
-                    # What AWS counts is larger than what is counted here.
+                    # By AWS's count it is larger than by ours.
                     outcome = outcome.shorter()
                     if not outcome.parts:
                         self._log_answer(fitted, result)
@@ -419,7 +419,7 @@ class TaskRun:
         keep: float = LOG_SECONDS,
         before: Callable[[], None] = lambda: None,
     ) -> T:
-        """Does ``write`` until DynamoDB takes it, or until ``keep`` seconds and a try are left."""
+        """Tries ``write`` until DynamoDB takes it, or only ``keep`` seconds and one try are left."""
         backoff = 0.2
         while True:
             before()
@@ -448,26 +448,26 @@ class TaskRun:
     def _outcome(
         self, outcome: str, message: str, error_code: str = "", task: Task | None = None
     ) -> dict[str, Any]:
-        """Logs what became of the event; of a ``task`` that has ended how long its run took."""
+        """Logs what happened to the event, and how long the run of an ended ``task`` took."""
         fields: dict[str, Any] = duration_fields(task or {}, self.clock())
         fields |= {"error_code": error_code} if error_code else {}
         return _log_outcome(outcome, message, self.task.task_id, self.context, **fields)
 
     def _log_in_time(self, outcome: Outcome, result: Answer | AgentError) -> None:
-        """Logs what the agent answered where another try may take all the time that is left."""
-        # Once Lambda has cut a try off it is too late for the log.
+        """Logs what the agent answered if another try may take all the time that is left."""
+        # Once Lambda has cut off a try, it is too late to log.
         if self.time_left() < LOG_FIRST_SECONDS:
             self._log_answer(outcome, result)
 
     def _log_answer(self, outcome: Outcome, result: Answer | AgentError) -> None:
-        """Logs what the task would keep of an answer, or as much of one that is unreadable, once."""
+        """Logs, once, what the task would keep of an answer, or as much of an unreadable one."""
         if not self.is_logged:
             self.is_logged = True
             kept = outcome.answer() or self._hide(result.unparsed)[:MAX_ANSWER_BYTES]
             self._log("answer, in case it cannot be written", kept)
 
     def _log_rest(self, outcome: Outcome, result: Answer | AgentError) -> None:
-        """Logs what neither the task shows nor ``_log_answer`` has logged."""
+        """Logs what the task does not show and ``_log_answer`` has not logged."""
         answer = result if isinstance(result, Answer) else result.partial
         if isinstance(result, AgentError):
             self._log("agent run failed", result.detail)
@@ -484,12 +484,12 @@ class TaskRun:
         log_in_parts(what, self._hide(value), task_id=self.task.task_id)
 
     def _hide(self, value: Any) -> Any:
-        """What an agent says, without its token wherever it says that."""
+        """What an agent says, with its token hidden."""
         return redact(self.secret, value)
 
 
 def _created_if_by_hand(store: TaskStore, task: TaskEvent) -> str:
-    """When the task was created; an event made by hand creates it, unless somebody has before."""
+    """When the task was created; an event made by hand creates it, unless it exists."""
     if task.created_at:
         return task.created_at
     existing, _created = store.create_task(task.task_id, task.description)
@@ -499,7 +499,7 @@ def _created_if_by_hand(store: TaskStore, task: TaskEvent) -> str:
 def _fail_misconfigured(
     store: TaskStore, task: TaskEvent, message: str, context: Context
 ) -> dict[str, Any]:
-    """Ends a pending task at once, since no delivery of its event can run the agent."""
+    """Ends a pending task at once, if no delivery of its event can run the agent."""
     outcome = "deleted"
     with suppress(TaskNotFound):
         created_at = _created_if_by_hand(store, task)
@@ -514,7 +514,7 @@ def _fail_misconfigured(
 def _log_outcome(
     outcome: str, message: str, task_id: str, context: Context, level: str = "", **fields: Any
 ) -> dict[str, Any]:
-    """Logs what became of an event, once for each; returns it too."""
+    """Logs what happened to an event, once, and returns it."""
     level = level or ("ERROR" if outcome in ("error", "lost") else "INFO")
     where = {"outcome": outcome, "task_id": task_id, "request_id": context.aws_request_id}
     log(level, message, **where, **fields)
@@ -522,9 +522,9 @@ def _log_outcome(
 
 
 def _ends_session(result: Answer | AgentError) -> bool:
-    """Whether the task's session ought to end now: its agent may be at work, or it costs money.
+    """Whether the task's session should end now: its agent may still be working, or it costs money.
 
-    Where an agent stopped to ask, the answer is to find it.
+    An agent that stopped to ask is kept, to take the answer.
     """
     if isinstance(result, (AgentNotStarted, Accepted)):
         return False

@@ -15,10 +15,9 @@ schedule can be run again.
     network.py     the way to a service: each call meets what the table has for it
     agent.py       the agent, what it says and when, and botocore's client of it
     aws.py         botocore's other clients, and Lambda's queue
-    gateway.py     a request as the API's event, and its reply
     checks/        what must be true after every step and at the end
     backend.py     the real modules, put into a world
-    callers.py     a request of the API's on its way, and what must be true of its reply
+    callers.py     a request of the API's on its way through the gateway, and its reply
     reporters.py   agents that work on by themselves and report
     people.py      those who post, poll, list, cancel, delete, and call the worker by hand
     watching.py    the watcher: a stream, a queue and a bus with their faults, in every fourth schedule

@@ -58,10 +58,7 @@ def explore(seeds: range, seconds: float, jobs: int, mutation: str) -> Tally:
     batches = (seeds[start : start + BATCH] for start in range(0, len(seeds), BATCH))
     # Ctrl-C is for this process alone, which then tells what was found by then.
     undisturbed = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
-    with (
-        multiprocessing.Pool(jobs, undisturbed) as pool,
-        contextlib.suppress(KeyboardInterrupt),
-    ):
+    with multiprocessing.Pool(jobs, undisturbed) as pool, contextlib.suppress(KeyboardInterrupt):
         for batch in pool.imap_unordered(partial(run_batch, mutation), batches):
             tally.add(batch)
             now = time.monotonic()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from io import BytesIO
 from typing import Any, NamedTuple
 
@@ -110,8 +111,8 @@ class Session:
 
     run: AgentRun
     report: Json  # where it may report, if anywhere
+    body: Body
     is_alive: bool = True
-    body: Body | None = None
     end_call: Callable[[Exception], None] = lambda _error: None
 
     def stop(self, how: str, error: Exception) -> None:
@@ -119,8 +120,7 @@ class Session:
         self.is_alive = False
         if how == "drips on":
             return
-        if self.body:
-            self.body.cut(END if how == "ends" else CUT)
+        self.body.cut(END if how == "ends" else CUT)
         if how == "breaks":
             self.end_call(error)  # unless its head has come
 
@@ -128,13 +128,15 @@ class Session:
 class Body:
     """botocore's StreamingBody, as far as the worker reaches into it."""
 
-    def __init__(self, run: AgentRun, world: World) -> None:
+    def __init__(
+        self, run: AgentRun, world: World, patience: float, on_end: Callable[[], None]
+    ) -> None:
         self.run = run
         self.pieces: list[tuple[float, Piece]] = []
         self.closed = False
-        self.patience = 60.0
+        self.patience = patience
         self.read: list[Piece] = []  # and not handed on yet
-        self.on_end: Callable[[], None] = lambda: None
+        self.on_end = on_end
         self.is_good = False  # whether the end of a good answer was read
         self._world = world
         self._wake: Callable[..., None] = lambda: None
@@ -226,17 +228,16 @@ class Listening(Background):
 
 
 class Agent:
-    """One agent of AgentCore's, as one schedule has it."""
+    """One agent of AgentCore's, as one schedule has it.
 
-    def __init__(
-        self,
-        world: World,
-        *,
-        started: Callable[[AgentRun, Json], None],
-        stopped: Callable[[str, Sandbox | None], None],
-        ended: Callable[[], None],
-    ) -> None:
+    ``started`` and ``stopped`` are told of it, and ``on_end`` when an answer was read.
+    """
+
+    def __init__(self, world: World, on_end: Callable[[], None]) -> None:
         self.world = world
+        self.started: Callable[[AgentRun, Json], None] = lambda _run, _asked: None
+        self.stopped: Callable[[str, Sandbox | None], None] = lambda _session, _stopper: None
+        self.on_end = on_end
         self.weather = Weather(world, "agent", AGENT_FAULTS, (0, 200, 600))
         self.is_odd = world.choices.below(2) == 1
         self.accepts = world.choices.below(2) == 1  # and reports, where it is asked to
@@ -247,9 +248,6 @@ class Agent:
         self.reporter: Callable[[Session], None] = lambda _session: None
         self.endings: tuple[str, ...] = ENDINGS
         self.seconds: tuple[float, ...] = AGENT_SECONDS
-        self.started = started
-        self.stopped = stopped
-        self.ended = ended
 
     def answer_at_last(self) -> None:
         """Makes it an agent with a long answer, which comes when its time is nearly over."""
@@ -268,7 +266,8 @@ class Agent:
         text = f"Found by run {next(world.ids)}."
         run = AgentRun(asked["task_id"], text, session_id, world.now)
         self.started(run, asked)
-        session = self.sessions[session_id] = Session(run, asked.get("report"))
+        body = Body(run, world, patience, self.on_end)
+        session = self.sessions[session_id] = Session(run, asked.get("report"), body)
         if session.report and self.accepts:
             self.reporter(session)
             if choices.below(8) < 7:
@@ -292,9 +291,10 @@ class Agent:
         if ending == "asks":
             run.asks = True
             run.answer["interrupts"] = [QUESTION]
-        plan = self._stream(run, ending) if streams else self._document(run, ending)
+        plan = self._progress(run, ending) if streams else []
+        plan += self._end(run, ending, streams=streams)
         answer = self._answer(session, plan, fault, seconds, streams=streams)
-        due = session.body.pieces[-1][0] if session.body else 0.0
+        due = body.pieces[-1][0] if body.pieces else 0.0
         is_good = ending in ("answers", "asks")
         run.is_awaited = is_good and not fault.name and due < world.now + patience - 3
         return answer
@@ -304,7 +304,7 @@ class Agent:
         choices = self.world.choices
         self.world.count("agent: accepts")
         seconds = choices.pick((0.5, 0.0, 5.0, 40.0)) if self.is_odd else 0.5
-        data = b'data: {"accepted": true}\n\n' if streams else b'{"accepted": true}'
+        data = _framed(b'{"accepted": true}', streams=streams)
         middle = choices.below(len(data))
         plan = [*([Piece(data[:middle])] if middle else []), Piece(data[middle:]), END]
         return self._answer(session, plan, fault, seconds, streams=streams)
@@ -313,24 +313,19 @@ class Agent:
         self, session: Session, plan: list[Piece], fault: Fault, seconds: float, *, streams: bool
     ) -> Slow:
         """An answer on its way."""
-        world, choices = self.world, self.world.choices
+        choices = self.world.choices
         kind = "text/event-stream; charset=utf-8" if streams else "application/json"
         plan, kind = _spoiled(plan, kind, fault, session.run)
-        body = session.body = Body(session.run, world)
-        body.on_end = self.ended
         gap = seconds / len(plan) if streams else choices.pick((0.0, 0.01, 3.0))
         if fault.row and fault.row["fault"] == "dripping body":
             gap += choices.pick((1.0, 25.0, 61.0))
         head = 0.05 if streams else seconds
-        due = world.now + head
+        due = self.world.now + head
         for piece in plan:
             due += gap
-            body.pieces.append((due, piece))
-
-        def waited_for(end: Callable[[Exception], None]) -> None:
-            session.end_call = end
-
-        return Slow({"contentType": kind, "response": body}, head, waited_for)
+            session.body.pieces.append((due, piece))
+        answer = {"contentType": kind, "response": session.body}
+        return Slow(answer, head, partial(setattr, session, "end_call"))
 
     def is_alive(self, run: AgentRun) -> bool:
         """Whether the session of a run has not ended, whatever anybody believes."""
@@ -354,24 +349,8 @@ class Agent:
             session.stop(how, wire.error(choices.pick(whole)))
         return {}
 
-    def _document(self, run: AgentRun, ending: str) -> list[Piece]:
-        text = json.dumps(run.answer, ensure_ascii=False).encode()
-        if ending in BREAKS:
-            return [Piece(text[:30]), BREAKS[ending]]
-        match ending:
-            case "says error" | "fails without words" | "blank":
-                return [Piece(json.dumps(FAILURES[ending]).encode()), END]
-            case "unreadable":
-                run.unread = run.text
-                return [Piece(text[:2] + b"\xff" + text[2:]), END]
-            case "empty":
-                return [END]
-            case "floods":
-                return [Piece(b"x" * 4_000)] * 30
-        middle = self.world.choices.below(len(text) // 8) * 8
-        return [Piece(text[:middle]), Piece(text[middle:]), GOOD_END]
-
-    def _stream(self, run: AgentRun, ending: str) -> list[Piece]:
+    def _progress(self, run: AgentRun, ending: str) -> list[Piece]:
+        """What comes in a stream before its end: steps, and the beginning of the answer."""
         choices = self.world.choices
         steps = [f"Step {number} of it" for number in range(choices.pick((0, 1, 2, 4, 8)))]
         frames: list[tuple[Json, tuple[str, ...]]] = [
@@ -381,30 +360,41 @@ class Agent:
             frames.append((run.text[:10], ()))
         plan: list[Piece] = []
         for frame, said in frames:
-            text = f"data: {json.dumps(frame)}\n\n".encode()
+            text = _framed(json.dumps(frame).encode(), streams=True)
             if choices.below(4) == 3:
                 middle = choices.below(len(text) - 2)
                 plan += [Piece(text[:middle]), Piece(text[middle:], said)]
             else:
                 plan.append(Piece(text, said))
-        if ending == "empty":
-            return [Piece(b": nothing\n\n"), END]
-        return [*plan, *_end_of_stream(ending, run)]
+        return [] if ending == "empty" else plan
+
+    def _end(self, run: AgentRun, ending: str, *, streams: bool) -> list[Piece]:
+        text = json.dumps(run.answer, ensure_ascii=False).encode()
+        answer = _framed(text, streams=streams)
+        match ending:
+            case "says error" | "fails without words" | "blank":
+                said = json.dumps(FAILURES[ending]).encode()
+                return [Piece(_framed(said, streams=streams)), END]
+            case "unreadable":
+                run.unread = "what is this" if streams else run.text
+                if streams:
+                    return [Piece(b'data: {"what is this": \xff\n\n'), Piece(answer), END]
+                return [Piece(text[:2] + b"\xff" + text[2:]), END]
+            case "empty":
+                return [Piece(b": nothing\n\n"), END] if streams else [END]
+            case "floods":
+                return [Piece(b"data: " * streams + b"x" * 4_000)] * 30
+        if ending in BREAKS:
+            is_begun = ending == "cut" or not streams
+            return [*([Piece(answer[:30])] if is_begun else []), BREAKS[ending]]
+        if streams:
+            return [Piece(answer, is_answer=True), GOOD_END]
+        middle = self.world.choices.below(len(text) // 8) * 8
+        return [Piece(text[:middle]), Piece(text[middle:]), GOOD_END]
 
 
-def _end_of_stream(ending: str, run: AgentRun) -> list[Piece]:
-    answer = f"data: {json.dumps(run.answer, ensure_ascii=False)}\n\n".encode()
-    match ending:
-        case "cut":
-            return [Piece(answer[:30]), CUT]
-        case "says error" | "fails without words" | "blank":
-            return [Piece(f"data: {json.dumps(FAILURES[ending])}\n\n".encode()), END]
-        case "unreadable":
-            run.unread = "what is this"
-            return [Piece(b'data: {"what is this": \xff\n\n'), Piece(answer), END]
-        case "floods":
-            return [Piece(b"data: " + b"x" * 4_000)] * 30
-    return [BREAKS[ending]] if ending in BREAKS else [Piece(answer, is_answer=True), GOOD_END]
+def _framed(data: bytes, *, streams: bool) -> bytes:
+    return b"data: " + data + b"\n\n" if streams else data
 
 
 def _spoiled(
@@ -469,8 +459,10 @@ class AgentClient:
             if fault.name == "unexpected error":
                 raise RuntimeError("What nobody has thought of")
             if answer is None:  # somebody else has answered, and the agent has never heard of it
-                answer = _nobodys_answer(agent.world, fault)
-            answer["response"].patience = patience
+                body = Body(AgentRun("", ""), agent.world, patience, lambda: None)
+                plan, kind = _spoiled([Piece(b"{}")], "application/json", fault, body.run)
+                body.pieces = [(agent.world.now, piece) for piece in plan]
+                answer = {"contentType": kind, "response": body}
             return answer
 
         return agent.weather.call(self.config, operation, arrive, spoil)
@@ -491,10 +483,3 @@ class AgentClient:
             lambda _fault: agent.stop(runtimeSessionId, stopper),
             lambda _fault, _answer: {},
         )
-
-
-def _nobodys_answer(world: World, fault: Fault) -> Json:
-    body = Body(AgentRun("", ""), world)
-    plan, content_type = _spoiled([Piece(b"{}")], "application/json", fault, body.run)
-    body.pieces = [(world.now, piece) for piece in plan]
-    return {"contentType": content_type, "response": body}

@@ -7,23 +7,18 @@ import json
 from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from simulation import wire
-from simulation.agent import HTML, Agent, AgentClient, AgentRun
+from simulation.agent import HTML, Agent, AgentClient
 from simulation.dynamodb import DynamoDB
-from simulation.network import (
-    CALL_FAULTS,
-    DYNAMODB_FAULTS,
-    QUEUE_FAULTS,
-    Fault,
-    Weather,
-)
+from simulation.network import CALL_FAULTS, DYNAMODB_FAULTS, QUEUE_FAULTS, Fault, Weather
 from simulation.wire import ACCOUNT
 from simulation.world import Sandbox, World
+from valro.tasks import MAXIMUM_EVENT_AGE_SECONDS, MAXIMUM_RETRY_ATTEMPTS
 
 Json = Any
 
@@ -128,29 +123,17 @@ class LambdaClient:
 
     def _spoiled(self, fault: Fault, answer: Any) -> Any:
         """An answer whose body, of which nobody needs to know anything, is not what it was."""
-        if fault.row and "while" in fault.row:
-            seconds = self.config.read_timeout if "waits" in fault.row else 0.0
-            return answer | {"Payload": BrokenBody(self.aws.world, fault.row, seconds)}
+        row = fault.row
+        if row and "while" in row:
+
+            def read() -> bytes:
+                self.aws.world.sleep(self.config.read_timeout if "waits" in row else 0.0)
+                raise wire.error(row)
+
+            return answer | {"Payload": SimpleNamespace(read=read, close=lambda: None)}
         if fault.row and fault.name == "garbled":
             return {"StatusCode": fault.row["answers"][0], "Payload": io.BytesIO(HTML)}
         return answer
-
-
-class BrokenBody:
-    """A body that breaks when it is read."""
-
-    def __init__(self, world: World, row: wire.Row, seconds: float) -> None:
-        self.world = world
-        self.row = row
-        self.seconds = seconds
-
-    def read(self) -> bytes:
-        """Waits, and raises what the table says."""
-        self.world.sleep(self.seconds)
-        raise wire.error(self.row)
-
-    def close(self) -> None:
-        """Ends the reading."""
 
 
 def task_of(event: Json) -> str:
@@ -158,22 +141,11 @@ def task_of(event: Json) -> str:
     return str(event.get("task_id") or event["stop"])
 
 
-class Delivery(NamedTuple):
-    """An event on its way to the worker; its retries keep its request id."""
-
-    event: Json
-    request_id: str
-    accepted: float
-    attempt: int
-
-
 class Queue:
     """Lambda's queue of asynchronous events: at least once, in any order, for a limited time."""
 
-    def __init__(self, aws: Aws, maximum_age: float, retries: int) -> None:
+    def __init__(self, aws: Aws) -> None:
         self.aws = aws
-        self.maximum_age = maximum_age
-        self.retries = retries
         self.accepted: set[str] = set()  # ids of the tasks whose events were
         self.stops_taken: set[str] = set()  # and of those whose stops were
         self.stops_lost: set[str] = set()  # or were in vain
@@ -197,36 +169,36 @@ class Queue:
                 again = (1.0, 61.0, 600.0, 700.0, 955.0, 961.0, 1_100.0)
                 delays.append(choices.pick(again))
         world.trace(f"Lambda takes {request_id}, {event}, due in {delays} s", "queue")
-        delivery = Delivery(event, request_id, world.now, 0)
+        latest = world.now + MAXIMUM_EVENT_AGE_SECONDS
+        deliver = partial(self._deliver, event, request_id, latest, throttled=fault == "throttled")
         for delay in delays:
-            deliver = partial(self._deliver, delivery, throttled=fault == "throttled")
-            world.after(delay, deliver)
+            world.spawn("event", deliver, delay=delay)
 
-    def _deliver(self, delivery: Delivery, *, throttled: bool) -> None:
+    def _deliver(self, event: Json, request_id: str, latest: float, *, throttled: bool) -> None:
+        """Brings an event to a worker, and brings it again after a failure."""
         world = self.aws.world
-        if throttled:
-            still = world.choices.below(3) > 0
-            wait = world.choices.pick((5.0, 1.0, 60.0, 200.0))
-            self._later(delivery, wait, throttled=still)
-            return
-
-        def ended(result: Any) -> None:
-            if result is None and delivery.attempt < self.retries:
+        while throttled:
+            throttled = world.choices.below(3) > 0
+            if not self._waits(event, world.choices.pick((5.0, 1.0, 60.0, 200.0)), latest):
+                return
+        for attempt in range(MAXIMUM_RETRY_ATTEMPTS + 1):
+            if attempt:
                 world.count("queue: delivered again after a failure")
-                again = delivery._replace(attempt=delivery.attempt + 1)
-                self._later(again, 60.0 * again.attempt, throttled=False)
-            elif result is None:
-                self.lose(delivery.event)
+                if not self._waits(event, 60.0 * attempt, latest):
+                    return
+            if self.aws.run_worker(event, request_id) is not None:
+                return
+        self.lose(event)
 
-        self.aws.start_worker(delivery.event, delivery.request_id, ended)
-
-    def _later(self, delivery: Delivery, wait: float, *, throttled: bool) -> None:
+    def _waits(self, event: Json, seconds: float, latest: float) -> bool:
+        """Lets an event wait, if it does not get too old by that."""
         world = self.aws.world
-        if world.now + wait - delivery.accepted > self.maximum_age:
+        if world.now + seconds > latest:
             world.count("queue: event expired")
-            self.lose(delivery.event)
-        else:
-            world.after(wait, partial(self._deliver, delivery, throttled=throttled))
+            self.lose(event)
+            return False
+        world.sleep(seconds)
+        return True
 
     def lose(self, event: Json) -> None:
         """Takes note that an event comes to nothing."""
@@ -237,29 +209,14 @@ class Queue:
 class Aws:
     """All of it, as one schedule has it."""
 
-    def __init__(
-        self,
-        world: World,
-        *,
-        on_write: Callable[[Any, Any, Sandbox | None, float], None],
-        agent_started: Callable[[AgentRun, Json], None],
-        stopped: Callable[[str, Sandbox | None], None],
-        start_worker: Callable[[Json, str, Callable[[Any], None]], None],
-        maximum_event_age: float,
-        retries: int,
-    ) -> None:
+    def __init__(self, world: World, run_worker: Callable[[Json, str], Json]) -> None:
         choices = world.choices
         self.world = world
         rates = (0, 30, 100, 300)
         self.dynamodb_weather = Weather(world, "dynamodb", DYNAMODB_FAULTS, rates)
         self.lambda_weather = Weather(world, "lambda", CALL_FAULTS, (0, 200, 600))
         self.queue_weather = Weather(world, "queue", QUEUE_FAULTS, (0, 300, 800))
-        self.agent = Agent(
-            world,
-            started=agent_started,
-            stopped=stopped,
-            ended=self.dynamodb_weather.agent_ended,
-        )
+        self.agent = Agent(world, self.dynamodb_weather.agent_ended)
         if self.lambda_weather.rate and choices.below(4) == 3:
             self.lambda_weather.drags_down = self.dynamodb_weather
         self.writer: Sandbox | None = None
@@ -267,14 +224,13 @@ class Aws:
         lags = choices.pick(((0.0,), (0.01, 0.0, 0.5, 3.0)))
         self.table = DynamoDB(
             clock=lambda: world.now,
-            on_write=lambda old, new: on_write(old, new, self.writer, self.sent),
             index_lag=lambda: choices.pick(lags),
             read_lag=lambda: choices.pick((0.0, 0.05, 0.5, 2.0)),
         )
         self.table.has_index = choices.below(8) < 7
         self.table.largest_write = choices.pick(LARGEST_WRITES)
-        self.queue = Queue(self, maximum_event_age, retries)
-        self.start_worker = start_worker
+        self.queue = Queue(self)
+        self.run_worker = run_worker
         self.clients: dict[str, Any] = {"dynamodb": DynamoDBClient, "lambda": LambdaClient}
         self.watching: Any = None  # the watcher's queue and bus, if there is one
 

@@ -9,7 +9,7 @@ import threading
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, partial
 from types import SimpleNamespace
@@ -21,7 +21,8 @@ import watcher_lambda
 import worker_lambda
 from simulation.agent import AGENT_ARN, Listening
 from simulation.aws import WORKER_ARN, Aws, task_of
-from simulation.checks import Checks
+from simulation.checks import agent, writes
+from simulation.checks.known import Known
 from simulation.world import EPOCH, Lock, Sandbox, Timer, Violation, World
 from valro import api_requests, aws, conversations, dynamodb_items, tasks
 from valro.agent import reader, runtime
@@ -78,22 +79,17 @@ class Backend:
     def __init__(self, world: World, skew: float) -> None:
         choices = world.choices
         self.world = world
-        self.checks = Checks(world, skew)
+        self.known = known = Known(world, skew)
         if skew:
             world.skews = choices.pick(((0.0,), (0.0, -skew, skew, -skew / 2, skew / 2)))
         self.worker_seconds = choices.pick(WORKER_SECONDS)
         self.fitting_seconds = choices.pick((0.0, 0.0, 2.0, 8.0))
         self.reply_loss = choices.pick((0, 0, 150))
-        self.aws = Aws(
-            world,
-            on_write=self.checks.writes.wrote,
-            agent_started=self.checks.agents.started,
-            stopped=self.checks.agents.stopped,
-            start_worker=self.start_worker,
-            maximum_event_age=tasks.MAXIMUM_EVENT_AGE_SECONDS,
-            retries=tasks.MAXIMUM_RETRY_ATTEMPTS,
-        )
-        self.checks.known.aws = self.aws
+        self.aws = aws = Aws(world, self.run_worker)
+        known.aws = aws
+        aws.table.on_write = lambda old, new: writes.wrote(known, old, new, aws.writer, aws.sent)
+        aws.agent.started = partial(agent.started, known)
+        aws.agent.stopped = partial(agent.stopped, known)
         if choices.below(8) == 7:
             # An answer that is long and late, and a DynamoDB that has no time for it.
             self.fitting_seconds = choices.pick((8.0, 0.0))
@@ -101,7 +97,7 @@ class Backend:
             self.aws.agent.answer_at_last()
         # Less than a worker keeps back for what comes after the agent.
         self.fitting_seconds = min(self.fitting_seconds, 0.15 * self.worker_seconds)
-        self.checks.known.fitting_seconds = self.fitting_seconds
+        self.known.fitting_seconds = self.fitting_seconds
         self.environment = {
             "AWS_REGION": "us-east-1",
             "WORKER_LAMBDA_ARN": WORKER_ARN,
@@ -109,14 +105,14 @@ class Backend:
         }
         if choices.below(4) == 3:
             self.environment["STOP_SESSION_AFTER_TASK"] = "true"
-            self.checks.known.stops_sessions = True
+            self.known.stops_sessions = True
         if choices.below(2):
             self.environment["REPORTS_BASE_URL"] = REPORTS_BASE_URL
         if choices.below(4) < 3:
             self.environment["PUBLIC_CANCEL_AND_DELETE"] = "true"
         if choices.below(30) == 29:
             world.count("worker: misconfigured")
-            self.checks.known.is_misconfigured = True
+            self.known.is_misconfigured = True
             del self.environment["AGENT_RUNTIME_ARN"]
 
     def new_sandbox(self, function: str, request_id: str) -> Sandbox:
@@ -124,8 +120,8 @@ class Backend:
         seconds = API_SECONDS if function == "api" else self.worker_seconds
         return Sandbox(function, self.world.unique(function), request_id, seconds)
 
-    def start_api(self, sandbox: Sandbox, event: Json) -> None:
-        """Runs the API on a request."""
+    def run_api(self, sandbox: Sandbox, event: Json) -> Json:
+        """Runs the API on a request; returns its response, if it gives one."""
 
         def handler() -> Any:
             try:
@@ -133,26 +129,25 @@ class Backend:
             except Exception as error:
                 raise Violation("the API never raises", repr(error)) from error
 
-        self.world.start_sandbox(sandbox, handler)
+        return self.world.run_sandbox(sandbox, handler)
 
-    def start_worker(self, event: Json, request_id: str, ended: Callable[[Any], None]) -> None:
-        """Runs the worker on an event."""
+    def run_worker(self, event: Json, request_id: str) -> Json:
+        """Runs the worker on an event; returns its result, if there is one."""
         sandbox = self.new_sandbox("worker", request_id)
-        sandbox.on_end = ended
         sandbox.task_id = task_of(event)
 
         def handler() -> Any:
             try:
                 result = worker_lambda.lambda_handler(event, Context(self.world, sandbox))
             except Exception as error:  # noqa: BLE001  Lambda's part: to deliver again
-                self.checks.agents.raised(event, sandbox, error)
+                agent.raised(self.known, event, sandbox, error)
                 self.world.count("worker: raised")
                 return None
-            self.checks.agents.done(event, result, sandbox)
+            agent.done(self.known, event, result, sandbox)
             return result
 
         self.world.trace(f"starts for {task_of(event)}, {request_id}", sandbox.name)
-        self.world.start_sandbox(sandbox, handler)
+        return self.world.run_sandbox(sandbox, handler)
 
     def clock(self) -> float:
         """The time, as the function that asks has it."""

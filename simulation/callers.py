@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 from simulation.backend import Backend
-from simulation.gateway import Reply, Report, http_event
+from simulation.checks import answers
+from simulation.checks.known import Reply, Report
 
 Json = Any
 
@@ -19,6 +19,7 @@ class Caller:
 
     def __init__(self, backend: Backend, owner: str | None) -> None:
         self.backend = backend
+        self.known = backend.known
         self.world = backend.world
         self.choices = backend.world.choices
         self.owner = owner
@@ -32,38 +33,41 @@ class Caller:
         report: Report | None = None,
     ) -> Reply | None:
         """Sends a request through the gateway; None if no answer comes back."""
-        world, answers = self.world, self.backend.checks.answers
-        wake = world.waker()
-        event = http_event(method, path, body, headers or {}, self.owner)
+        world = self.world
         sandbox = self.backend.new_sandbox("api", f"request-{next(world.ids)}")
         sandbox.report = report
         going, coming = self.choices.pick(GATEWAY_LATENCIES), self.choices.pick(GATEWAY_LATENCIES)
-
-        def ended(response: Json) -> None:
-            answers.answered_in_time(method, path, sandbox)
-            if response is not None and self.choices.chance(self.backend.reply_loss):
-                world.count("gateway: reply lost")
-                response = None
-            wake(coming, response)
-
-        sandbox.on_end = ended
-        if world.tracing:
-            world.trace(f"{method} {path} {headers or ''} as {self.owner or 'anybody'}")
-        start: Callable[[], None] = lambda: self.backend.start_api(sandbox, event)  # noqa: E731
-        world.after(going, start)
-        response = world.wait()
+        world.trace(f"{method} {path} {headers or ''} as {self.owner or 'anybody'}")
+        world.sleep(going)
+        response = self.backend.run_api(sandbox, self._event(method, path, body, headers or {}))
+        answers.answered_in_time(method, path, sandbox)
+        if response is not None and self.choices.chance(self.backend.reply_loss):
+            world.count("gateway: reply lost")
+            response = None
+        world.sleep(coming)
         if response is None:
             world.trace("gets no answer")
             return None
         text = response.get("body") or ""
-        reply = Reply(
-            response["statusCode"],
-            response["headers"],
-            json.loads(text or "null"),
-            text,
-            sandbox.faults.total(),
-            sandbox.started,
-        )
+        got = json.loads(text or "null")
+        status, told = response["statusCode"], response["headers"]
+        reply = Reply(self.owner, method, path, status, told, got, text, sandbox)
         world.trace(f"gets {reply.status} {text[:160]}")
-        answers.replied(self.owner, method, path, reply, sandbox)
+        answers.replied(self.known, reply)
         return reply
+
+    def _event(self, method: str, path: str, body: Json, headers: dict[str, str]) -> Json:
+        """An HTTP API's event, payload 2.0."""
+        route, _, query = path.partition("?")
+        context: dict[str, Any] = {"http": {"method": method}, "stage": "$default"}
+        if self.owner:
+            context["authorizer"] = {"jwt": {"claims": {"sub": self.owner}}}
+        return {
+            "version": "2.0",
+            "rawPath": route,
+            "headers": headers,
+            "queryStringParameters": dict(pair.split("=", 1) for pair in query.split("&") if pair),
+            "requestContext": context,
+            "body": json.dumps(body) if body is not None else None,
+            "isBase64Encoded": False,
+        }

@@ -15,8 +15,6 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 Item = dict[str, Any]
-Values = dict[str, Any]
-Names = dict[str, str]
 
 KEPT_VERSIONS = 3
 REFUSED = "The conditional request failed"
@@ -34,12 +32,11 @@ class DynamoDB:
         self,
         *,
         clock: Callable[[], float] = lambda: 0.0,
-        on_write: Callable[[Item | None, Item], None] = lambda _old, _new: None,
         index_lag: Callable[[], float] = lambda: 0.0,
         read_lag: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.clock = clock
-        self.on_write = on_write
+        self.on_write: Callable[[Item | None, Item], None] = lambda _old, _new: None
         self.index_lag = index_lag
         self.read_lag = read_lag
         self.items: dict[str, Item] = {}
@@ -49,63 +46,41 @@ class DynamoDB:
         self._versions: dict[str, list[tuple[float, Item]]] = {}
         self._tokens: set[str] = set()
 
-    def put_item(
-        self,
-        *,
-        Item: Item,  # noqa: N803  botocore's names
-        ConditionExpression: str = "",  # noqa: N803
-        ExpressionAttributeNames: Names | None = None,  # noqa: N803
-        **asked: Any,
-    ) -> Item:
+    def put_item(self, **request: Any) -> Item:
         """Puts an item, on a condition if there is one."""
-        names = ExpressionAttributeNames or {}
-        old = self.items.get(Item["id"]["S"])
-        if not _holds(ConditionExpression, old, names, {}):
-            raise _refusal(asked, old, "PutItem")
-        self._keep(Item)
-        return {}
+        return self._write("PutItem", "Put", request)
 
-    def update_item(self, *, ReturnValues: str = "NONE", **request: Any) -> Item:  # noqa: N803
+    def update_item(self, **request: Any) -> Item:
         """Updates an item, on a condition."""
-        self._must_fit("UpdateItem", request["ExpressionAttributeValues"])
-        old, new = self._updated(request)
-        if new is None:
-            raise _refusal(request, old, "UpdateItem")
-        self._keep(new)
-        return {"Attributes": new} if ReturnValues == "ALL_NEW" else {}
+        return self._write("UpdateItem", "Update", request)
 
-    def transact_write_items(
-        self,
-        *,
-        TransactItems: list[Item],  # noqa: N803
-        ClientRequestToken: str = "",  # noqa: N803
-    ) -> Item:
+    def transact_write_items(self, **request: Any) -> Item:
         """Does conditional updates and puts, and deletes, all of them or none."""
-        if ClientRequestToken in self._tokens:
+        token = request.get("ClientRequestToken")
+        if token in self._tokens:
             return {}
-        writes = [(kind, write) for item in TransactItems for kind, write in item.items()]
-        texts = [
-            write["Item"] if kind == "Put" else write["ExpressionAttributeValues"]
-            for kind, write in writes
-            if kind != "Delete"
-        ]
-        self._must_fit("TransactWriteItems", *texts)
-        outcomes = [self._outcome(kind, write) for kind, write in writes]
-        if any("Message" in reason for _new, reason in outcomes):
+        writes = [write for item in request["TransactItems"] for write in item.items()]
+        self._must_fit("TransactWriteItems", *(write for _kind, write in writes))
+        outcomes = [self._outcome(*write) for write in writes]
+        if any(new is None for _old, new in outcomes):
+            refused = {"Code": "ConditionalCheckFailed", "Message": REFUSED}
+            reasons = [
+                refused | _old_as_asked(write, old) if new is None else {"Code": "None"}
+                for (_kind, write), (old, new) in zip(writes, outcomes, strict=True)
+            ]
             raise client_error(
                 "TransactionCanceledException",
                 400,
                 "TransactWriteItems",
-                CancellationReasons=[reason for _new, reason in outcomes],
+                CancellationReasons=reasons,
             )
-        for new, _reason in outcomes:
-            if new:
+        for (kind, write), (_old, new) in zip(writes, outcomes, strict=True):
+            if new and kind != "Delete":
                 self._keep(new)
-        for kind, write in writes:
-            if kind == "Delete":
+            else:
                 self.items.pop(write["Key"]["id"]["S"], None)
-        if ClientRequestToken:
-            self._tokens.add(ClientRequestToken)
+        if token:
+            self._tokens.add(token)
         return {}
 
     def delete_item(self, *, Key: Item, **_asked: Any) -> Item:  # noqa: N803
@@ -113,94 +88,79 @@ class DynamoDB:
         del self.items[Key["id"]["S"]]
         return {}
 
-    def get_item(self, *, Key: Item, ConsistentRead: bool = False, **_asked: Any) -> Item:  # noqa: N803
+    def get_item(self, **request: Any) -> Item:
         """Reads one item."""
-        item = self._read(Key["id"]["S"], consistent=ConsistentRead)
+        item = self._read(request["Key"], request)
         return {"Item": item} if item else {}
 
-    def batch_get_item(self, *, RequestItems: dict[str, Item]) -> Item:  # noqa: N803
+    def batch_get_item(self, **request: Any) -> Item:
         """Reads items by their keys."""
-        ((table, request),) = RequestItems.items()
-        consistent = request.get("ConsistentRead", False)
-        found = (self._read(key["id"]["S"], consistent=consistent) for key in request["Keys"])
-        items = [_projected(item, request) for item in found if item]
+        ((table, asked),) = request["RequestItems"].items()
+        found = (self._read(key, asked) for key in asked["Keys"])
+        items = [_projected(item, asked) for item in found if item]
         return {"Responses": {table: items}, "UnprocessedKeys": {}}
 
-    def query(
-        self,
-        *,
-        IndexName: str,  # noqa: N803
-        ExpressionAttributeValues: Values,  # noqa: N803
-        Limit: int,  # noqa: N803
-        ExclusiveStartKey: Item | None = None,  # noqa: N803
-        **_asked: Any,
-    ) -> Item:
+    def query(self, **request: Any) -> Item:
         """Reads a page of an owner's keys from the index, newest first."""
         if not self.has_index:
-            message = f"The table does not have the specified index: {IndexName}"
+            message = f"The table does not have the specified index: {request['IndexName']}"
             raise client_error("ValidationException", 400, "Query", message)
-        owner, now = ExpressionAttributeValues[":owner"], self.clock()
+        owner, now = request["ExpressionAttributeValues"][":owner"], self.clock()
         keys = [
             {name: item[name] for name in ("id", "owner", "created_at")}
             for item_id, item in self.items.items()
             if item.get("owner") == owner and self._indexed_at[item_id] <= now
         ]
         keys.sort(key=_index_order, reverse=True)
-        if ExclusiveStartKey:
-            start = _index_order(ExclusiveStartKey)
+        if "ExclusiveStartKey" in request:
+            start = _index_order(request["ExclusiveStartKey"])
             keys = [key for key in keys if _index_order(key) < start]
-        return {"Items": keys[:Limit]}
+        return {"Items": keys[: request["Limit"]]}
 
     def scan(self, **request: Any) -> Item:
         """Reads the whole table in one page."""
         condition = request["FilterExpression"]
-        names = request["ExpressionAttributeNames"]
-        items = (item for item in self.items.values() if _holds(condition, item, names, {}))
+        items = (item for item in self.items.values() if _holds(condition, item, request))
         return {"Items": [_projected(item, request) for item in items]}
 
-    def _outcome(self, kind: str, write: Item) -> tuple[Item | None, Item]:
-        """The item after a transaction's write, and the reason if it is refused."""
-        if kind == "Delete":
-            return None, {"Code": "None"}
-        old, new = self._put(write) if kind == "Put" else self._updated(write)
-        if new is not None:
-            return new, {"Code": "None"}
-        refused: Item = {"Code": "ConditionalCheckFailed", "Message": REFUSED}
-        if old and write.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD":
-            refused["Item"] = old
-        return None, refused
+    def _write(self, operation: str, kind: str, request: Item) -> Item:
+        self._must_fit(operation, request)
+        old, new = self._outcome(kind, request)
+        if new is None:
+            held = _old_as_asked(request, old)
+            raise client_error("ConditionalCheckFailedException", 400, operation, **held)
+        self._keep(new)
+        return {"Attributes": new} if request.get("ReturnValues") == "ALL_NEW" else {}
 
-    def _put(self, request: Item) -> tuple[Item | None, Item | None]:
-        """The item before a put and after it; nothing after it if its condition fails."""
-        old = self.items.get(request["Item"]["id"]["S"])
-        names = request.get("ExpressionAttributeNames", {})
-        values = request.get("ExpressionAttributeValues", {})
-        is_held = _holds(request.get("ConditionExpression", ""), old, names, values)
-        return old, request["Item"] if is_held else None
-
-    def _updated(self, request: Item) -> tuple[Item | None, Item | None]:
-        """The item before an update and after it; nothing after it if its condition fails."""
-        old = self.items.get(request["Key"]["id"]["S"])
-        names, values = request["ExpressionAttributeNames"], request["ExpressionAttributeValues"]
-        if not _holds(request.get("ConditionExpression", ""), old, names, values):
+    def _outcome(self, kind: str, request: Item) -> tuple[Item | None, Item | None]:
+        """The item before a write and after it; None after it if its condition fails."""
+        given: Item = request["Item"] if kind == "Put" else request["Key"]
+        old = self.items.get(given["id"]["S"])
+        if not _holds(request.get("ConditionExpression", ""), old, request):
             return old, None
-        new = dict(old or request["Key"])
+        if kind != "Update":
+            return old, given
+        names, values = request["ExpressionAttributeNames"], request["ExpressionAttributeValues"]
+        new = dict(old or given)
         sets, removed = _update(request["UpdateExpression"])
         for name, operation, default, value in sets:
-            target, given = names[name], values[value]
+            target, added = names[name], values[value]
             held = (old or {}).get(target, values.get(default))
             if operation == "append":
-                given = {"L": held["L"] + given["L"]}
+                added = {"L": held["L"] + added["L"]}
             elif operation == "add":
-                given = {"N": str(int(held["N"]) + int(given["N"]))}
-            new[target] = given
+                added = {"N": str(int(held["N"]) + int(added["N"]))}
+            new[target] = added
         for name in removed:
             new.pop(names[name], None)
         return old, new
 
-    def _must_fit(self, operation: str, *parts: Item) -> None:
+    def _must_fit(self, operation: str, *writes: Item) -> None:
         if self.largest_write is None:
             return
+        parts = (
+            write.get("Item") or write.get("ExpressionAttributeValues", {}) for write in writes
+        )
         texts = (value["S"] for part in parts for value in part.values() if "S" in value)
         if sum(len(text.encode()) for text in texts) > self.largest_write:
             message = "Item size to update has exceeded the maximum allowed size"
@@ -217,9 +177,10 @@ class DynamoDB:
         del versions[:-KEPT_VERSIONS]
         self.on_write(old, item)
 
-    def _read(self, item_id: str, *, consistent: bool) -> Item | None:
+    def _read(self, key: Item, request: Item) -> Item | None:
+        item_id = key["id"]["S"]
         item = self.items.get(item_id)
-        if consistent or item is None:
+        if request.get("ConsistentRead") or item is None:
             return item
         then = self.clock() - self.read_lag()
         known = [version for made, version in self._versions[item_id] if made <= then]
@@ -238,11 +199,10 @@ def client_error(
     return ClientError(response, operation)
 
 
-def _refusal(request: Item, old: Item | None, operation: str) -> ClientError:
-    error = client_error("ConditionalCheckFailedException", 400, operation)
-    if old and request.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD":
-        error.response["Item"] = old
-    return error
+def _old_as_asked(request: Item, old: Item | None) -> Item:
+    """The item that refused a write, for an error that is to tell it."""
+    is_asked = request.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD"
+    return {"Item": old} if old and is_asked else {}
 
 
 def _index_order(key: Item) -> tuple[str, str]:
@@ -271,18 +231,19 @@ def _terms(condition: str) -> list[tuple[str, ...]]:
     return terms
 
 
-def _holds(condition: str, item: Item | None, names: Names, values: Values) -> bool:
+def _holds(condition: str, item: Item | None, request: Item) -> bool:
     for operator, name, value in _terms(condition):
-        held = (item or {}).get(names[name])
+        held = (item or {}).get(request["ExpressionAttributeNames"][name])
+        wanted: Any = request["ExpressionAttributeValues"][value] if value else None
         match operator:
             case "exists":
                 true = held is not None
             case "not_exists":
                 true = held is None
             case "=":
-                true = held == values[value]
+                true = held == wanted
             case _:
-                true = held is not None and "S" in held and held["S"] > values[value]["S"]
+                true = held is not None and "S" in held and held["S"] > wanted["S"]
         if not true:
             return False
     return True

@@ -25,11 +25,7 @@ DEATHS = ("dies before", "dies in flight", "dies after")
 CALL_FAULTS = (*wire.KINDS, "late", *DEATHS)
 DYNAMODB_FAULTS = (*CALL_FAULTS, "conflict", "keys unprocessed")
 # "frozen": a stop that is sent when Lambda wakes its process for another task.
-AGENT_FAULTS = (
-    *(fault for fault in CALL_FAULTS if fault != "late"),
-    "unexpected error",
-    "frozen",
-)
+AGENT_FAULTS = (*(fault for fault in CALL_FAULTS if fault != "late"), "unexpected error", "frozen")
 QUEUE_FAULTS = ("delivered twice", "delivered late", "throttled", "never delivered", "again later")
 OUTAGES = (2.0, 12.0, 60.0, 700.0, 3_000.0)
 OUTAGE_FAULTS = ("server error", "throttled", "refused", "stalled")
@@ -104,18 +100,13 @@ class Weather:
     """
 
     def __init__(
-        self,
-        world: World,
-        service: str,
-        kinds: tuple[str, ...],
-        rates: tuple[int, ...],
+        self, world: World, service: str, kinds: tuple[str, ...], rates: tuple[int, ...]
     ) -> None:
         choices = world.choices
         self.world = world
         self.service = service
         self.rate = choices.pick(rates)
-        mask = choices.below(1 << len(kinds)) & choices.below(1 << len(kinds)) if self.rate else 0
-        self.kinds = [kind for index, kind in enumerate(kinds) if mask >> index & 1]
+        self.kinds = choices.some(kinds) if self.rate else []
         self.down = (0.0, 0.0)
         self.outages: tuple[float, ...] = OUTAGES
         self.outage_faults: tuple[str, ...] = OUTAGE_FAULTS

@@ -7,7 +7,8 @@ from urllib.parse import urljoin
 
 from simulation.backend import Backend
 from simulation.callers import Caller
-from simulation.gateway import Reply
+from simulation.checks import answers
+from simulation.checks.known import Reply
 from simulation.world import Violation
 
 Json = Any
@@ -17,6 +18,7 @@ KEYS = (None, "key-1", "key-2")
 DESCRIPTIONS = (*("Find a painter", "Find a plumber") * 3, "Find a gardener" + 300 * "\x7f")
 STARTS = (0.0, 0.001, 0.02, 1.0, 31.0, 130.0, 955.0)
 BEFORE_POSTING_AGAIN = (0.1, 2.0, 45.0)
+SETTLED = (202, 410, 422, 502)  # a task that is made, or never will be
 BETWEEN_POLLS = (2.0, 0.05, 0.5, 10.0, 60.0, 300.0)
 AROUND_A_DEADLINE = (1.0, -2.0, -0.01, 0.01, 6.0, -61.0, -80.0)
 # From a task's creation on, or from the worker's claim.
@@ -38,40 +40,22 @@ BY_HAND_ID = "test-123"
 class Person(Caller):
     """One who has tasks done."""
 
-    def post(self, description: str, key: str | None) -> Reply | None:
+    def post(self, body: Json, key: str | None) -> Reply | None:
         """Asks for a task."""
         headers = {} if key is None else {"idempotency-key": key}
-        reply = self.request("POST", "/tasks", {"description": description}, headers)
-        if reply:
-            self.backend.checks.answers.posted(self.owner, key, description, reply)
+        reply = self.request("POST", "/tasks", body, headers)
+        if reply and ("follows" not in body or reply.status in SETTLED):
+            answers.posted(self.known, key, body["description"], reply)
+        elif reply:
+            answers.refused_to_follow(self.known, body["follows"], reply)
         return reply
 
-    def follow(self, earlier_id: str, key: str | None) -> str | None:
-        """Goes on where a task ended, once it has; returns the new task's id."""
-        choices = self.choices
-        body: Json = {"description": choices.pick(DESCRIPTIONS), "follows": earlier_id}
-        if choices.below(3) == 2:
-            body["answers"] = {"booking": True}
-        headers = {} if key is None else {"idempotency-key": key}
-        for _ in range(choices.pick((2, 1, 3))):
-            reply = self.request("POST", "/tasks", body, headers)
-            if reply and reply.status in (202, 410, 422, 502):
-                answers = self.backend.checks.answers
-                answers.posted(self.owner, key, body["description"], reply)
-                return str(reply.body["id"]) if "id" in reply.body else None
-            if reply:
-                self.backend.checks.answers.refused_to_follow(self.owner, earlier_id, reply)
-            self.world.sleep(choices.pick(BEFORE_POSTING_AGAIN))
-        return None
-
-    def insist(self, description: str, key: str | None) -> str | None:
+    def insist(self, body: Json, key: str | None, tries: int) -> str | None:
         """Posts until there is an answer worth having, or patience ends; returns the task's id."""
-        for _ in range(self.choices.pick((1, 2, 3))):
-            reply = self.post(description, key)
-            if reply and reply.status in (202, 502) and "id" in reply.body:
-                return str(reply.body["id"])
-            if reply and reply.status < 500:
-                return None
+        for _ in range(tries):
+            reply = self.post(body, key)
+            if reply and reply.status in SETTLED:
+                return reply.body.get("id")
             self.world.sleep(self.choices.pick(BEFORE_POSTING_AGAIN))
         return None
 
@@ -83,18 +67,18 @@ class Person(Caller):
             if self.choices.below(2):
                 self.world.sleep(self.choices.pick(BETWEEN_POLLS))
             else:
-                due = self.backend.checks.known.due(task_id) - self.world.now
+                due = self.known.due(task_id) - self.world.now
                 self.world.sleep(due + self.choices.pick(AROUND_A_DEADLINE))
             headers = {"if-none-match": etag} if etag and self.choices.below(2) else {}
             reply = self.request("GET", f"/tasks/{task_id}", headers=headers)
             if reply and reply.status == 200:
-                self.backend.checks.answers.seen_again(seen, reply.body)
+                answers.seen_again(seen, reply.body)
                 seen.append(reply.body)
                 etag = reply.headers["ETag"]
                 if "Retry-After" not in reply.headers and self.choices.below(2) == 0:
                     return
             elif reply and reply.status == 304 and seen:
-                self.backend.checks.answers.seen_unchanged(seen[-1], reply)
+                answers.seen_unchanged(seen[-1], reply)
 
     def list(self) -> None:
         """Lists tasks, page by page."""
@@ -110,15 +94,19 @@ class Person(Caller):
         for _ in range(self.choices.pick((1, 2, 3))):
             reply = self.request("POST", f"/tasks/{task_id}/cancel")
             if reply:
-                self.backend.checks.answers.cancelled(self.owner, task_id, reply)
+                answers.cancelled(self.known, task_id, reply)
             self.world.sleep(self.choices.pick((0.2, 2.0, 22.0, 59.0, 65.0, 71.0)))
         self.request("GET", f"/tasks/{task_id}")
+
+    def or_other(self) -> Person:
+        """Most often the same person."""
+        return Person(self.backend, self.choices.pick((self.owner, self.owner, *OWNERS)))
 
     def delete(self, task_id: str) -> bool:
         """Deletes a task, if it has ended."""
         reply = self.request("DELETE", f"/tasks/{task_id}")
         if reply:
-            self.backend.checks.answers.removed(self.owner, task_id, reply)
+            answers.removed(self.known, task_id, reply)
         return bool(reply and reply.status == 204)
 
 
@@ -135,7 +123,8 @@ def client(backend: Backend) -> None:
 
 
 def _post_and_poll(person: Person, description: str, key: str | None) -> None:
-    task_id = person.insist(description, key)
+    tries = person.choices.pick((1, 2, 3))
+    task_id = person.insist({"description": description}, key, tries)
     if task_id:
         _perhaps_cancel(person, task_id)
         person.world.spawn("follows", lambda: _perhaps_follow(person, task_id))
@@ -155,12 +144,12 @@ def _perhaps_follow(person: Person, task_id: str) -> None:
     world.count("client: follows")
     wait = 0.0
     if choices.below(2):
-        person.backend.checks.known.wait_for_end(task_id)
+        person.known.wait_for_end(task_id)
         world.sleep(choices.pick(AFTER_AN_END))
     else:
         wait = choices.pick(BEFORE_FOLLOWING)
     for _ in range(choices.pick((1, 1, 2, 3))):
-        somebody = Person(person.backend, choices.pick((person.owner, person.owner, *OWNERS)))
+        somebody = person.or_other()
         key = choices.pick((None, "follow-1", "follow-2"))
         follower = lambda who=somebody, key=key: _follow(who, task_id, key)  # noqa: E731
         world.spawn("follower", follower, delay=wait)
@@ -169,15 +158,18 @@ def _perhaps_follow(person: Person, task_id: str) -> None:
 
 def _follow(person: Person, task_id: str, key: str | None) -> None:
     """Follows a task; and again, perhaps, where the follower never started."""
-    known, choices = person.backend.checks.known, person.choices
-    follower_id = person.follow(task_id, key)
+    known, choices = person.known, person.choices
+    body: Json = {"description": choices.pick(DESCRIPTIONS), "follows": task_id}
+    if choices.below(3) == 2:
+        body["answers"] = {"booking": True}
+    follower_id = person.insist(body, key, choices.pick((2, 1, 3)))
     if not follower_id:
         return
     _perhaps_cancel(person, follower_id)
     person.world.spawn("follows", lambda: _perhaps_follow(person, follower_id))
     if choices.below(4) < 3:
         known.wait_for_end(follower_id)
-        if known.lives[follower_id].ended == "error" and not known.lives[follower_id].runs:
+        if known.lives[follower_id].never_started:
             person.world.count("client: follows again")
             _follow(person, task_id, None)
     person.poll(follower_id)
@@ -191,7 +183,7 @@ def _perhaps_cancel(person: Person, task_id: str) -> None:
     if choices.below(8) < 5:
         return
     wait = choices.pick(BEFORE_CANCELLING)
-    somebody = Person(person.backend, choices.pick((person.owner, person.owner, *OWNERS)))
+    somebody = person.or_other()
     world.count("client: cancels")
     world.spawn("canceller", lambda: somebody.cancel(task_id), delay=wait)
     if choices.below(4) == 3:
@@ -202,7 +194,7 @@ def _perhaps_cancel(person: Person, task_id: str) -> None:
 def _delete(person: Person, task_id: str, description: str, key: str | None) -> None:
     """Deletes a task once it may be, and then does what must bring nothing back."""
     choices, world, backend = person.choices, person.world, person.backend
-    somebody = Person(backend, choices.pick((person.owner, person.owner, *OWNERS)))
+    somebody = person.or_other()
     for _ in range(3):
         world.sleep(choices.pick(BEFORE_DELETING))
         if somebody.delete(task_id):
@@ -216,7 +208,7 @@ def _delete(person: Person, task_id: str, description: str, key: str | None) -> 
             case 0:
                 person.request("GET", f"/tasks/{task_id}")
             case 1:
-                person.post(choices.pick((description, DESCRIPTIONS[1])), key)
+                person.post({"description": choices.pick((description, DESCRIPTIONS[1]))}, key)
             case 2:
                 _by_hand(backend, {"task_id": task_id, "description": description})
             case 3:
@@ -229,7 +221,8 @@ def _delete(person: Person, task_id: str, description: str, key: str | None) -> 
 def _by_hand(backend: Backend, event: Json) -> None:
     world = backend.world
     world.count("operator: worker invoked by hand")
-    world.after(0.0, backend.start_worker, event, f"by-hand-{next(world.ids)}", _nothing)
+    request_id = f"by-hand-{next(world.ids)}"
+    world.spawn("by hand", lambda: backend.run_worker(event, request_id))
 
 
 def lister(backend: Backend) -> None:
@@ -239,7 +232,7 @@ def lister(backend: Backend) -> None:
     for _ in range(choices.below(3) + 1):
         backend.world.sleep(choices.pick((0.5, 20.0, 400.0, 961.0)))
         person.list()
-        for task_id in list(backend.checks.known.told)[:2]:
+        for task_id in list(backend.known.told)[:2]:
             # Everybody's own task, or a 404: the watcher of replies knows which.
             person.request("GET", f"/tasks/{task_id}")
 
@@ -258,7 +251,7 @@ def meddler(backend: Backend) -> None:
     world, choices = backend.world, backend.world.choices
     for _ in range(choices.below(4) + 1):
         world.sleep(choices.pick((0.5, 3.0, 30.0, 700.0)))
-        for task_id in list(backend.checks.known.told)[:2]:
+        for task_id in list(backend.known.told)[:2]:
             is_stop = choices.below(3) < 2
             event = {"task_id": task_id, "description": DESCRIPTIONS[0]}
             _by_hand(backend, {"stop": task_id} if is_stop else event)
@@ -273,19 +266,19 @@ def cleaner(backend: Backend) -> None:
     for _ in range(6):
         world.sleep(choices.pick((0.4, 0.05, 3.0, 20.0)))
         # Not one made from a key: its key would make it anew, as it should.
-        unkeyed = [task_id for task_id in backend.checks.known.told if task_id.startswith("0000")]
+        unkeyed = [task_id for task_id in backend.known.told if task_id.startswith("0000")]
         for task_id in unkeyed:
             if items[task_id]["status"]["S"] == status:
                 world.count("operator: task deleted")
                 world.trace(f"deletes {task_id}")
-                backend.checks.known.forget(task_id, items[task_id])
+                backend.known.forget(task_id, items[task_id])
                 backend.aws.table.delete_item(TableName="valro-tasks", Key={"id": {"S": task_id}})
                 return
 
 
 def last_reader(backend: Backend, tasks: dict[str, Json]) -> None:
     """Reads every task at the latest moment by which it must have ended, and lists them."""
-    known, owners = backend.checks.known, set()
+    known, owners = backend.known, set()
     for task_id in sorted(known.lives, key=known.due):
         if known.lives[task_id].is_deleted:
             continue
@@ -301,7 +294,3 @@ def last_reader(backend: Backend, tasks: dict[str, Json]) -> None:
     for name in OWNERS:
         if name in owners:
             Person(backend, name).list()
-
-
-def _nothing(_result: Any) -> None:
-    pass

@@ -7,13 +7,13 @@ doubled, and overtaken by the next.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from simulation.agent import QUESTION, Session
 from simulation.backend import REPORTS_BASE_URL, Backend
 from simulation.callers import Caller
-from simulation.gateway import Reply, Report
+from simulation.checks import answers
+from simulation.checks.known import Reply, Report
 from simulation.world import Violation
 
 Json = Any
@@ -52,7 +52,7 @@ def work(backend: Backend, session: Session) -> None:
     if two:
         world.count("reporter: two processes")
     for number in range(1 + two):
-        world.spawn("reporter", partial(_Process.live, backend, session, number))
+        world.spawn("reporter", _Process(backend, session, number).work)
 
 
 class _Process(Caller):
@@ -67,21 +67,14 @@ class _Process(Caller):
         self.path = url.removeprefix(REPORTS_BASE_URL)
         self.count = 0
         self.is_told_to_stop = False
-        mask = 0
-        if self.choices.below(2):
-            limit = 1 << len(MANNERS)
-            mask = self.choices.below(limit) & self.choices.below(limit)
-        self.manners = [name for index, name in enumerate(MANNERS) if mask >> index & 1]
-        self.lives_elsewhere = self.choices.below(2) == 1
-
-    @classmethod
-    def live(cls, backend: Backend, session: Session, number: int) -> None:
-        """Its life."""
-        cls(backend, session, number).work()
+        self.manners: list[str] = []
+        self.lives_elsewhere = False
 
     def work(self) -> None:
         """Works, reports, and ends well or badly."""
         choices, world = self.choices, self.world
+        self.manners = choices.some(MANNERS) if choices.below(2) else []
+        self.lives_elsewhere = choices.below(2) == 1
         world.sleep(choices.pick((0.5, 0.0, 0.1, 3.0, 30.0)))
         gaps, count = choices.pick(GAPS), choices.pick((2, 0, 1, 4, 8))
         if choices.below(16) == 15:
@@ -192,7 +185,7 @@ class _Process(Caller):
     def _send(self, report: Report) -> Reply | None:
         reply = self.request("POST", self.path, report.body(), report.headers(), report)
         if reply:
-            self.backend.checks.answers.reported(report, reply)
+            answers.reported(self.known, report, reply)
             if reply.status == 200 and not reply.body["continue"]:
                 self.is_told_to_stop = True
             if reply.status == 409 and "Retry-After" not in reply.headers:

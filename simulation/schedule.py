@@ -10,6 +10,7 @@ from typing import Any
 
 from simulation import people, reporters
 from simulation.backend import DEFAULT_SKEW, Backend, in_place_of_aws
+from simulation.checks import ends
 from simulation.watching import Watching
 from simulation.world import Choices, Violation, World
 
@@ -72,4 +73,4 @@ def _live(backend: Backend, watching: Watching | None) -> None:
     tasks: dict[str, Json] = {}
     world.spawn("last reader", partial(people.last_reader, backend, tasks))
     world.run()
-    backend.checks.ends.over(backend.aws.table.items, tasks)
+    ends.over(backend.known, backend.aws.table.items, tasks)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import watcher_lambda
@@ -20,7 +21,6 @@ from simulation.network import CALL_FAULTS, Fault, Weather
 from simulation.world import Sandbox, Violation
 
 Json = Any
-Ended = Callable[[Json], None]
 
 LOOK_SECONDS = 90.0  # the queue's delay and its visibility timeout, as in template.yaml
 FUNCTION_SECONDS = 15.0
@@ -41,7 +41,7 @@ class Watching:
         world.most_steps *= 3
         self.backend = backend
         self.world = world
-        self.known: Known = backend.checks.known
+        self.known: Known = backend.known
         self.weather = Weather(world, "lambda", CALL_FAULTS, (0, 200, 600))
         self.lags = choices.pick(((0.2,), LAGS[:3], LAGS))
         self.repeats = choices.pick((0, 0, 200))  # of a thousand deliveries
@@ -74,43 +74,42 @@ class Watching:
             self.changes.append({"eventSource": "aws:dynamodb", "dynamodb": change})
             if not self.is_reading:
                 self.is_reading = True
-                self._read_soon()
+                self.world.spawn("shard", self._read, delay=self._lag())
             self._hinder(self.next_read)
 
-    def _read_soon(self) -> None:
+    def _lag(self) -> float:
+        """When the shard is read next, if nothing failed."""
         lag = self.world.choices.pick(self.lags)
         if lag > PROMPT:
             self.world.count("stream: late")
-        self._read_in(lag)
+        self.next_read = self.world.now + lag
+        self._hinder(self.next_read)
+        return lag
 
-    def _read_in(self, seconds: float, most: int = 0, retries: int = 0) -> None:
-        self.next_read = self.world.now + seconds
-        self._hinder(self.next_read + PROMPT * bool(retries))
-        self.world.after(seconds, self._read, most, retries)
-
-    def _read(self, most: int = 0, retries: int = 0) -> None:
-        """Brings the oldest changes, in their order, until they are handled."""
-        batch = self.changes[: most or self.world.choices.pick(MOST_AT_ONCE)]
-
-        def ended(result: Json) -> None:
-            failed = [
-                each["itemIdentifier"] for each in (result or {}).get("batchItemFailures", ())
-            ]
+    def _read(self) -> None:
+        """Brings the oldest changes, in their order, until all are handled."""
+        most = retries = 0
+        while self.changes:
+            batch = self.changes[: most or self.world.choices.pick(MOST_AT_ONCE)]
+            result = self._run(batch)
             numbers = [change["dynamodb"]["SequenceNumber"] for change in batch]
+            failures = result["batchItemFailures"] if result else ()
             handled = 0 if result is None else len(batch)
-            handled = numbers.index(failed[0]) if failed else handled
+            handled = numbers.index(failures[0]["itemIdentifier"]) if failures else handled
             if handled and self._repeats():
                 handled = 0
             del self.changes[:handled]
-            if result is None or failed:
-                less = max(len(batch) // 2, 1) if result is None else 0
-                self._read_in(min(2.0**retries, 60.0), less, retries + 1)
+            if result is None or failures:
+                most = max(len(batch) // 2, 1) if result is None else 0
+                pause = min(2.0**retries, 60.0)
+                retries += 1
+                self.next_read = self.world.now + pause
+                self._hinder(self.next_read + PROMPT)
+                self.world.sleep(pause)
             elif self.changes:
-                self._read_soon()
-            else:
-                self.is_reading = False
-
-        self._run(batch, ended)
+                most = retries = 0
+                self.world.sleep(self._lag())
+        self.is_reading = False
 
     # --- the queue --------------------------------------------------------------------------------
 
@@ -122,17 +121,17 @@ class Watching:
             if lag > PROMPT:
                 self.world.count("timer: late")
                 self._hinder_task(task_id, self.world.now + LOOK_SECONDS + lag)
-            self.world.after(LOOK_SECONDS + lag, self._bring, body, task_id)
+            bring = partial(self._bring, body, task_id)
+            self.world.spawn("message", bring, delay=LOOK_SECONDS + lag)
 
     def _bring(self, body: str, task_id: str) -> None:
-
-        def ended(result: Json) -> None:
+        while True:
+            result = self._run([{"messageId": "m", "body": body}])
             if result is None:
                 self._hinder_task(task_id, self.world.now)
-            if result is None or result["batchItemFailures"] or self._repeats():
-                self.world.after(LOOK_SECONDS, self._bring, body, task_id)
-
-        self._run([{"messageId": "m", "body": body}], ended)
+            elif not result["batchItemFailures"] and not self._repeats():
+                return
+            self.world.sleep(LOOK_SECONDS)
 
     # --- both -------------------------------------------------------------------------------------
 
@@ -150,23 +149,11 @@ class Watching:
     def _hinder_task(self, task_id: str, until: float) -> None:
         self.hindered[task_id] = max(self.hindered[task_id], until)
 
-    def _run(self, records: list[Json], ended: Ended) -> None:
+    def _run(self, records: list[Json]) -> Json:
         """Runs the function, which may die."""
         world = self.world
         name = world.unique("watcher")
         sandbox = Sandbox("watcher", name, name, FUNCTION_SECONDS)
-
-        def over(result: Json) -> None:
-            if sandbox.faults or result is None:
-                for record in records:
-                    change = record.get("dynamodb")
-                    body = (
-                        change["Keys"]["id"]["S"]
-                        if change
-                        else json.loads(record["body"])["task_id"]
-                    )
-                    self._hinder_task(body, world.now)
-            ended(result)
 
         def handler() -> Json:
             try:
@@ -174,8 +161,12 @@ class Watching:
             except Exception as error:
                 raise Violation("the watcher never raises", repr(error)) from error
 
-        sandbox.on_end = over
-        world.start_sandbox(sandbox, handler)
+        result = world.run_sandbox(sandbox, handler)
+        for record in records if sandbox.faults or result is None else ():
+            is_change = "dynamodb" in record
+            told = record["dynamodb"]["Keys"] if is_change else json.loads(record["body"])
+            self._hinder_task(told["id"]["S"] if is_change else told["task_id"], world.now)
+        return result
 
     def call(self, config: Any, serve: Callable[[], Json]) -> Json:
         """A call of the queue or the bus, with what can befall one of Lambda's."""

@@ -49,6 +49,12 @@ class Choices:
         """One of ``options``, the first of which is the simplest."""
         return options[self.below(len(options))]
 
+    def some(self, options: Sequence[T]) -> list[T]:
+        """A few of ``options``, each with a chance of a quarter."""
+        limit = 1 << len(options)
+        mask = self.below(limit) & self.below(limit)
+        return [option for index, option in enumerate(options) if mask >> index & 1]
+
     def chance(self, per_mille: int) -> bool:
         """Whether something happens that happens ``per_mille`` times in a thousand."""
         return per_mille > 0 and self.below(1000) >= 1000 - per_mille
@@ -87,7 +93,7 @@ class Sandbox:
     stops_taken: set[str] = field(default_factory=set)  # and those of which it has the stop
     report: Any = None  # an agent's, in what it was asked
     task_id: str = ""  # that a worker's event is about
-    on_end: Callable[[Any], None] = lambda _result: None
+    caller: Actor | None = None
 
     @property
     def end(self) -> float:
@@ -221,9 +227,9 @@ class World:
 
     # --- sandboxes --------------------------------------------------------------------------------
 
-    def start_sandbox(self, sandbox: Sandbox, handler: Callable[[], Any]) -> None:
-        """Runs ``handler`` in a sandbox; ``on_end`` gets its result, or None if it died."""
-        sandbox.started = self.now
+    def run_sandbox(self, sandbox: Sandbox, handler: Callable[[], Any]) -> Any:
+        """Runs ``handler`` in a sandbox; returns its result, or None if it died."""
+        sandbox.started, sandbox.caller = self.now, self.current
         sandbox.skew = self.choices.pick(self.skews) if len(self.skews) > 1 else 0.0
 
         def body() -> None:
@@ -233,6 +239,7 @@ class World:
 
         self.spawn(sandbox.name, body, sandbox)
         self.after(sandbox.timeout, self._end, sandbox, "timeout", None)
+        return self.wait()
 
     def die(self, cause: str) -> None:
         """Ends the current actor's sandbox at this very point. Does not return."""
@@ -255,7 +262,8 @@ class World:
             self.trace(f"dies: {cause}", sandbox.name)
         for actor in sandbox.actors:
             self._throw(actor)
-        sandbox.on_end(result)
+        assert sandbox.caller
+        self._switch(sandbox.caller, result)
 
     # --- the account ------------------------------------------------------------------------------
 

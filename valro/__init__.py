@@ -1,1 +1,1 @@
-"""What the functions share: a task, its store's form, HTTP as Lambda has it, and the agent."""
+"""What the functions share: tasks and their form in DynamoDB, HTTP in Lambda, and the agent."""

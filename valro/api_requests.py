@@ -1,4 +1,4 @@
-"""What a request to the API asks for, checked; pure. What cannot be used raises HttpError.
+"""What a request to the API asks for, checked; pure. Invalid requests raise HttpError.
 
 Not here: what the API does with it.
 """
@@ -30,7 +30,7 @@ MAX_REPORT_BYTES = 4 * 1024 * 1024
 MAX_KEY_CHARACTERS = 255
 DEFAULT_LIMIT, MAX_LIMIT = 50, 100
 
-# The name space of the ids that are made from idempotency keys. Changing it forgets all keys.
+# The namespace of the ids that are made from idempotency keys. Changing it invalidates all keys.
 KEY_NAMESPACE = uuid.UUID("5b1a2c35-8f0e-4f0e-9a55-0c6a0a1f7d11")
 
 
@@ -42,7 +42,7 @@ class NewTask(NamedTuple):
     answers: dict[str, Any] | None
 
     def fingerprint(self) -> str:
-        """What tells it from another one under the same key; of a first task as it ever was."""
+        """What distinguishes it from another one under the same key."""
         parts = [self.description]
         if self.follows is not None:
             parts.append(json.dumps([self.follows, self.answers], sort_keys=True))
@@ -50,7 +50,7 @@ class NewTask(NamedTuple):
 
 
 def owner_of(request: Request) -> str:
-    """Whose tasks a request is about: everybody's without an authorizer, else the token's."""
+    """Whose tasks a request is about: everybody's without an authorizer, otherwise the token's."""
     given = request.authorizer
     # An HTTP API that sends payload 1.0 says so when a route has no authorizer.
     if not given or given == {"claims": None, "scopes": None}:
@@ -90,8 +90,8 @@ def read_new_task(request: Request) -> NewTask:
 
 
 def read_report(request: Request, token: str, task_id: str) -> Report:
-    """The report in a POST's body, without its token wherever it says it; raises HttpError."""
-    # Only reports need it, and each cold start would wait for it.
+    """The report in a POST's body, with its token hidden wherever it occurs; raises HttpError."""
+    # Only reports need it, and every cold start would pay for it.
     from valro.agent.answers import AgentError, Answer, UnreadableAnswer  # noqa: PLC0415
     from valro.agent.reader import read_answer  # noqa: PLC0415
     from valro.agent.values import InvalidAnswer, parse  # noqa: PLC0415
@@ -151,7 +151,7 @@ def read_query(request: Request) -> dict[str, str]:
 
 
 def idempotent_id(owner: str, key: str) -> str:
-    """The id of the task that an owner's key stands for, so that no table of keys is needed."""
+    """The id of the task for an owner's key, so that no table of keys is needed."""
     if not re.fullmatch(r"[\x20-\x7e]+", key) or len(key) > MAX_KEY_CHARACTERS:
         message = f"Idempotency-Key must be 1 to {MAX_KEY_CHARACTERS} printable ASCII characters."
         raise HttpError("invalid_idempotency_key", message)

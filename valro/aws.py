@@ -1,6 +1,4 @@
-"""What the functions share of Lambda: the session, the clients, the worker's events, the log, the
-warm-up.
-"""
+"""What the functions share: the session, the clients, the worker's events, the log, the warm-up."""
 
 from __future__ import annotations
 
@@ -19,15 +17,15 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 from urllib3.exceptions import HTTPError
 
-# Two attempts of 1 s + 3 s and a backoff of at most 1 s are 9 s, so the three calls of a POST whose
-# worker cannot be started end within the API's 30 s even if every one of them hangs.
+# Two attempts of 1 s + 3 s and a backoff of at most 1 s take 9 s, so the three calls of a POST whose
+# worker cannot be started end within the API's 30 s even if each of them hangs.
 CLIENT_CONFIG = Config(
     connect_timeout=1,
     read_timeout=3,
     retries={"mode": "standard", "total_max_attempts": 2},
-    # Requests are made here and nowhere else, and tested with the check on.
+    # Requests are made by our own code only, which is tested with the check on.
     parameter_validation=False,
-    # botocore would put its own together twice for every request, a twentieth of one.
+    # botocore would build its own twice for every request, a twentieth of its time.
     user_agent="valro-backend",
 )
 
@@ -36,12 +34,12 @@ LOG_PART_CHARACTERS = 15_000  # at most 180 KB as escaped JSON; CloudWatch takes
 
 @functools.cache
 def aws_session() -> botocore.session.Session:
-    """The process's one botocore session; what it loads is loaded once."""
+    """The process's only botocore session; what it loads is loaded once."""
     return botocore.session.get_session()
 
 
 def aws_client(service: str) -> Any:
-    """A botocore client for ``service`` in this function's region, with bounded time."""
+    """A botocore client for ``service`` in this function's region, with timeouts."""
     # Lambda sets the first, a shell often only the second.
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
     return aws_session().create_client(service, region_name=region, config=CLIENT_CONFIG)
@@ -63,15 +61,15 @@ def invoke_worker(event: dict[str, Any]) -> Exception | None:
         )
     except Exception as error:  # noqa: BLE001 - what a cut or garbled error's body raises too
         return error
-    # Left unread, the connection could not be used again, and each POST would open a new one. The
-    # event has been taken, whatever comes of this.
+    # If it were left unread, the connection could not be used again, and each POST would open a new
+    # one. The event has been taken, whatever happens here.
     with contextlib.suppress(BotoCoreError, HTTPError):
         response["Payload"].read()
     return None
 
 
 def send_stop(task_id: str) -> bool:
-    """Has the worker stop the session of a task's agent; returns whether that could be told it."""
+    """Has the worker stop the session of a task's agent; returns whether it could be asked."""
     error = invoke_worker({"stop": task_id})
     if error:
         log("WARNING", "stop not sent", task_id=task_id, detail=repr(error))
@@ -79,11 +77,11 @@ def send_stop(task_id: str) -> bool:
 
 
 def prepare(*makers: Callable[[], Any]) -> None:
-    """Ends a handler's import: in Lambda, calls what its first request would otherwise wait for.
+    """Ends a handler's import: in Lambda, does what its first request would otherwise wait for.
 
     Lambda's INIT phase has a whole processor, a request only the share that the function's memory
-    buys. What is there by then lives on, so the garbage collector need not look at it again. What
-    cannot be made now is left to the first request, which says why.
+    buys. Objects made by then live on, so the garbage collector need not look at them again. What
+    fails here is left to the first request, which says why.
     """
     if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
         for make in makers:
@@ -94,7 +92,7 @@ def prepare(*makers: Callable[[], Any]) -> None:
 
 
 def log_in_parts(message: str, value: Any, **fields: Any) -> None:
-    """Logs a text, or a value as JSON, whatever its length; nothing if it is empty."""
+    """Logs a text, or a value as JSON, in as many lines as it takes; nothing if it is empty."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     parts = range(0, len(text) if value else 0, LOG_PART_CHARACTERS)
     for number, start in enumerate(parts, start=1):
@@ -103,13 +101,13 @@ def log_in_parts(message: str, value: Any, **fields: Any) -> None:
 
 
 def log(level: str, message: str, **fields: Any) -> None:
-    """Writes one JSON line to the function's log; whatever ``fields`` hold is data, never format.
+    """Writes one JSON line to the function's log; ``fields`` are data, never a format.
 
-    In Lambda it names the invocation's trace, as X-Ray knows it.
+    In Lambda it has the invocation's X-Ray trace id.
     """
     if trace := re.match(r"Root=([^;]+)", os.environ.get("_X_AMZN_TRACE_ID", "")):
         fields["trace_id"] = trace[1]
     line = json.dumps({"level": level, "message": message, **fields}, default=str)
-    # One write: print makes a second one for the line end, and two threads then mix their lines.
+    # One write: print makes a second one for the line end, and two threads' lines could mix.
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""How one task follows another: the answers, the history and the session that it goes on with.
+"""How one task follows another: the answers, the history and the session that it continues with.
 
 A task is one run of the agent, so a conversation is a chain of tasks. An agent that needs an answer
 ends its run with ``interrupts``, AG-UI's word for what it stopped to ask:
@@ -7,7 +7,7 @@ ends its run with ``interrupts``, AG-UI's word for what it stopped to ask:
 
     https://docs.ag-ui.com/concepts/interrupts
 
-Not here: where a task is kept, and what the agent is sent.
+Not here: where a task is stored, and what is sent to the agent.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from valro.tasks import DELETED, Task, dumps, fit_answer
 Interrupt = dict[str, Any]
 Message = dict[str, Any]
 
-# Beside the largest answer and timeline of their own these still fit into DynamoDB's 400 KB.
+# Beside the task's own largest answer and timeline, these still fit into DynamoDB's 400 KB.
 MAX_HISTORY_BYTES = 50_000
 MAX_RESUME_BYTES = 20_000
-# What a JSON schema may say of a text, or of anything. With another word in it, it may want more.
+# What a JSON schema may say about text, or about anything. With another keyword, it may want more.
 TEXT_SCHEMA_KEYS = frozenset(
     "type,enum,title,description,default,examples,format,pattern,minLength,maxLength".split(",")
 )
 
 
 class InvalidAnswers(ValueError):
-    """Answers that the earlier task has no use for; the message is fit for who sent them."""
+    """Answers that the earlier task cannot use; the message is meant for whoever sent them."""
 
 
 class AnswersRequired(ValueError):
-    """The agent asked what a description alone cannot answer."""
+    """The agent asked something that a description alone cannot answer."""
 
     def __init__(self, interrupts: list[Interrupt]) -> None:
         super().__init__("The agent asked more than one thing, or not for a text")
@@ -45,9 +45,9 @@ class AnswersRequired(ValueError):
 def follow_up(
     earlier: Task, unstarted: Task | None, description: str, answers: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """What a task keeps because it follows ``earlier``; raises InvalidAnswers, AnswersRequired.
+    """What a task has because it follows ``earlier``; raises InvalidAnswers or AnswersRequired.
 
-    ``unstarted`` is the follower whose place it takes.
+    ``unstarted`` is the follower that it replaces.
     """
     kept = {
         "follows": earlier["id"],
@@ -62,12 +62,12 @@ def follow_up(
 
 
 def history_after(task: Task) -> list[Message]:
-    """The conversation up to the end of a task, as messages of AG-UI; the oldest are cut first."""
+    """The conversation up to the end of a task, as AG-UI messages; the oldest are cut first."""
     prompt = {"id": task["id"], "role": "user", "content": str(task.get("description"))}
     answer_id = task.get("message_id") or f"{task['id']}-answer"
     answer = {"id": answer_id, "role": "assistant", "content": ""}
     room = MAX_HISTORY_BYTES - len(dumps([prompt, answer]).encode())
-    # Of a task that failed, its agent ought to know what may have happened.
+    # If a task failed, the agent ought to know what may have happened.
     text = task.get("agent_response") or task.get("error_message") or ""
     answer["content"] = fit_answer({"agent_response": text}, room)[0]["agent_response"]
     history = [*task.get("history", []), prompt, answer]
@@ -79,10 +79,10 @@ def history_after(task: Task) -> list[Message]:
 def resume_with(
     interrupts: list[Interrupt], description: str, answers: dict[str, Any] | None
 ) -> list[dict[str, Any]]:
-    """The answers to all that was asked, as AG-UI has them.
+    """The answers to everything that was asked, in AG-UI's form.
 
-    Without ``answers`` the description is the answer to the one question that wants a text: a "yes"
-    never approves what nobody saw.
+    Without ``answers``, the description answers a single question that wants text: a "yes" never
+    approves what nobody saw.
     """
     ids = [interrupt["id"] for interrupt in interrupts]
     if answers is None:
@@ -110,10 +110,10 @@ def _wants_text(interrupt: Interrupt) -> bool:
 
 
 def _open_session(earlier: Task, unstarted: Task | None) -> str:
-    """The task in whose session a follow-up goes on; empty if a stop might ever hit that session.
+    """The task in whose session a follow-up runs; empty if a stop could ever hit that session.
 
-    A follower that never started leaves its session as it was, unless it was to be stopped, or was
-    deleted, so that nobody knows.
+    A follower that never started leaves its session as it was, unless it was to be stopped, or has
+    been deleted, so that nobody can know.
     """
     if unstarted:
         is_open = unstarted["status"] != DELETED and "cancel_requested_at" not in unstarted

@@ -1,8 +1,8 @@
-"""DynamoDB's form of things: attributes as items and back, expressions, cursors, chunks.
+"""Tasks in DynamoDB's form: items, expressions, cursors, chunks.
 
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Expressions.ConditionExpressions.html
 
-Not here: which writes there are, and what a refused one means.
+Not here: which writes there are, and what it means if one is refused.
 """
 
 from __future__ import annotations
@@ -55,22 +55,22 @@ TABLE_DEFINITION: dict[str, Any] = {
 }
 
 
-# Conditions, each with the reason why it is enough.
-# An id is used once: whoever comes second learns whose it is from the item that refused it.
+# Conditions, each with the reason why it is sufficient.
+# An id is used once: whoever comes second sees whose it is from the item that refused the write.
 IS_NEW = "attribute_not_exists(#id)"
 NOT_CANCELLED = "attribute_not_exists(#cancel_requested_at)"
 # One worker wins. A pending task past its deadline may be shown as given up at any moment, so its
-# agent must not be started any more.
+# agent must no longer be started.
 IS_CLAIMABLE = "#status = :pending AND #deadline > :now"
 # Only the holder of the claim appends to a running task, so event_seq (how many events there are)
-# tells it exactly which of its lines arrived when an answer was lost.
+# tells it exactly which of its lines arrived if an answer was lost.
 IS_HELD = "#status = :processing AND #claim = :claim AND #event_seq = :seq"
 IS_MINE_TO_CANCEL = f"{IS_HELD} AND attribute_exists(#cancel_requested_at)"
-# Once its agent has accepted, it is the agent's.
+# Once its agent has accepted the task, only the agent's reports append to it.
 IS_MINE = f"{IS_HELD} AND {NOT_CANCELLED} AND attribute_not_exists(#last_report)"
-# Past the deadline a reader may have said that the agent is not running.
+# After the deadline a reader may have said that the agent is not running.
 IS_MINE_IN_TIME = f"{IS_MINE} AND #deadline > :now"
-# Reports have no claim: each depends on the one before it, and on nobody having asked for an end.
+# Reports have no claim: each depends on the one before it, and on no requested cancellation.
 IS_LAST_REPORT = (
     "#status = :processing AND #last_report = :last_as_read AND #deadline = :deadline_as_read "
     f"AND {NOT_CANCELLED}"
@@ -78,20 +78,20 @@ IS_LAST_REPORT = (
 IS_LAST_CANCELLED = IS_LAST_REPORT.replace("_not_exists", "_exists")
 # Nobody has claimed it, so nobody ever will: the agent was not started.
 IS_PENDING = "#status = :pending"
-# The first request counts: how long it may take is counted from it.
+# The first request counts: the time that the end may take is counted from it.
 IS_RUNNING_ON = f"#status = :processing AND {NOT_CANCELLED}"
-# What was judged overdue is still what is there.
+# The task is still the one that was judged overdue.
 STATUS_AND_DEADLINE_UNCHANGED = "#status = :as_read AND #deadline = :deadline_as_read"
 STATUS_UNCHANGED = "#status = :as_read"
-# A task is followed once. Status and answer of a task that has ended do not change, so what its
-# follower took from it is still so; unless it was deleted.
+# A task is followed once. The status and answer of a task that has ended do not change, so what its
+# follower took from it is still true, unless it was deleted.
 IS_UNFOLLOWED = f"{STATUS_UNCHANGED} AND attribute_not_exists(#followed_by)"
 IS_FOLLOWED_AS_READ = f"{STATUS_UNCHANGED} AND #followed_by = :followed_as_read"
 
 # Lists that are kept as JSON text.
 JSON_LISTS = ("vendors", "quotes", "interrupts", "history", "resume")
 UNREAD = "Unread"
-MAX_CHUNKS = 100  # so many items has a transaction, the task among them
+MAX_CHUNKS = 100  # the most items that a transaction has, including the task
 MAX_SORT_KEY_BYTES = 1_024
 
 
@@ -101,16 +101,16 @@ def _finite(text: str) -> float:
     return number
 
 
-# Python reads NaN and infinities, which no browser does.
+# Python accepts NaN and infinities, which no browser does.
 DECODER = json.JSONDecoder(parse_constant=_finite, parse_float=_finite)
 
 
 class InvalidCursor(ValueError):
-    """A cursor that no page of this store ended with."""
+    """A cursor that this store never gave out."""
 
 
 class UnreadableReply(BotoCoreError):  # type: ignore[misc]  # botocore has no types
-    """DynamoDB, or somebody in its name, sent a good answer that is not JSON."""
+    """DynamoDB, or something in its place, sent a successful answer that is not JSON."""
 
     fmt = "DynamoDB's answer cannot be read"
 
@@ -131,7 +131,7 @@ def update_request(
         values |= attributes | {"events": events, "event_count": len(events), "none": [], "zero": 0}
     sets = [f"#{name} = :{name}" for name in attributes]
     if events:
-        # An item of other people's making may have neither.
+        # An item that something else wrote may have neither.
         sets.append("#events = list_append(if_not_exists(#events, :none), :events)")
         sets.append("#event_seq = if_not_exists(#event_seq, :zero) + :event_count")
     expression = f"SET {', '.join(sets)}" + (f" REMOVE #{remove}" if remove else "")
@@ -144,7 +144,7 @@ def update_request(
 
 
 def put_new_request(table_name: str, task: Task) -> dict[str, Any]:
-    """The PutItem arguments that write a task of a new id."""
+    """The PutItem arguments that write a task with a new id."""
     return {
         "TableName": table_name,
         "Item": to_item(task),
@@ -155,7 +155,7 @@ def put_new_request(table_name: str, task: Task) -> dict[str, Any]:
 
 
 def target(table_name: str, task_id: str) -> dict[str, Any]:
-    """The arguments that say which item an update is of, and that a refusal shows it."""
+    """The arguments that name the item of an update, and have a refusal return it."""
     return {
         "TableName": table_name,
         "Key": {"id": {"S": task_id}},
@@ -164,14 +164,14 @@ def target(table_name: str, task_id: str) -> dict[str, Any]:
 
 
 def names_in(expression: str) -> dict[str, str]:
-    """The attribute names that an expression uses; all are placeholders, many are reserved words."""
+    """The attribute names that an expression uses, as placeholders, since many are reserved words."""
     return {name: name[1:] for name in re.findall(r"#\w+", expression)}
 
 
 def item_that_failed_condition(error: ClientError, position: int = 0) -> Task | None:
     """The task that refused a condition, {} if there is none; None if this is another error.
 
-    ``position``: of the item in its transaction.
+    ``position``: the item's in its transaction.
     """
     if not is_genuine_aws_error(error):
         return None
@@ -190,7 +190,7 @@ def item_that_failed_condition(error: ClientError, position: int = 0) -> Task | 
 def is_genuine_aws_error(error: Exception, *others: int) -> TypeGuard[ClientError]:
     """Whether it is the service's own refusal: DynamoDB's is a 400, ``others`` may have others.
 
-    Whoever stands in between can have any code in the body of a 403 or a 502.
+    Anything in between can put any code into the body of a 403 or a 502.
     """
     if not isinstance(error, ClientError):
         return False
@@ -199,7 +199,7 @@ def is_genuine_aws_error(error: Exception, *others: int) -> TypeGuard[ClientErro
 
 
 def is_permanent_rejection(error: Exception) -> bool:
-    """Whether DynamoDB will never take what it refused: an answer's size, for one."""
+    """Whether DynamoDB will never take what it refused: an answer that is too large, for example."""
     if not is_genuine_aws_error(error):
         return False
     reasons = error.response.get("CancellationReasons", [])
@@ -209,7 +209,7 @@ def is_permanent_rejection(error: Exception) -> bool:
 
 
 def is_transaction_conflict(error: ClientError) -> bool:
-    """Whether DynamoDB refused a write since a transaction was at one of its items just then."""
+    """Whether DynamoDB refused a write because a transaction held one of its items just then."""
     if not is_genuine_aws_error(error):
         return False
     codes = [reason.get("Code") for reason in error.response.get("CancellationReasons", [])]
@@ -245,10 +245,10 @@ def _typed(value: Any) -> dict[str, Any]:
 
 
 def from_item(item: dict[str, Any]) -> Task:
-    """An item as a task. Items made before owners, and vendors kept as native lists, are read too.
+    """An item as a task, also one from before there were owners, or with native lists of vendors.
 
-    A tombstone has no owner. What has no status looks as if it waited. What of vendors and quotes is
-    no list is left out.
+    A tombstone has no owner. A task without a status counts as pending. Vendors and quotes that are
+    not lists are left out.
     """
     task: Task = _plain({"M": item})
     if not isinstance(task.get("status"), str):
@@ -275,7 +275,7 @@ def _json_or_none(text: str) -> Any:
 
 
 def _plain(value: dict[str, Any]) -> Any:
-    """A value without its type. It is called thousands of times for a list, the frequent first."""
+    """A value without its type: called thousands of times for a list, frequent types first."""
     ((kind, content),) = value.items()
     if kind == "S":
         return content
@@ -290,18 +290,18 @@ def _plain(value: dict[str, Any]) -> Any:
         return int(content) if re.fullmatch(r"-?\d+", content) else float(content)
     if kind in ("NS", "BS"):
         return [_plain({kind[0]: element}) for element in content]
-    if kind == "B" and isinstance(content, bytes):  # of other people's making, and no JSON
+    if kind == "B" and isinstance(content, bytes):  # something else wrote it, and it is not JSON
         return base64.b64encode(content).decode()
     return None if kind == "NULL" else content
 
 
 def chunk_id(task_id: str, number: int) -> str:
-    """The id of one piece of a long answer; no task can have it."""
+    """The id of one chunk of a long answer; no task can have it."""
     return f"{task_id}#{number}"
 
 
 def kept_answer(task: Task, parts: Answer) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The attributes that keep an answer; or, if it is long, the items beside its task that do."""
+    """The attributes that hold an answer; or, if it is long, the items beside its task that do."""
     texts = {name: part if isinstance(part, str) else dumps(part) for name, part in parts.items()}
     if sum(len(text.encode()) for text in texts.values()) <= MAX_INLINE_ANSWER_BYTES:
         return texts, []
@@ -317,37 +317,37 @@ def kept_answer(task: Task, parts: Answer) -> tuple[dict[str, Any], list[dict[st
 
 
 def encode_cursor(task: PagePosition) -> str:
-    """The place right after ``task`` in its owner's list, opaque to clients."""
+    """The position right after ``task`` in its owner's list, opaque to clients."""
     text = dumps([task["created_at"], task["id"]])
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
 def decode_cursor(cursor: str) -> PagePosition:
-    """The reverse of ``encode_cursor``; names no owner, so it reaches nobody else's tasks."""
+    """The reverse of ``encode_cursor``; it names no owner, so it reaches nobody else's tasks."""
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
         value = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
     except (ValueError, RecursionError) as error:
         raise InvalidCursor("'cursor' is not one that this API gave") from error
     match value:
-        # Items of other people's making have times and ids of their own.
+        # Items that something else wrote have other forms of times and ids.
         case [str(created_at), str(task_id)] if all(map(_is_key, (created_at, task_id))):
             return {"created_at": created_at, "id": task_id}
     raise InvalidCursor("'cursor' is not one that this API gave")
 
 
 def _is_key(text: str) -> bool:
-    """Whether a text can be a key of DynamoDB's, but for a chunk's."""
+    """Whether text can be a key in DynamoDB, and is not a chunk's."""
     size = len(text.encode(errors="replace"))
     return 0 < size <= MAX_SORT_KEY_BYTES and not re.search("[#\ud800-\udfff]", text)
 
 
 def read_answers_fast(client: Any) -> None:
-    """Has a DynamoDB client's answers read as the JSON that they are.
+    """Makes a DynamoDB client read its answers as plain JSON.
 
-    botocore holds every value against its model, which is most of a list's time, and changes
-    nothing but base64 in it. What is not JSON is asked for once more, as botocore does where a
-    checksum is wrong; what is unreadable to the last raises UnreadableReply.
+    botocore compares every value with its model, which is most of a list's time, and changes only
+    base64. An answer that is not JSON is asked for once more, as botocore does if a checksum is
+    wrong; if the last try is unreadable too, UnreadableReply is raised.
     """
     client.meta.events.register("before-parse.dynamodb", _read)
     client.meta.events.register("needs-retry.dynamodb", _ask_again)
@@ -364,7 +364,7 @@ def _read(
     if is_good:
         customized_response_dict.update(answer if isinstance(answer, dict) else {UNREAD: True})
     if is_good or not isinstance(answer, dict):
-        # botocore's own parser raises on what is no text, or no object.
+        # botocore's own parser fails on what is not text, or not an object.
         response_dict["body"] = b"{}"
 
 

@@ -1,6 +1,6 @@
-"""Reading many items: an owner's page by the index, or by a Scan where there is none, and batches.
+"""Reading many items: an owner's page, by the index or else by a Scan, and batches.
 
-Not here: what a page shows, and what becomes of a task whose deadline is past.
+Not here: what a page shows, and what happens to a task whose deadline is past.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from valro.tasks import PUBLIC_FIELDS, PUBLIC_FIELDS_ONCE_KNOWN, Task, expiry_co
 STATE_ATTRIBUTES = (
     "id,status,deadline,cancel_requested_at,created_at,last_report,report_until"
 ).split(",")
-# What a list reads of a task. agent_response can be hundreds of kilobytes and is left out.
+# What a list reads of a task: not agent_response, which can be hundreds of kilobytes.
 LISTED_ATTRIBUTES = dict.fromkeys(
     [*PUBLIC_FIELDS, *PUBLIC_FIELDS_ONCE_KNOWN, *STATE_ATTRIBUTES, "owner"]
 )
@@ -39,13 +39,13 @@ BATCH_GET_ATTEMPTS = 8
 
 
 class StoreBusy(Exception):
-    """DynamoDB would not do it, time after time."""
+    """DynamoDB refused it again and again."""
 
 
 class PageRequest(NamedTuple):
-    """What part of an owner's list is asked for; without ``statuses`` tasks of any.
+    """Which part of an owner's list is asked for; without ``statuses``, tasks in any status.
 
-    ``now`` says which of them are over.
+    ``now`` decides which of them are overdue.
     """
 
     owner: str
@@ -58,10 +58,10 @@ class PageRequest(NamedTuple):
 def owner_page(
     client: Any, table_name: str, page: PageRequest, *, sleep: Callable[[float], None]
 ) -> tuple[list[Task], str | None]:
-    """Reads a page, newest first, and the cursor of what follows if any.
+    """Reads a page, newest first, and the cursor of the next one, if any.
 
-    For some statuses it looks at 300 tasks at most, first at their states, then at those that match
-    whole; so the page may be shorter, even empty, although others follow.
+    With statuses it looks at 300 tasks at most, first only at their states, then at the whole tasks
+    that match; so the page may be short, even empty, although others follow.
     """
     count = MOST_KEYS_LOOKED_AT if page.statuses else page.limit
     found: dict[str, Task] | None = None
@@ -83,12 +83,12 @@ def owner_page(
             more = encode_cursor(next(key for key in keys if key["id"] == ids[-1]))
     if found is None:
         found = read(ids, LISTED_ATTRIBUTES)
-    # The index lags by moments: a task may have been deleted since.
+    # The index lags a little: a task may have been deleted since.
     return [found[one] for one in ids if one in found], more
 
 
 def _state(task: Task, page: PageRequest) -> str | None:
-    """The status that a task has once it is repaired."""
+    """The status that a task has once it is no longer overdue."""
     return "error" if expiry_code(task, page.now) else task.get("status")
 
 
@@ -103,7 +103,7 @@ def _query(
         "ExpressionAttributeNames": {"#owner": "owner"},
         "ExpressionAttributeValues": {":owner": {"S": owner}},
         "ScanIndexForward": False,
-        # One more than the page holds tells whether there is another page.
+        # One more than the page holds shows whether there is another page.
         "Limit": limit + 1,
     }
     if after:
@@ -112,7 +112,7 @@ def _query(
     while len(keys) <= limit:
         page = client.query(**request)
         keys += map(from_item, page["Items"])
-        # An index that somebody made with more than keys in it fills 1 MB sooner.
+        # An index that somebody made with more than keys reaches 1 MB sooner.
         if "LastEvaluatedKey" not in page:
             break
         request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
@@ -122,12 +122,12 @@ def _query(
 def _scan(
     client: Any, table_name: str, owner: str, limit: int, after: PagePosition | None
 ) -> tuple[list[Task], str | None]:
-    """The same of a table that has no usable index, by reading all of it: the one Scan there is."""
+    """The same for a table without a usable index, by reading all of it: the only Scan there is."""
     names = names_in(" ".join(f"#{name}" for name in LISTED_ATTRIBUTES))
     request = {
         "TableName": table_name,
         "ProjectionExpression": ",".join(names),
-        # As in the index: neither a chunk nor anything else that is no task.
+        # As in the index: no chunks, and nothing else that is not a task.
         "FilterExpression": "attribute_exists(#created_at)",
         "ExpressionAttributeNames": names,
     }
@@ -153,7 +153,7 @@ def batch_get(
     *,
     sleep: Callable[[float], None],
 ) -> dict[str, Task]:
-    """Reads items by id, consistently, asking again for what DynamoDB leaves unprocessed."""
+    """Reads items by id, consistently, and asks again for what DynamoDB leaves unprocessed."""
     projection: dict[str, Any] = {}
     if attributes:
         names = names_in(" ".join(f"#{name}" for name in attributes))

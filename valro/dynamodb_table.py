@@ -1,4 +1,4 @@
-"""One table's tasks as items: how a write is sent and answered, and how one task is read.
+"""One table of tasks: how a write is sent and answered, and how one task is read.
 
 Not here: which writes there are.
 """
@@ -42,7 +42,7 @@ class TaskTable:
         self.sleep = sleep
 
     def find_item(self, task_id: str) -> Task:
-        """Reads one task, consistently; it may be a tombstone, and is empty if there is nothing."""
+        """Reads one task, consistently; it may be a tombstone, and is empty if there is none."""
         item = self.client.get_item(
             TableName=self.table_name, Key={"id": {"S": task_id}}, ConsistentRead=True
         ).get("Item")
@@ -55,19 +55,19 @@ class TaskTable:
         ids = [chunk_id(task["id"], number) for number in range(task["chunks"])]
         found = batch_get(self.client, self.table_name, ids, sleep=self.sleep)
         if len(found) < len(ids):
-            # The chunks were written with the task, all or nothing, and go with it.
+            # The chunks were written with the task, all or nothing, and are deleted with it.
             raise TaskNotFound(task["id"])
         answer: Answer = json.loads("".join(found[chunk_id]["chunk"] for chunk_id in ids))
         return task | answer
 
     def _send(self, operation: Callable[..., Any], **request: Any) -> Any:
-        """Sends a write, again if a transaction was at its item: botocore repeats throttles only."""
+        """Sends a write, again if a transaction held its item: botocore retries only throttling."""
         retries, started = 0, self.clock()
         while True:
             try:
                 return operation(**request)
             except ClientError as error:
-                # Not where calls are slow: whoever writes counts on how long a try takes.
+                # Not if calls are slow: callers rely on how long a try takes.
                 is_last = retries == CONFLICT_RETRIES or self.clock() > started + 1
                 if is_last or not is_transaction_conflict(error):
                     raise
@@ -79,8 +79,8 @@ class TaskTable:
     ) -> tuple[Task, bool]:
         """Writes an update and what belongs to it, all or nothing.
 
-        Returns the task, if the update asks for it, and True, or what refused it and False; raises
-        TaskNotFound if there is nothing, or a tombstone.
+        Returns the task, if the update asks for it, and True, or the item that refused it and False;
+        raises TaskNotFound if there is none, or a tombstone.
         """
         where = target(self.table_name, task_id)
         puts = [{"Put": {"TableName": self.table_name, "Item": chunk}} for chunk in chunks]

@@ -1,4 +1,4 @@
-"""HTTP as Lambda has it: the three shapes of events as a request, a response as Lambda wants it.
+"""HTTP in Lambda: the three shapes of events as a request, and a response as Lambda expects it.
 
 Events may be an HTTP API's (payload 2.0), a REST API's (1.0), or just {"httpMethod", "path"}.
 
@@ -19,7 +19,7 @@ from valro.tasks import dumps
 Headers = dict[str, str]
 Response = dict[str, Any]
 
-# An HTTP API with CORS configured puts its own in place of these; the template configures the same.
+# An HTTP API with CORS configured replaces these with its own; the template configures the same.
 CORS_HEADERS = {
     "Access-Control-Expose-Headers": (
         "Location,Retry-After,ETag,Link,Idempotent-Replayed,apigw-requestid"
@@ -36,7 +36,7 @@ PREFLIGHT_HEADERS = {
 }
 
 
-# The code of every error, by its status. Tests hold openapi.yaml and docs/frontend.md to it.
+# Every error's code, by status. Tests compare openapi.yaml and docs/frontend.md with it.
 CODES = {
     400: "invalid_body invalid_description invalid_idempotency_key invalid_answers answers_required "
     "invalid_query invalid_limit invalid_cursor invalid_status invalid_report invalid_event",
@@ -74,12 +74,12 @@ class HttpError(Exception):
 
 @dataclass
 class Request:
-    """One HTTP request, whichever shape its event had."""
+    """One HTTP request, whatever the shape of its event."""
 
     method: str
-    path: str  # as the function's routes know it
+    path: str  # as the function's routes have it
     has_slash: bool = False  # whether the client's URL ends with one
-    headers: Headers = field(default_factory=dict)  # names in lower case
+    headers: Headers = field(default_factory=dict)  # with names in lower case
     query: dict[str, str] = field(default_factory=dict)
     body: str | None = None
     is_base64: bool = False
@@ -97,8 +97,8 @@ class Request:
         if not isinstance(method, str) or not isinstance(path, str):
             message = "The event is not an HTTP request: it needs 'httpMethod' and 'path'."
             raise HttpError("invalid_event", message)
-        # A named stage stands before an HTTP API's path, a custom domain's mapping before any path.
-        # The route says how much of the path is ours, unless it takes everything.
+        # A named stage precedes an HTTP API's path, a custom domain's mapping any path.
+        # The route says how much of the path is ours, unless it matches everything.
         route = str(event.get("routeKey") or event.get("resource") or "").rpartition(" ")[2]
         segments = path.rstrip("/").split("/")
         own = segments[-route.count("/") :]
@@ -114,7 +114,7 @@ class Request:
             query=dict(_values(event, "queryStringParameters", "QueryStringParameters")),
             body=event.get("body"),
             is_base64=event.get("isBase64Encoded") is True,
-            # Of a caller that IAM knows a REST API tells elsewhere.
+            # A REST API has a caller that IAM knows elsewhere.
             authorizer=as_object(context.get("identity")).get("userArn")
             or context.get("authorizer"),
         )
@@ -137,7 +137,7 @@ class Request:
 
 
 def make_response(status: int, body: Any, headers: Headers | None = None) -> Response:
-    """A response that API Gateway understands; a ``body`` that is text is JSON already."""
+    """A response that API Gateway understands; a ``body`` that is text is already JSON."""
     response: Response = {
         "statusCode": status,
         "headers": {"Cache-Control": "no-store"} | CORS_HEADERS | (headers or {}),
@@ -157,7 +157,7 @@ def allowed_origin(origins: str, origin: str) -> Headers:
 
 
 def _values(event: dict[str, Any], name: str, multi_name: str) -> list[tuple[str, str]]:
-    """Names and values of headers or of the query; payload 1.0 may have them as lists only."""
+    """Names and values of headers or the query; payload 1.0 may have them only as lists."""
     lists = as_object(event.get(f"multiValue{multi_name}"))
     values = {key: ",".join(map(str, given)) for key, given in lists.items() if _is_full(given)}
     values |= {key: str(one) for key, one in as_object(event.get(name)).items() if one is not None}
@@ -169,5 +169,5 @@ def _is_full(value: Any) -> bool:
 
 
 def as_object(value: Any) -> dict[str, Any]:
-    """The value if it is a JSON object, else an empty one."""
+    """The value if it is a JSON object, otherwise an empty one."""
     return value if isinstance(value, dict) else {}

@@ -1,4 +1,4 @@
-"""A running task's timeline, written while its agent still talks.
+"""A running task's timeline, written while its agent is still talking.
 
 Not here: what the agent's lines are, and how they are kept within limits.
 """
@@ -18,12 +18,12 @@ PROGRESS_INTERVAL_SECONDS = 2.0
 
 
 class Progress:
-    """Writes what the agent says, in gathered lines, at most once every two seconds.
+    """Writes what the agent says, several lines at a time, at most once every two seconds.
 
-    A timer writes, so that a line is seen though the agent falls silent after it, and so that a
-    slow DynamoDB never keeps the agent's stream from being read. A write that fails leaves its
-    lines in the claim: they ride in the next one, the last of which is the outcome's. One that is
-    refused since somebody asked for the task's end is the last: ``on_cancel`` is called.
+    A timer writes, so that a line is seen even if the agent falls silent after it, and so that a
+    slow DynamoDB never delays the reading of the agent's stream. A write that fails leaves its
+    lines in the claim: the next one carries them, at the latest the outcome's. A write that is
+    refused because the task's end was requested is the last, and ``on_cancel`` is called.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Progress:
         self.lines: list[tuple[str, str]] = []
         self.last_write = -PROGRESS_INTERVAL_SECONDS
         self.closed = False
-        # ``state`` is held for moments, ``writing`` for as long as a write takes.
+        # ``state`` is held for a moment, ``writing`` for as long as a write takes.
         self.state = threading.Lock()
         self.writing = threading.Lock()
 
@@ -53,14 +53,14 @@ class Progress:
             self.lines.append((timestamp(self.clock()), message))
             if self.timer is None and not self.closed:
                 wait = self.last_write + PROGRESS_INTERVAL_SECONDS - self.clock()
-                # A clock that is set back must not silence the agent.
+                # A clock that was set back must not silence the agent.
                 wait = min(max(wait, 0.0), PROGRESS_INTERVAL_SECONDS)
                 self.timer = self.make_timer(wait, self._write)
                 self.timer.daemon = True
                 self.timer.start()
 
     def close(self) -> None:
-        """Ends the writing; what is unwritten stays in the claim for the outcome to carry."""
+        """Ends the writing; unwritten lines stay in the claim, for the outcome to carry."""
         with self.state:
             self.closed = True
             if self.timer is not None:

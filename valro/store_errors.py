@@ -10,7 +10,7 @@ class StoreError(Exception):
 
 
 class TaskNotFound(StoreError):
-    """No task has this id any more, or none that this owner may see."""
+    """No task has this id, or none that this owner may see."""
 
     def __init__(self, task_id: str) -> None:
         super().__init__(f"Task {task_id} not found")
@@ -30,7 +30,7 @@ class TaskNotFinal(StoreError):
 
 
 class AlreadyFollowed(StoreError):
-    """Another task follows this one already, and its agent may have acted."""
+    """Another task already follows this one, and its agent may have acted."""
 
     def __init__(self, task_id: str, follower: str) -> None:
         super().__init__(f"Task {task_id} is followed by {follower}")
@@ -38,7 +38,7 @@ class AlreadyFollowed(StoreError):
 
 
 class NotAccepted(StoreError):
-    """A report on a task that no agent has accepted to report on."""
+    """A report on a task that no agent has accepted."""
 
 
 class ClaimLost(StoreError):
@@ -50,4 +50,4 @@ class ClaimLost(StoreError):
 
 
 class CancelRequested(StoreError):
-    """Somebody has asked for the task's end: nothing but that end is written any more."""
+    """The task's cancellation was requested: nothing but its end may be written any more."""

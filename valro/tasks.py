@@ -1,7 +1,7 @@
 """What a task and an answer are: statuses, limits, ids, times, timelines, ends, what fits.
 
 Times are UTC text of fixed width (``2025-10-31T12:00:00.000000Z``), so that the order of the text is
-the order of time. Not here: where a task is kept, and who moves it.
+the order of time. Not here: where a task is stored, and who changes it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ Task = dict[str, Any]
 Event = dict[str, str]
 Answer = dict[str, Any]
 
-# The worker's asynchronous settings. The deadlines below hold only while Lambda is told the same,
-# which template.yaml does; a test compares the two.
+# The worker's asynchronous settings. The deadlines below hold only if Lambda has the same ones, from
+# template.yaml; a test compares the two.
 MAXIMUM_EVENT_AGE_SECONDS = 900
 MAXIMUM_RETRY_ATTEMPTS = 2
 MAX_FUNCTION_SECONDS = 900
@@ -29,17 +29,17 @@ PENDING_SECONDS = MAXIMUM_EVENT_AGE_SECONDS + DEADLINE_MARGIN_SECONDS
 # AgentCore's sessions live for 8 hours.
 REPORT_SILENCE_SECONDS = 600
 MAX_REPORTING_SECONDS = 8 * 3_600 + 600
-REPORT_IDS = 32  # by so many an agent may be late with a repetition
-# How long a cancelled worker has for writing so itself.
+REPORT_IDS = 32  # so many reports later, a repeated one is still recognized
+# How long the worker of a cancelled task has to write its end.
 CANCEL_SECONDS = 60
 
 PUBLIC_OWNER = "public"
 FINAL_STATUSES = frozenset({"completed", "error"})
 STATUSES = FINAL_STATUSES | {"pending", "processing"}
-DELETED = "deleted"  # the status of a tombstone, which is no task any more
+DELETED = "deleted"  # the status of a tombstone, which is not a task any more
 MAX_DESCRIPTION_CHARACTERS = 4_000
 
-# What a client may see of a task; the rest is internal. A list leaves agent_response out.
+# What clients may see of a task; the rest is internal. A list leaves out agent_response.
 PUBLIC_FIELDS = (
     "id,description,status,vendors,quotes,emails_sent,events,created_at,updated_at,thread_id"
 ).split(",")
@@ -47,7 +47,7 @@ PUBLIC_FIELDS_ONCE_KNOWN = (
     "agent_response,agent_response_truncated,error_message,error_code,may_have_acted,"
     "cancel_requested_at,started_at,completed_at,follows,followed_by,interrupts"
 ).split(",")
-# What pages know of what an agent sends: of this type, or not shown. A text alone is the first.
+# Fields that pages know: of this type, or not shown. A plain text is taken as the first of them.
 KNOWN_FIELDS: dict[str, dict[str, type]] = {
     "vendors": dict.fromkeys(("name", "email", "phone"), str)
     | dict.fromkeys(("id", "rating", "price"), object),
@@ -72,7 +72,7 @@ AGENT_LOST = "agent_lost"
 AGENT_TIMEOUT = "agent_timeout"
 ANSWER_TOO_LARGE = "answer_too_large"
 NEVER_STARTED = frozenset({DISPATCH_FAILED, NOT_STARTED, NOT_CONFIGURED})
-# Ends of which nobody knows whether the agent's session has ended too.
+# Ends after which nobody knows whether the agent's session has ended too.
 UNSEEN_ENDS = frozenset({CANCELLED, WORKER_LOST, AGENT_LOST, AGENT_TIMEOUT})
 
 # Together these keep the largest possible item under DynamoDB's 400 KB.
@@ -84,16 +84,16 @@ EVENT_OVERHEAD_BYTES = 64  # keys, timestamp, type and DynamoDB's bookkeeping of
 MAX_INLINE_ANSWER_BYTES = 200_000
 CHUNK_CHARACTERS = 87_500  # at most 350 KB of UTF-8
 COMMA_BYTES = 1
-# A transaction carries 4 MB, a Lambda response 6 MB. What is over them is cut, and said.
+# A transaction carries 4 MB, a Lambda response 6 MB. What exceeds them is cut, and an event says so.
 MAX_ANSWER_BYTES = 3_500_000
 MAX_ANSWER_RESPONSE_BYTES = 5_500_000
-MIN_ANSWER_BYTES = 1_000  # a shorter one is not what DynamoDB refuses
+MIN_ANSWER_BYTES = 1_000  # DynamoDB does not refuse shorter ones
 ANSWER_PARTS = ("vendors", "quotes", "agent_response")  # in the order in which they are kept
 
 CANCELLED_UNSTARTED = "Cancelled before the agent was started"
 MAY_HAVE_ACTED = "The agent may already have contacted vendors."
 UNSTARTED = "The agent was not started, so no vendor was contacted."
-# What a reader says that ends a task whose deadline is past.
+# What a reader writes when it ends a task whose deadline is past.
 EXPIRED = {
     CANCELLED: f"Cancelled. {MAY_HAVE_ACTED}",
     NOT_STARTED: f"The task was not started within {PENDING_SECONDS // 60} minutes and was given "
@@ -108,7 +108,7 @@ ENCODER = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=
 
 
 class InvalidDescription(ValueError):
-    """A description that no task can have; the message is fit for the person who wrote it."""
+    """A description that no task can have; the message is meant for the person who wrote it."""
 
 
 def timestamp(epoch: float) -> str:
@@ -117,7 +117,7 @@ def timestamp(epoch: float) -> str:
 
 
 def epoch(ts: str) -> float:
-    """The reverse of ``timestamp``; a text without an offset is taken as UTC."""
+    """The reverse of ``timestamp``; text without an offset is taken as UTC."""
     moment = datetime.fromisoformat(ts)
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
@@ -128,12 +128,12 @@ def make_event(ts: str, message: str, kind: str = "info") -> Event:
 
 
 def is_task_id(value: object) -> TypeGuard[str]:
-    """Whether a task can have this id: what AgentCore takes as part of a session's, and no ``#``."""
+    """Whether a task can have this id: what AgentCore accepts in a session's id, and no ``#``."""
     return isinstance(value, str) and bool(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", value))
 
 
 def clean_description(description: object) -> str:
-    """The description trimmed; raises InvalidDescription with a sentence for who wrote it."""
+    """The description, trimmed; raises InvalidDescription with a sentence for its author."""
     if not isinstance(description, str):
         raise InvalidDescription("'description' must be a string")
     trimmed = description.strip()
@@ -167,7 +167,7 @@ def new_task(task_id: str, description: str, owner: str, now: float, ttl_days: i
 
 @dataclass
 class Timeline:
-    """The end of a task's timeline: how many events it has, and the lines that are unwritten."""
+    """The end of a task's timeline: how many events it has, and the lines not yet written."""
 
     event_seq: int
     last_ts: str
@@ -182,11 +182,11 @@ class Timeline:
         return cls(task["event_seq"], task["updated_at"], noted, size)
 
     def counters(self) -> dict[str, int]:
-        """What the task keeps, so that whoever goes on counts on."""
+        """What is stored with the task, so that whoever continues goes on counting."""
         return {"noted": self.noted, "noted_bytes": self.noted_bytes}
 
     def line(self, ts: str, message: str, kind: str = "info") -> Event:
-        """Makes the timeline's next line; a clock that was set back does not turn it round."""
+        """Makes the timeline's next line; a clock that was set back does not change the order."""
         self.last_ts = max(ts, self.last_ts)
         return make_event(self.last_ts, message, kind)
 
@@ -204,18 +204,17 @@ class Timeline:
         self.unwritten.append(event)
 
     def mark_written(self, written: int) -> None:
-        """Takes note that DynamoDB has the first ``written`` of the unwritten lines."""
+        """Marks the first ``written`` of the unwritten lines as stored."""
         del self.unwritten[:written]
         self.event_seq += written
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a task ends: as completed, or as error where there is an ``error_code``.
+    """How a task ends: as completed, or as error if there is an ``error_code``.
 
-    ``parts`` is what is kept of the agent's answer, ``cut`` how many bytes of it are not. An error
-    says whether the agent may have acted. ``session_open``: nobody stops the session of a completed
-    task any more, so a follow-up may go on there.
+    ``parts`` is what is kept of the agent's answer, ``cut`` how many bytes of it are not.
+    ``session_open``: nobody will stop the completed task's session, so a follow-up may run in it.
     """
 
     parts: Answer = field(default_factory=dict)
@@ -237,7 +236,7 @@ class Outcome:
         *,
         session_open: bool = True,
     ) -> Self:
-        """Fits an answer (what ``ANSWER_PARTS`` and this class name), which takes its time."""
+        """Fits an answer (the fields in ``ANSWER_PARTS`` and in this class), which takes a while."""
         parts, cut = fit_answer({name: answer[name] for name in ANSWER_PARTS if name in answer})
         return cls(
             parts,
@@ -252,7 +251,7 @@ class Outcome:
         )
 
     def shorter(self) -> Outcome:
-        """The same with half as much of the answer; without any if next to nothing is left."""
+        """The same with half as much of the answer, or without it if next to nothing is left."""
         size = _sizes(self.parts)[0]
         if size < MIN_ANSWER_BYTES:
             message = f"The agent's answer cannot be kept. {MAY_HAVE_ACTED}"
@@ -261,17 +260,17 @@ class Outcome:
         return replace(self, parts=parts, cut=self.cut + cut)
 
     def cancelled(self) -> Self:
-        """The same of a task whose cancellation was requested meanwhile."""
+        """The same for a task whose cancellation was requested meanwhile."""
         known = MAY_HAVE_ACTED if self.may_have_acted else UNSTARTED
         return replace(self, error_code=CANCELLED, error_message=f"Cancelled. {known}")
 
     def answer(self) -> Answer:
-        """What is kept of the agent's answer, its count of e-mails too; empty if there is none."""
+        """What is kept of the agent's answer, with its number of e-mails; empty if there is none."""
         asked = {"interrupts": self.interrupts} if self.interrupts else {}
         return self.parts and self.parts | {"emails_sent": self.emails_sent} | asked
 
     def attributes(self) -> dict[str, Any]:
-        """What the task keeps, but for the answer."""
+        """What is stored with the task, except for the answer."""
         kept: dict[str, Any] = {"status": "completed", "emails_sent": self.emails_sent}
         if self.error_code:
             message = self.error_message[:MAX_ERROR_CHARACTERS]
@@ -284,7 +283,7 @@ class Outcome:
         return kept | ({"agent_response_truncated": True} if self.cut else {})
 
     def message(self) -> str:
-        """What became of the task, in a sentence."""
+        """What happened to the task, in a sentence."""
         return self.error_message or "Agent completed task successfully"
 
     def lines(self) -> list[tuple[str, str]]:
@@ -300,9 +299,9 @@ class Outcome:
 
 @dataclass
 class Report:
-    """What an agent reports at once; an ``outcome`` is the task's end.
+    """One report of an agent; an ``outcome`` ends the task.
 
-    For the log: ``sent`` is all of it, ``unshown`` what of an answer no task shows, by its names.
+    For the log: ``sent`` is all of it, ``unshown`` what is not shown of an answer, by name.
     """
 
     id: str
@@ -312,9 +311,9 @@ class Report:
     unshown: dict[str, Any] = field(default_factory=dict)
 
     def is_too_late(self, task: Task, now: str) -> bool:
-        """Whether the task is over for it.
+        """Whether the task is over, so that the report comes too late.
 
-        A silence that nobody has seen is forgiven, and what a cancelled agent had answered is kept.
+        A silence that nobody has noticed is forgiven, and the answer of a cancelled agent is kept.
         """
         code = expiry_code(task, now)
         if code == AGENT_LOST or (code == CANCELLED and self.outcome):
@@ -322,7 +321,7 @@ class Report:
         return bool(code)
 
     def apply_to(self, task: Task, now: float) -> tuple[dict[str, Any], Timeline, Outcome | None]:
-        """What the task keeps of it, its timeline then, and how it ends by it, if it does."""
+        """What is stored of it, the timeline with it, and how the task ends, if it does."""
         timeline = Timeline.of(task)
         for message in self.messages:
             timeline.add_progress(timestamp(now), message)
@@ -337,9 +336,9 @@ class Report:
 
 
 def expiry_code(task: Mapping[str, Any], now: str) -> str:
-    """The error_code with which a reader ends a task at ``now``; empty if it may still go on.
+    """The error_code with which a reader ends a task at ``now``; empty if it may go on.
 
-    A task of other people's making may lack anything: its deadline follows from its creation.
+    A task that something else wrote may lack any field: then its deadline follows from its creation.
     """
     status, requested = task.get("status"), task.get("cancel_requested_at")
     if status not in ("pending", "processing"):
@@ -358,9 +357,9 @@ def expiry_code(task: Mapping[str, Any], now: str) -> str:
 
 
 def may_run_on(task: Mapping[str, Any]) -> bool:
-    """Whether the agent of a task that has ended, or was deleted, may be at work unstopped.
+    """Whether the agent of a task that has ended, or was deleted, may still be working.
 
-    A worker that waits for its agent stops it by itself, unless the worker is lost.
+    A worker that waits for its agent also stops it, unless the worker is lost.
     """
     code = task.get("error_code")
     is_alone = code in (CANCELLED, WORKER_LOST) or "last_report" in task
@@ -369,36 +368,36 @@ def may_run_on(task: Mapping[str, Any]) -> bool:
 
 
 def duration_fields(task: Mapping[str, Any], now: float) -> dict[str, int]:
-    """How long a task's run took until ``now``, for the log; nothing of one that was not claimed."""
+    """How long a task's run has taken until ``now``, for the log; empty if it was not claimed."""
     with suppress(KeyError, TypeError, ValueError):
         return {"duration_ms": round((now - epoch(task["started_at"])) * 1000)}
     return {}
 
 
 def told_of_end(task: Task) -> dict[str, Any]:
-    """What whoever listens is told of a task's end; without the answer, which is its owner's."""
+    """The event that announces a task's end, without the answer, which belongs to its owner."""
     told = {name: task[name] for name in FIELDS_OF_END if name in task}
     told["thread_id"] = task.get("thread_id", task["id"])
-    told["user_id"] = task["owner"].partition("#")[2]  # jwt#<sub>; empty where all are public
+    told["user_id"] = task["owner"].partition("#")[2]  # jwt#<sub>; empty if all are public
     return told | {"interrupts": len(task.get("interrupts", ()))}
 
 
 def public_task(task: Task) -> dict[str, Any]:
-    """What a client may see of a task: nothing internal leaves, and null is absent."""
+    """What a client may see of a task: nothing internal, and null means absent."""
     given: Task = {"vendors": [], "quotes": [], "emails_sent": 0, "events": []}
-    given |= {"thread_id": task["id"]}  # its own, unless it follows another one
+    given |= {"thread_id": task["id"]}  # its own, unless it follows another task
     given |= _without_nulls(task)
     names = (*PUBLIC_FIELDS, *PUBLIC_FIELDS_ONCE_KNOWN)
     shown = {name: given[name] for name in names if name in given}
-    if task["status"] == "error":  # tasks of an older version say it in their sentences only
+    if task["status"] == "error":  # tasks of an older version say it only in their sentences
         shown.setdefault("may_have_acted", task.get("error_code") not in NEVER_STARTED)
     return shown | {name: displayable(name, shown[name]) for name in ("vendors", "quotes")}
 
 
 def displayable(kind: str, sent: Any) -> list[dict[str, Any]]:
-    """An agent's vendors, quotes or e-mails as pages may rely on them: objects, of known types.
+    """An agent's vendors, quotes or e-mails in the form that pages rely on: objects, of known types.
 
-    A number becomes a text where one is due. What else does not fit is absent, and so is null.
+    A number becomes text where text is expected. Whatever else does not fit is left out, as is null.
     """
     known, shown = KNOWN_FIELDS[kind], []
     for one in sent if isinstance(sent, list) else [sent]:
@@ -415,7 +414,7 @@ def displayable(kind: str, sent: Any) -> list[dict[str, Any]]:
 
 
 def displayed_otherwise(answer: Answer) -> list[dict[str, Any]]:
-    """The vendors and quotes of an answer that are not displayed as they came, for the log."""
+    """The vendors and quotes of an answer that are not displayed as they were sent, for the log."""
     sent = [(kind, one) for kind in ("vendors", "quotes") for one in answer.get(kind, ())]
     shown = [_without_nulls(displayable(kind, [one])[0]) for kind, one in sent]
     return [
@@ -428,22 +427,22 @@ def _without_nulls(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def question_in(interrupt: Mapping[str, Any]) -> str:
-    """What an agent asks that stopped, for the person who is to answer."""
+    """The question of an agent that stopped to ask, for the person who is to answer."""
     return interrupt.get("message") or "The agent needs an answer to go on"
 
 
 def redact(secret: str, value: Any) -> Any:
-    """A JSON value with ``[token]`` wherever it holds a secret."""
+    """A JSON value with ``[token]`` in place of a secret, wherever it occurs."""
     if not secret or secret not in (text := dumps(value)):
         return value
     return json.loads(text.replace(secret, "[token]"))
 
 
 def fit_answer(answer: Answer, room: int = 0) -> tuple[Answer, int]:
-    """Cuts an answer to what DynamoDB and a Lambda response can carry; returns the bytes cut too.
+    """Cuts an answer to what DynamoDB and a Lambda response can carry; also returns the bytes cut.
 
     Vendors are kept first, then quotes, then the text; what does not fit is cut at its end.
-    ``room`` is less than the most that DynamoDB carries, should that be too much.
+    A smaller ``room`` is for answers that DynamoDB has refused.
     """
     kept = {name: answer[name][:0] for name in answer}
     frame = _sizes(kept)
@@ -464,12 +463,12 @@ def fit_answer(answer: Answer, room: int = 0) -> tuple[Answer, int]:
 
 
 def dumps(value: Any) -> str:
-    """JSON without spaces, its text as it is."""
+    """JSON without spaces, and without escaping."""
     return ENCODER.encode(value)
 
 
 def size_as_json(text: str) -> int:
-    """The bytes of JSON text as a string inside JSON, as Lambda counts a response.
+    """The size in bytes of JSON text as a string inside JSON, as Lambda counts a response.
 
     Python 3.11's runtime escapes every character that is not printable ASCII.
     """
@@ -479,7 +478,7 @@ def size_as_json(text: str) -> int:
 
 
 def _later(ts: str, seconds: int) -> str:
-    """A time some seconds after another one; empty, which is long ago, if that is none."""
+    """A time some seconds after another one; empty, which sorts first, if that is not a time."""
     try:
         return timestamp(epoch(ts) + seconds)
     except ValueError:
@@ -487,9 +486,9 @@ def _later(ts: str, seconds: int) -> str:
 
 
 def _longest_fitting(value: Any, stored: int, sent: int) -> Any:
-    """The longest beginning of a text or a list whose content fits into both sizes.
+    """The longest beginning of a text or list whose content fits into both sizes.
 
-    Each time half of what is in doubt is measured, so all of it costs about one look at the value.
+    Each step measures half of what is in doubt, so all of it costs about one pass over the value.
     """
     kept, most = 0, min(len(value), stored)
     while kept < most:
@@ -504,13 +503,13 @@ def _longest_fitting(value: Any, stored: int, sent: int) -> Any:
 
 
 def _content_sizes(part: Any) -> tuple[int, int]:
-    """The sizes of a text or a list, less its quotes or brackets."""
+    """The sizes of a text or list without its quotes or brackets."""
     stored, sent = _sizes(part)
     empty_stored, empty_sent = _sizes(part[:0])
     return stored - empty_stored, sent - empty_sent
 
 
 def _sizes(value: Any) -> tuple[int, int]:
-    """The bytes of a value's JSON in DynamoDB, and in the function's response."""
+    """The size in bytes of a value's JSON, in DynamoDB and in the function's response."""
     text = dumps(value)
     return len(text.encode()), size_as_json(text)

@@ -12,7 +12,6 @@ from typing import Any
 from simulation.agent import AgentRun
 from simulation.aws import Aws
 from simulation.dynamodb import Item
-from simulation.gateway import Report
 from simulation.world import EPOCH, Sandbox, Violation, World
 
 Json = Any
@@ -24,6 +23,63 @@ ORDER = {"pending": 0, "processing": 1, "completed": 2, "error": 2}
 FINAL = ("completed", "error")
 NO_MORE = "further progress not recorded"
 NOT_STARTED = "The agent was not started"
+
+
+@dataclass
+class Reply:
+    """What a client gets."""
+
+    owner: str | None  # who gets it
+    method: str
+    path: str
+    status: int
+    headers: dict[str, str]
+    body: Json
+    text: str
+    sandbox: Sandbox  # of the function that gave it
+
+    @property
+    def started(self) -> float:
+        """When that function began."""
+        return self.sandbox.started
+
+
+@dataclass
+class Report:
+    """What an agent reports in one request, and whether it may."""
+
+    task_id: str
+    id: str
+    token: str
+    messages: tuple[str, ...] = ()
+    answer: Json = None
+    error: str | None = None
+    is_right: bool = True  # whether the token is the task's
+    is_usable: bool = True
+    is_too_large: bool = False
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it is the end of the work."""
+        return self.answer is not None or self.error is not None
+
+    def headers(self) -> dict[str, str]:
+        """With its right to report."""
+        return {"authorization": f"Bearer {self.token}"}
+
+    def body(self) -> Json:
+        """As it is sent."""
+        if not self.is_usable:
+            return {"report_id": self.id, "messages": self.token}
+        said: Json = {"report_id": self.id}
+        said |= {"messages": [*self.messages]} if self.messages else {}
+        said |= {"answer": self.answer} if self.answer is not None else {}
+        said |= {"error": self.error} if self.error is not None else {}
+        return said | ({"padding": "x" * 20_000} if self.is_too_large else {})
+
+    def lines(self) -> list[str]:
+        """As the timeline may have them."""
+        return [line.replace(self.token, "[token]") for line in self.messages]
 
 
 @dataclass
@@ -65,6 +121,11 @@ class Life:
         """Whether it has ended without anybody who saw its agent end."""
         reports = self.ended == "error" and self.accepted_at is not None
         return reports or self.error_code == "worker_lost"
+
+    @property
+    def never_started(self) -> bool:
+        """Whether it has failed before its agent was started."""
+        return self.ended == "error" and not self.runs
 
     @property
     def asks(self) -> bool:

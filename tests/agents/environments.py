@@ -5,6 +5,7 @@ Their versions contradict the project's own, and each other's.
 
 import fcntl
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -24,8 +25,6 @@ REQUIREMENTS = {
     "crewai": "crewai==1.15.30",
     "claude": "claude-agent-sdk==0.2.189",
     "llamaindex": "llama-index-core==0.14.25",
-    "microsoft": "agent-framework-core==1.23.0",
-    "autogen": "autogen-agentchat==0.7.5 autogen-ext==0.7.5",
 }
 PACKAGES = "bedrock-agentcore@0.4.4 @strands-agents/sdk@1.16.0 ai@6.0.326 zod"  # npm's
 
@@ -68,6 +67,7 @@ def _made(contents: str, install: Callable[[Path], None]) -> Path:
 
 def run(command: list[str], folder: Path) -> None:
     """Runs a command; what it says is in the error if it fails."""
-    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    env = os.environ | {"PYTHONHASHSEED": "0"}  # the order of sets in reprs
+    ended = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
     if ended.returncode:
         raise RuntimeError(f"{' '.join(command)}\n{ended.stdout}{ended.stderr}")

@@ -1,7 +1,6 @@
 """The recordings, and what the reader makes of them: the timeline and answer a person sees."""
 
 import functools
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,11 +15,11 @@ TABLE = Path(__file__).parent / "what_people_see.md"
 HEAD = """# What people see of each agent
 
 One block an agent: what it is and how it hands out what it says, the lines of the timeline (-),
-then the task's answer or error. Written by `python -m tests.agents.record` (Strands, first) and
-`python -m tests.agents.record_others` (other frameworks, by their names), judged by eye: nothing
+then the task's answer or error. Written by `python -m tests.agents.record`, judged by eye: nothing
 raw, no repr, no metrics, nothing twice, no answer lost. A line that begins with "log:" is no part
 of it: the operator's log has that many bytes which nobody understood.
 """
+BLOCK = re.compile(r"^## `(.+?)`\n\n```text\n(.*?)```\n(?=\n## |\Z)", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -31,10 +30,6 @@ class Recording:
     content_type: str
     body: bytes
 
-    def to_bytes(self) -> bytes:
-        """As a file holds it."""
-        return f"{self.status} {self.content_type}\n\n".encode() + self.body
-
     @classmethod
     def read(cls, name: str) -> "Recording":
         """The recording of an agent."""
@@ -43,20 +38,15 @@ class Recording:
         return cls(int(status), content_type, body)
 
 
+def framework_of(name: str) -> str:
+    """The framework that an agent is made with."""
+    return name.partition(", ")[0]
+
+
 def file_of(name: str) -> Path:
-    """Where an agent's recording is; that of another framework than Strands in its own folder."""
+    """Where an agent's recording is."""
     framework, _, rest = name.partition(", ")
-    folder, name = (FOLDER / framework, rest) if (FOLDER / framework).is_dir() else (FOLDER, name)
-    return folder / (re.sub(r"\W+", "_", name).strip("_") + ".txt")
-
-
-def others() -> list[str]:
-    """The names of the agents of other frameworks."""
-    return [
-        f"{index.parent.name}, {name}"
-        for index in sorted(FOLDER.glob("*/names.json"))
-        for name in json.loads(index.read_text(encoding="utf-8"))
-    ]
+    return FOLDER / framework / (re.sub(r"\W+", "_", rest).strip("_") + ".txt")
 
 
 @dataclass
@@ -109,3 +99,8 @@ def table(names: Iterable[str]) -> str:
     """The whole table."""
     blocks = [f"## `{name}`\n\n```text\n{seen_of(name)}```\n" for name in names]
     return HEAD + "\n" + "\n".join(blocks)
+
+
+def blocks() -> dict[str, str]:
+    """The blocks of the table, as it is written, by the names of their agents."""
+    return dict(BLOCK.findall(TABLE.read_text(encoding="utf-8")))

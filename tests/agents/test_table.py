@@ -1,4 +1,4 @@
-"""What people see of real Strands agents, replayed from what the SDK's server sent of them."""
+"""What people see of real agents, replayed from what the SDK's server sent of them."""
 
 import random
 import re
@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from tests.agents.replay import FOLDER, TABLE, Recording, file_of, replay, seen_of, table
+from tests.agents.record import differing
+from tests.agents.replay import FOLDER, TABLE, Recording, blocks, file_of, replay, seen_of, table
 
-BLOCK = re.compile(r"^## `(.+?)`\n\n```text\n(.*?)```\n(?=\n## |\Z)", re.MULTILINE | re.DOTALL)
-BLOCKS = dict(BLOCK.findall(TABLE.read_text(encoding="utf-8")))
+BLOCKS = blocks()
 # What Python and Strands say to each other and no person may read.
 NOT_FOR_PEOPLE = re.compile(
     r" at 0x|[A-Z]\w+\(|UUID|toolUse|contentBlock|inputTokens|latencyMs|tracking_id|stop_reason"
@@ -67,8 +67,14 @@ def test_an_agent_s_words_stay_the_same_whatever_way_it_hands_them_out():
         "JSON as text": "Green Fern asks $240.",
     }.items():
         for name in BLOCKS:
-            if name.startswith(f"{agent}: "):
+            if name.startswith(f"strands, {agent}: "):
                 seen = seen_of(name)
                 assert seen.answer is not None, name
                 assert seen.answer.agent_response.strip().endswith(answer), name
                 assert seen.error == "", name
+
+
+@pytest.mark.e2e
+def test_real_agents_of_strands_still_send_what_was_recorded():
+    """After an upgrade: python -m tests.agents.record strands, and judge what changes in the table."""
+    assert differing("strands") == set()

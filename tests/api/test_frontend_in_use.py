@@ -8,7 +8,7 @@ import http.client
 import json
 import time
 from contextlib import closing
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -21,18 +21,6 @@ STATUSES = ["pending", "processing", "completed", "error"]
 EVERY_SECONDS = 0.3  # 3 in the page
 
 
-class Shown(NamedTuple):
-    """What a person sees on the page in the end."""
-
-    status: str
-    statuses: list[str]
-    answer: str
-    error: str
-    prices: dict[str, float]
-    emails: int
-    lines: list[str]
-
-
 class FrontendInUse:
     """Plays the page: only the requests, headers and fields that it knows."""
 
@@ -42,41 +30,23 @@ class FrontendInUse:
 
     def submit(self, description: str) -> str:
         """What the button does: `const { id } = await response.json()`."""
-        task = self._fetch("POST", "/tasks", {"description": description})
+        task = self.fetch("POST", "/tasks", {"description": description})
         assert task["status"] == "pending"
         return str(task["id"])
 
-    def watch(self, task_id: str, seconds: float = 60) -> Shown:
-        """What it does then, until there is nothing to wait for any more."""
-        statuses: list[str] = []
-        end = time.monotonic() + seconds
+    def watch(self, task_id: str) -> Any:
+        """What it does then, until there is nothing to wait for any more; returns the task."""
+        seen, end = 0, time.monotonic() + 60
         while time.monotonic() < end:
-            task = self._fetch("GET", f"/tasks/{task_id}")
-            assert task["status"] in STATUSES, "it knows no others"
-            if task["status"] not in statuses:
-                statuses.append(task["status"])
+            task = self.fetch("GET", f"/tasks/{task_id}")
+            assert STATUSES.index(task["status"]) >= seen, "it knows no others, and no way back"
+            seen = STATUSES.index(task["status"])
             if task["status"] in {"completed", "error"}:
-                return self._shown(task, statuses)
+                return task
             time.sleep(EVERY_SECONDS)
-        pytest.fail(f"still polling after {seconds} s; it has seen {statuses}")
+        pytest.fail("still polling after 60 s")
 
-    def listed(self) -> list[dict[str, Any]]:
-        tasks: list[dict[str, Any]] = self._fetch("GET", "/tasks")
-        return tasks
-
-    def _shown(self, task: dict[str, Any], statuses: list[str]) -> Shown:
-        amounts = {quote["vendor_id"]: quote["amount"] for quote in task["quotes"]}
-        return Shown(
-            task["status"],
-            statuses,
-            task.get("agent_response") or "",
-            task.get("error_message") or "",
-            {vendor["name"]: amounts[vendor["id"]] for vendor in task["vendors"]},
-            task["emails_sent"],
-            [event["message"] for event in task["events"]],
-        )
-
-    def _fetch(self, method: str, path: str, body: Any = None) -> Any:
+    def fetch(self, method: str, path: str, body: Any = None) -> Any:
         headers = {"Origin": ORIGIN} | ({"Content-Type": "application/json"} if body else {})
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
             connection.request(method, self.base + path, body and json.dumps(body), headers)
@@ -94,27 +64,24 @@ def page(stack: Deployment) -> FrontendInUse:
 
 @pytest.mark.parametrize("behaviour", ["", " [agent: report]"], ids=["waiting", "reporting"])
 def test_it_shows_a_task_from_its_beginning_to_the_prices(page: FrontendInUse, behaviour: str):
-    task_id = page.submit(f"Find me a landscaper in Charlotte under $300{behaviour}")
+    task = page.watch(page.submit(f"Find me a landscaper in Charlotte under $300{behaviour}"))
 
-    shown = page.watch(task_id)
-
-    assert shown.status == shown.statuses[-1] == "completed"
-    assert sorted(shown.statuses, key=STATUSES.index) == shown.statuses
-    assert len(shown.prices) == shown.emails == 3
-    assert all(0 < price <= 300 for price in shown.prices.values())
-    assert shown.answer
-    assert (shown.lines[0], shown.lines[-1]) == (
-        "Task created",
-        "Agent completed task successfully",
-    )
-    assert page.listed()[0].keys() >= {"id", "description", "status", "created_at"}
+    assert task["status"] == "completed"
+    assert task["agent_response"]
+    amounts = {quote["vendor_id"]: quote["amount"] for quote in task["quotes"]}
+    prices = [amounts[vendor["id"]] for vendor in task["vendors"]]
+    assert len(prices) == task["emails_sent"] == 3
+    assert all(0 < price <= 300 for price in prices)
+    lines = [event["message"] for event in task["events"]]
+    assert (lines[0], lines[-1]) == ("Task created", "Agent completed task successfully")
+    assert page.fetch("GET", "/tasks")[0].keys() >= {"id", "description", "status", "created_at"}
 
 
 def test_it_shows_why_a_task_failed(page: FrontendInUse):
-    shown = page.watch(page.submit("Find me a painter in Austin [agent: error]"))
+    task = page.watch(page.submit("Find me a painter in Austin [agent: error]"))
 
-    assert shown.status == "error"
-    assert "The vendor directory is closed today." in shown.error
+    assert task["status"] == "error"
+    assert "The vendor directory is closed today." in task["error_message"]
 
 
 def test_a_task_that_was_cancelled_elsewhere_ends_for_it_and_a_deleted_one_leaves_its_list(
@@ -123,10 +90,10 @@ def test_a_task_that_was_cancelled_elsewhere_ends_for_it_and_a_deleted_one_leave
     task_id = page.submit("Find me a painter in Austin [agent: stall 60]")
     assert stack.api.request("POST", f"/tasks/{task_id}/cancel").status in {200, 202}
 
-    shown = page.watch(task_id)
+    task = page.watch(task_id)
 
-    assert shown.status == "error"
-    assert shown.error.startswith("Cancelled")
-    assert task_id in [task["id"] for task in page.listed()]
+    assert task["status"] == "error"
+    assert task["error_message"].startswith("Cancelled")
+    assert task_id in [task["id"] for task in page.fetch("GET", "/tasks")]
     assert stack.api.request("DELETE", f"/tasks/{task_id}").status == 204
-    assert task_id not in [task["id"] for task in page.listed()]
+    assert task_id not in [task["id"] for task in page.fetch("GET", "/tasks")]

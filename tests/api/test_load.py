@@ -126,18 +126,16 @@ def test_32_clients_at_once_lose_nothing_and_run_every_agent_once(
     told = sum(count for each in (seen, warming) for name, count in each.items() if "500" in name)
     assert len(failed) == told
     assert all("TimeoutError" in entry for entry in failed), failed[:3]
-    listed = list_all(stack)
+    listed = [task["id"] for page in pages(stack) for task in page]
     assert len(listed) == len(set(listed))
     assert tasks.keys() <= set(listed)
 
 
-def list_all(stack: LocalStack) -> list[str]:
-    """The ids of all tasks that the list shows, page after page."""
-    ids: list[str] = []
+def pages(stack: LocalStack) -> Iterator[list[dict[str, Any]]]:
+    """All that the list shows, page after page."""
     path = "/tasks?limit=100"
     while path:
         page = stack.api.request("GET", path)
-        ids += [task["id"] for task in page.json()]
+        yield page.json()
         link = page.headers.get("Link", "").partition("<")[2].partition(">")[0]
         path = link and urljoin("/tasks", link)
-    return ids

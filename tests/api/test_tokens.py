@@ -2,9 +2,8 @@
 
 import functools
 import json
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from joserfc.jwk import RSAKey
 
 from local.aws import Answer, Api, local_stack
 from tests.conftest import eventually
+from tests.servers import serving
 
 AUDIENCE = "valro-web"
 DESCRIPTION = "Find me a landscaper in Charlotte under $300"
@@ -36,23 +36,19 @@ class Issuer:
         for path, document in documents.items():
             (folder / path).write_text(json.dumps(document))
 
-    def token(self, subject: str | None, *, key: RSAKey | None = None, **claims: Any) -> str:
+    def token(self, subject: str, **claims: Any) -> str:
         """Signs a token that is good for ten minutes, unless the claims say otherwise."""
         now = int(time.time())
-        content = {"iss": self.url, "aud": AUDIENCE, "iat": now, "exp": now + 600, **claims}
-        if subject is not None:
-            content["sub"] = subject
-        return jwt.encode({"alg": "RS256", "kid": "one"}, content, key or self.key)
+        content = {"iss": self.url, "aud": AUDIENCE, "iat": now, "exp": now + 600, "sub": subject}
+        return jwt.encode({"alg": "RS256", "kid": "one"}, content | claims, self.key)
 
 
 @pytest.fixture(scope="module")
 def issuer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Issuer]:
     folder = tmp_path_factory.mktemp("issuer")
-    handler = functools.partial(SimpleHTTPRequestHandler, directory=folder)
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
-        yield Issuer(f"http://127.0.0.1:{server.server_port}", folder)
-        server.shutdown()
+    files = functools.partial(SimpleHTTPRequestHandler, directory=folder)
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), files)) as address:
+        yield Issuer(address, folder)
 
 
 @pytest.fixture(scope="module")
@@ -66,85 +62,43 @@ def api(issuer: Issuer) -> Iterator[Api]:
         yield local.api
 
 
-@pytest.fixture
-def ask(api: Api) -> Callable[..., Answer]:
+def ask(api: Api, token: str, method: str, path: str, body: Any = None) -> Answer:
     """Sends a request with a token."""
-
-    def send(token: str, method: str, path: str, body: Any = None) -> Answer:
-        return api.request(method, path, body, {"Authorization": f"Bearer {token}"})
-
-    return send
+    return api.request(method, path, body, {"Authorization": f"Bearer {token}"})
 
 
-@pytest.mark.parametrize(
-    "method, path", [("POST", "/tasks"), ("GET", "/tasks"), ("GET", "/tasks/x")]
-)
-def test_no_route_answers_without_a_token(api: Api, method: str, path: str):
-    assert api.request(method, path, {"description": DESCRIPTION}).status == 401
+def test_no_route_answers_without_a_token_of_this_issuer_for_this_audience(
+    api: Api, issuer: Issuer
+):
+    body = {"description": DESCRIPTION}
+    for method, path in (("POST", "/tasks"), ("GET", "/tasks"), ("GET", "/tasks/x")):
+        assert api.request(method, path, body).status == 401
+    for wrong in ({"aud": "somebody-else"}, {"iss": "https://login.example.com"}):
+        assert ask(api, issuer.token("ann", **wrong), "GET", "/tasks").status == 401
+    assert ask(api, issuer.token("ann"), "GET", "/tasks").status == 200
 
 
-@pytest.mark.parametrize(
-    "flaw",
-    ["not a token", "expired", "of another audience", "of another issuer", "signed by another"],
-)
-def test_a_token_that_is_not_good_is_refused(ask: Callable[..., Answer], issuer: Issuer, flaw: str):
-    stranger = RSAKey.generate_key(2048, {"kid": "one"})
-    token = {
-        "not a token": "gibberish",
-        "expired": issuer.token("ann", exp=int(time.time()) - 60),
-        "of another audience": issuer.token("ann", aud="somebody-else"),
-        "of another issuer": issuer.token("ann", iss="https://login.example.com"),
-        "signed by another": issuer.token("ann", key=stranger),
-    }[flaw]
-
-    answer = ask(token, "POST", "/tasks", {"description": DESCRIPTION})
-
-    assert answer.status == 401
-    assert ask(issuer.token("ann"), "GET", "/tasks").status == 200
-
-
-def test_a_token_without_a_subject_is_forbidden(ask: Callable[..., Answer], issuer: Issuer):
-    answer = ask(issuer.token(None), "GET", "/tasks")
-
-    assert answer.status == 403
-    assert "error" in answer.json()
-
-
-def test_two_users_see_only_their_own_tasks(ask: Callable[..., Answer], issuer: Issuer):
+def test_two_users_see_only_their_own_tasks(api: Api, issuer: Issuer):
     bea, cem = issuer.token("bea"), issuer.token("cem", aud="other")
-    mine = ask(bea, "POST", "/tasks", {"description": DESCRIPTION})
+    mine = ask(api, bea, "POST", "/tasks", {"description": DESCRIPTION})
     assert mine.status == 202, mine.body
     task_id = mine.json()["id"]
-    theirs = ask(cem, "POST", "/tasks", {"description": "Find me a plumber in Raleigh"})
+    theirs = ask(api, cem, "POST", "/tasks", {"description": "Find me a plumber in Raleigh"})
     assert theirs.status == 202
 
     task = eventually(
-        lambda: ask(bea, "GET", f"/tasks/{task_id}").json(),
+        lambda: ask(api, bea, "GET", f"/tasks/{task_id}").json(),
         lambda task: task["status"] in {"completed", "error"},
-        seconds=30,
     )
     assert task["status"] == "completed", task
     assert "owner" not in task
 
-    stranger = ask(cem, "GET", f"/tasks/{task_id}")
-    unknown = ask(cem, "GET", "/tasks/no-such-task")
-    assert (stranger.status, unknown.status) == (404, 404)
-    assert stranger.json()["code"] == unknown.json()["code"]
-    lists = {
-        name: {each["id"] for each in ask(token, "GET", "/tasks").json()}
-        for name, token in {"bea": bea, "cem": cem}.items()
-    }
-    assert lists == {"bea": {task_id}, "cem": {theirs.json()["id"]}}
-
-
-def test_a_key_of_one_user_is_not_a_key_of_another(api: Api, issuer: Issuer):
-    ids = []
-    for subject in ("dot", "dot", "eve"):
-        headers = {"Authorization": f"Bearer {issuer.token(subject)}", "Idempotency-Key": "k1"}
-        answer = api.request("POST", "/tasks", {"description": DESCRIPTION}, headers)
-        ids.append(answer.json()["id"])
-
-    assert ids[0] == ids[1] != ids[2]
+    stranger = ask(api, cem, "GET", f"/tasks/{task_id}")
+    assert (stranger.status, stranger.json()["code"]) == (404, "task_not_found")
+    lists = [
+        {each["id"] for each in ask(api, token, "GET", "/tasks").json()} for token in (bea, cem)
+    ]
+    assert lists == [{task_id}, {theirs.json()["id"]}]
 
 
 def test_a_browser_may_ask_without_a_token_what_it_may_send(api: Api):

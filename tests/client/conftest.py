@@ -1,19 +1,20 @@
 """An API that answers what a test tells it to, and a page in a browser, for tests of the clients."""
 
-import http.server
 import json
 import shutil
 import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from playwright.sync_api import Page, sync_playwright
+
+from tests.servers import Quiet, serving
 
 CLIENT = Path(__file__).resolve().parents[2] / "clients/typescript/dist/index.js"
 CORS = {
@@ -24,6 +25,24 @@ CORS = {
     "Access-Control-Max-Age": "3600",
     "Cache-Control": "private, no-cache",
 }
+
+
+HTML = {"Content-Type": "text/html"}
+EVENT = {"ts": "2026-11-24T15:01:38.024301Z", "message": "Task created", "type": "info"}
+RUNNING = {
+    "id": "a",
+    "description": "Find me a painter",
+    "status": "processing",
+    "vendors": [],
+    "quotes": [],
+    "emails_sent": 0,
+    "events": [EVENT],
+    "created_at": EVENT["ts"],
+    "updated_at": EVENT["ts"],
+}
+COMPLETED = RUNNING | {"status": "completed", "agent_response": "I've contacted 1 painter."}
+ACCEPTED = {"id": "a", "status": "pending", "message": "Task created and processing started"}
+MISSING = {"error": "Task not found.", "code": "task_not_found"}
 
 
 class Answer(NamedTuple):
@@ -46,16 +65,16 @@ class Script:
         self.preflights: list[str] = []
         self.bodies: list[Any] = []
         self.asked: list[tuple[float, str, str, dict[str, str]]] = []
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self.url = f"http://127.0.0.1:{self.server.server_port}/base"
+        self.url = ""
 
-    def _handler(script) -> type[http.server.BaseHTTPRequestHandler]:  # noqa: N805
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                sent = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                if sent:
+    def handler(script) -> type[Quiet]:  # noqa: N805  self is the handler
+        class Handler(Quiet):
+            def reply(self) -> None:
+                if self.command == "OPTIONS":
+                    script.preflights.append(self.path)
+                    self.send(204, b"", **CORS)
+                    return
+                if sent := self.body():
                     script.bodies.append(json.loads(sent))
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 script.asked.append((time.monotonic(), self.command, self.path, headers))
@@ -63,29 +82,12 @@ class Script:
                 if not answer.status:
                     self.close_connection = True
                     return
-                body = answer.body if isinstance(answer.body, bytes) else b""
-                if answer.body is not None and not body:
-                    body = json.dumps(answer.body).encode()
-                self.send_response(answer.status)
+                body = b"" if answer.body is None else answer.body
+                body = body if isinstance(body, bytes) else json.dumps(body).encode()
                 usual = CORS | {"Content-Type": "application/json"}
-                for name, value in (usual | answer.headers).items():
-                    self.send_header(name, value)
-                if answer.status not in {204, 304}:
-                    self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
+                self.send(answer.status, body, **usual | answer.headers)
 
-            do_POST = do_DELETE = do_GET  # noqa: N815
-
-            def do_OPTIONS(self) -> None:
-                script.preflights.append(self.path)
-                self.send_response(204)
-                for name, value in CORS.items():
-                    self.send_header(name, value)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
+            do_DELETE = do_OPTIONS = Quiet.do_POST  # noqa: N815  the base's names
 
         return Handler
 
@@ -93,32 +95,20 @@ class Script:
 @pytest.fixture
 def api() -> Iterator[Script]:
     script = Script()
-    thread = threading.Thread(target=script.server.serve_forever, args=(0.02,))
-    thread.start()
-    yield script
-    script.server.shutdown()
-    script.server.server_close()
-    thread.join()
+    with serving(script.handler()) as address:
+        script.url = f"{address}/base"
+        yield script
     assert script.answers == [], "everything was asked for"
 
 
-Run = Callable[..., Any]
-
-
-@pytest.fixture
-def run() -> Run:
+def run_in_node(url: str, script: str, given: Any = None) -> Any:
     """Runs JavaScript with a client in Node and returns what it returns."""
     if shutil.which("node") is None:
         pytest.skip("There is no node. On Debian and Ubuntu: apt-get install nodejs npm")
-    return _run_in_node
-
-
-def _run_in_node(url: str, script: str) -> Any:
     program = (
         f"import * as client from {json.dumps(CLIENT.as_uri())};"
-        f"const url = {json.dumps(url)};"
+        f"const url = {json.dumps(url)}, given = {json.dumps(given)};"
         "const valro = new client.ValroClient(url);"
-        "const { ApiError } = client;"
         f"const result = await (async () => {{ {script} }})();"
         "console.log(JSON.stringify(result ?? null));"
     )
@@ -143,27 +133,22 @@ def page_with_client(folder: Path, script: str = "") -> Iterator[Page]:
         "<!doctype html><title>A frontend</title><main></main><script type='module'>"
         "window.client = await import('/client.js');</script>"
     )
-    handler = partial(QuietFiles, directory=str(folder))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(
-                executable_path=executable, args=["--no-sandbox", "--no-proxy-server"]
-            )
-            page = browser.new_page()
-            page.add_init_script(script)
-            page.goto(f"http://127.0.0.1:{server.server_port}/")
-            page.wait_for_function("() => window.client")
-            yield page
-            browser.close()
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    files = partial(QuietFiles, directory=str(folder))
+    with (
+        serving(ThreadingHTTPServer(("127.0.0.1", 0), files)) as address,
+        sync_playwright() as playwright,
+    ):
+        browser = playwright.chromium.launch(
+            executable_path=executable, args=["--no-sandbox", "--no-proxy-server"]
+        )
+        page = browser.new_page()
+        page.add_init_script(script)
+        page.goto(address)
+        page.wait_for_function("() => window.client")
+        yield page
+        browser.close()
 
 
-class QuietFiles(http.server.SimpleHTTPRequestHandler):
+class QuietFiles(SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         pass

@@ -98,6 +98,7 @@ def pieces(text: str) -> list[str]:
 ANSWER = "Green Fern asks $240."
 SAID = "Let me look."
 USED = [SAID, "Using find"]
+FIND = {"type": "function_call", "call_id": "c1", "name": "find", "arguments": "{}"}
 TOKENS = pieces(ANSWER)
 GENERAL: dict[str, tuple[list[Any], list[str]]] = {
     "typed tokens": ([{"type": "token", "content": one} for one in TOKENS], []),
@@ -135,6 +136,23 @@ GENERAL: dict[str, tuple[list[Any], list[str]]] = {
     "A2A's message": (
         [{"jsonrpc": "2.0", "result": {"role": "agent", "parts": [{"text": ANSWER}]}}],
         [],
+    ),
+    "AutoGen's": (
+        [
+            {"source": "x", "type": "ToolCallRequestEvent", "content": [FIND]},
+            {"source": "x", "type": "ThoughtEvent", "content": "secret"},
+            {"source": "x", "content": "[FunctionExecutionResult(content='secret', name='find')]"},
+            {"source": "x", "type": "ToolCallSummaryMessage", "content": ANSWER}
+            | {"tool_calls": [FIND], "results": [{"content": "secret"}]},
+        ],
+        ["Using find"],
+    ),
+    "Agent Framework's": (
+        [
+            {"type": "agent_response_update", "role": "assistant", "contents": [block]}
+            for block in (FIND, *({"type": "text", "text": one} for one in TOKENS))
+        ],
+        ["Using find"],
     ),
     **{
         key: ([{key: ANSWER}], [])

@@ -135,13 +135,13 @@ def test_numbers_of_the_documents_are_those_of_the_code():
     )
     assert f"and {margin} s are added" in LIFE
     assert f"at the claim ({tasks.MAX_FUNCTION_SECONDS} s at most) + {margin} s" in LIFE
-    assert f"ends {tasks.PENDING_SECONDS // 60} minutes after it was made" in README
+    assert f"at the latest {tasks.PENDING_SECONDS // 60} minutes after it was created" in README
     assert f"over {tasks.MAX_INLINE_ANSWER_BYTES // kilobyte} KB is kept in chunks" in LIFE
-    assert f"Past {tasks.MAX_ANSWER_BYTES / 1e6} MB, or a response" in LIFE
+    assert f"An answer over {tasks.MAX_ANSWER_BYTES / 1e6} MB, or one" in LIFE
     lines, size = tasks.MAX_AGENT_EVENTS, tasks.MAX_AGENT_EVENT_BYTES // kilobyte
-    assert f"takes {lines} lines and {size} KB" in LIFE
+    assert f"takes up to {lines} lines and {size} KB" in LIFE
     assert f"1 to {tasks.MAX_DESCRIPTION_CHARACTERS:,} characters" in FRONTEND
-    assert f"1 to {api_requests.MAX_LIMIT}, {api_requests.DEFAULT_LIMIT} if left" in FRONTEND
+    assert f"1 to {api_requests.MAX_LIMIT}, and {api_requests.DEFAULT_LIMIT} by default" in FRONTEND
     assert lambda_function.POLLING == ((10, 1), (60, 2), (300, 5))
     assert "1 at first, 2 after 10 s, 5 after a minute, 10 after five" in FRONTEND
     assert f"still pending after {lambda_function.REDISPATCH_SECONDS} s" in FRONTEND

@@ -115,10 +115,7 @@ def test_a_story_does_not_depend_on_the_process():
     command = [sys.executable, "-m", "simulation", "--seed", "11", "--trace"]
     stories = {
         subprocess.run(
-            command,
-            env=os.environ | {"PYTHONHASHSEED": hash_seed},
-            capture_output=True,
-            check=True,
+            command, env=os.environ | {"PYTHONHASHSEED": hash_seed}, capture_output=True, check=True
         ).stdout
         for hash_seed in ("1", "2")
     }
@@ -138,9 +135,7 @@ def test_the_command_reports_faults_and_no_broken_promise(capsys: pytest.Capture
     assert "No promise was broken." in out
 
 
-def test_the_command_tells_the_schedule_that_breaks_a_promise(
-    capsys: pytest.CaptureFixture[str],
-):
+def test_the_command_tells_the_schedule_that_breaks_a_promise(capsys: pytest.CaptureFixture[str]):
     arguments = ["--seed", "0", "--count", "50", "--jobs", "1"]
     assert main([*arguments, "--mutation", "session stopped before the outcome"]) == 1
     out = capsys.readouterr().out
@@ -167,8 +162,8 @@ Call = tuple[str, dict[str, Any], Any]
 class Recorded(DynamoDB):
     """The memory of one schedule, but for the lags that no other has; it keeps its calls."""
 
-    def __init__(self, calls: list[Call], *, clock: Any, on_write: Any, **_lags: Any) -> None:
-        super().__init__(clock=clock, on_write=on_write)
+    def __init__(self, calls: list[Call], *, clock: Any, **_lags: Any) -> None:
+        super().__init__(clock=clock)
         self.calls = calls
 
     def __getattribute__(self, name: str) -> Any:

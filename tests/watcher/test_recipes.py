@@ -3,9 +3,7 @@
 import json
 import os
 import subprocess
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import pytest
 
 from tests.conftest import eventually
 from tests.project.test_readme import AWS_V2, BLOCKS
+from tests.servers import Quiet, serving
 from tests.watcher.conftest import Watched
 
 pytestmark = pytest.mark.e2e
@@ -23,21 +22,14 @@ def hook() -> Iterator[tuple[str, list[tuple[dict[str, str], Any]]]]:
     """Somebody's address, and what came there: headers and bodies."""
     calls: list[tuple[dict[str, str], Any]] = []
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
+    class Hook(Quiet):
+        def reply(self) -> None:
             headers = {name.lower(): value for name, value in self.headers.items()}
-            calls.append((headers, json.loads(body)))
-            self.send_response(204)
-            self.end_headers()
+            calls.append((headers, json.loads(self.body())))
+            self.send(204)
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/hook", calls
-        server.shutdown()
+    with serving(Hook) as address:
+        yield f"{address}/hook", calls
 
 
 def paste(watched: Watched, *names: str, **variables: str) -> None:

@@ -1,1 +1,1 @@
-"""The agent: its call, and how what it sends is read."""
+"""The agent: the call, and how its answer is read."""

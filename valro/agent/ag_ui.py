@@ -1,8 +1,8 @@
-"""AG-UI, the protocol that says what our inner language says: its events, 1.0 and before.
+"""AG-UI's events, of version 1.0 and before: the protocol that the inner language is named after.
 
     https://docs.ag-ui.com/concepts/events
 
-Frameworks speak it by their adapters, in camelCase; yielded through the SDK it comes in snake_case.
+Frameworks' adapters write it in camelCase; events yielded through the SDK are in snake_case.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ AG_UI = re.compile(
 
 
 def ag_ui(frame: Frame) -> list[Event] | None:  # noqa: C901, PLR0912 - a case an event
-    """An event of AG-UI. A subagent's text is progress, as a tool's is."""
+    """An AG-UI event. A subagent's text is progress, like a tool's."""
     kind = frame.get("type")
     if not isinstance(kind, str) or not AG_UI.fullmatch(kind):
         return None
     subagent = string(frame, "subagentRunId", "subagent_run_id")
     by = Speaker(subagent, is_tool=bool(subagent))
     message_id = string(frame, "messageId", "message_id")
-    # Messages that have an end may overlap, so each of those is a speaker of its own.
+    # Messages with an end may overlap, so each of them is a speaker of its own.
     by_message = Speaker(f"{subagent} {message_id}", by.is_tool)
     is_heard = frame.get("role") in (None, "assistant")
     name = string(frame, "toolCallName", "tool_call_name")
     match kind, frame:
         case "TEXT_MESSAGE_START", _:
-            # It ends a message in chunks, and begins to count the uses of tools anew.
+            # It ends a message in chunks, and the counting of tool calls starts again.
             ends: list[Event] = [
                 events.TextMessageEnd(speaker=by),
                 events.TextMessageStart(speaker=by),
@@ -74,7 +74,7 @@ def ag_ui(frame: Frame) -> list[Event] | None:  # noqa: C901, PLR0912 - a case a
                     "data": {"input": dict(state)},
                 }
             },
-        ):  # LangGraph's only snapshot is at the end: what there was before, its first node is given.
+        ):  # LangGraph's only snapshot comes last: its first node's input is a first one.
             return [events.State(our_names(state), is_snapshot=True)]
         case "MESSAGES_SNAPSHOT", {"messages": list(messages)}:
             return [

@@ -1,6 +1,6 @@
-"""What an agent's run comes to: a timeline and an answer, made of events of the inner language.
+"""The result of an agent's run: a timeline and an answer, made of the inner language's events.
 
-Pure, and knows no framework. ``AgentError`` is what the run raises, and what the call raises too.
+Pure, and knows no framework. Both the run and the call raise ``AgentError``.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Answer:
     """What the agent answered, in the shape that a task keeps.
 
     ``interrupts`` is what it stopped to ask: [{"id", "reason"?, "message"?, "response_schema"?}].
-    ``message_id`` is its own id of the message that is the response, if it gave one.
-    ``unparsed`` is what it sent beside that and nobody could understand: for the operator's log.
+    ``message_id`` is the agent's id of the message that is the response, if it gave one.
+    ``unparsed`` is whatever else it sent and nobody understood: for the operator's log.
     """
 
     agent_response: str
@@ -40,7 +40,7 @@ class Answer:
     unparsed: str = field(default="", compare=False)
 
     def task_fields(self) -> dict[str, Json]:
-        """What a task keeps of it."""
+        """The fields that are stored with a task."""
         names = ("agent_response", "vendors", "quotes", "emails_sent")
         fields = {name: getattr(self, name) for name in names}
         if self.interrupts:
@@ -51,20 +51,20 @@ class Answer:
         return fields | ({"message_id": self.message_id} if is_id else {})
 
     def __bool__(self) -> bool:
-        """Whether it says anything: blank is no answer."""
+        """Whether it says anything: a blank one is no answer."""
         said = self.agent_response.strip() or self.vendors or self.quotes or self.unmatched_emails
         return bool(said or self.emails_sent or self.interrupts)
 
 
 class Accepted(Answer):
-    """The agent works on by itself and reports: there is no answer yet."""
+    """The agent keeps working by itself and reports: there is no answer yet."""
 
 
 class AgentError(Exception):
-    """The run failed; the message is fit for the person whose task it is.
+    """The run failed; the message is meant for the person whose task it is.
 
-    ``detail`` is for the operator's log only. ``still_running``: the agent may be at work, so its
-    session ought to be stopped. ``partial`` is what it had answered by then, if anything, and
+    ``detail`` is only for the operator's log. ``still_running``: the agent may still be working, so
+    its session should be stopped. ``partial`` is what it had answered by then, if anything, and
     ``unparsed`` an answer that could not be read.
     """
 
@@ -94,7 +94,7 @@ class AgentFailed(AgentError):
 
 
 class UnreadableAnswer(AgentFailed):
-    """The agent ran, and what it answered is nothing that can be read."""
+    """The agent ran, but its answer cannot be read."""
 
 
 class AgentLost(AgentError):
@@ -105,13 +105,13 @@ class AgentLost(AgentError):
 
 
 class AgentTimeout(AgentLost):
-    """The agent's time was over."""
+    """The agent's time ran out."""
 
     code = tasks.AGENT_TIMEOUT
 
 
 class AnswerTooLong(AgentLost):
-    """The agent was given up for all that it sends."""
+    """The agent was given up because it sent too much."""
 
     code = tasks.ANSWER_TOO_LARGE
 
@@ -125,34 +125,34 @@ class Turn:
 
     pieces: list[str] = field(default_factory=list)
     message_id: str = ""
-    has_streamed: bool = False  # its text came in pieces, so the whole message says it again
-    streamed: str = ""  # the last text that came so
-    calls: set[str] = field(default_factory=set)  # the tools that it uses, by id or else name
-    uses: Counter[str] = field(default_factory=Counter)  # how many of them have a name
+    has_streamed: bool = False  # its text came in pieces, and the whole message repeats it
+    streamed: str = ""  # the last text that came in pieces
+    calls: set[str] = field(default_factory=set)  # the tools that it uses, by id or otherwise name
+    uses: Counter[str] = field(default_factory=Counter)  # how many of them, by name
 
     def text(self) -> str:
-        """What is written of it so far."""
+        """The text so far."""
         return "".join(self.pieces)
 
 
 class Run:
     """Takes the events of a run, one by one.
 
-    Messages that others follow are progress. The response is, in this order: the answer object's,
-    the last message, the pieces of text put together, what only snapshots say.
+    A message that is followed by another is progress. The response is the first of these: the answer
+    object's, the last message, the pieces of text put together, what only snapshots say.
     """
 
     def __init__(self, on_progress: Callable[[str], None]) -> None:
         self.on_progress = on_progress
         self.turns: defaultdict[Speaker, Turn] = defaultdict(Turn)
-        self.speakers: dict[str, Speaker] = {}  # who streams a message, by its id
+        self.speakers: dict[str, Speaker] = {}  # who is streaming a message, by its id
         self.silent: set[Speaker] = set()
         self.streamed_ids: set[str] = set()
         self.whole_ids: set[str] = set()
         self.last_turn = self.last_id = ""
-        self.pending_turn = ""  # the last one until another follows: then it is progress
+        self.pending_turn = ""  # the last one, until another follows and makes it progress
         self.pieces: list[str] = []  # of the answer, outside of messages
-        self.has_loose_turns = False  # some of which were followed by tools
+        self.has_loose_turns = False  # some of them were followed by tools
         self.duplicate_text: list[str] = []
         self.answer: dict[str, Json] = {}
         self.first_state: dict[str, Json] | None = None
@@ -160,7 +160,7 @@ class Run:
         self.last_messages = events.MessagesSnapshot(())
         self.interrupts: list[dict[str, Json]] | None = None
         self.tool_in_use = ""
-        self.replaced: list[str] = []  # what was said and is not shown
+        self.replaced: list[str] = []  # what was said but is not shown
         self.size = 0
 
     def take(self, event: Event) -> bool:  # noqa: C901, PLR0912 - a case an event
@@ -185,7 +185,7 @@ class Run:
                 uses = [block for block in event.content if not isinstance(block, str)]
                 ends_tool = ends_tool and not uses
             case events.Activity():
-                # Alone, and not the message before, which may be the response.
+                # Only this: the message before it may be the response.
                 self._say(event.message)
                 return True
             case events.State(is_snapshot=True):
@@ -215,28 +215,29 @@ class Run:
             self._end_pieces()
         answer = self.partial()
         if self.interrupts is not None:
-            return self._question(answer or Answer(""), self.interrupts)
+            return self._interrupted(answer or Answer(""), self.interrupts)
         if self.tool_in_use:
             raise AgentFailed(f"The agent stopped while it was using {self.tool_in_use}.")
         return answer
 
     def partial(self) -> Answer | None:
-        """What there is of an answer so far: an unfinished turn too, if the run has failed."""
-        written = [turn.text() for speaker, turn in self.turns.items() if not speaker.is_tool]
-        text = "\n\n".join(one for one in (self.last_turn, *written) if one.strip())
-        is_new = self.pending_turn or any(written)  # what came before a tool is in the timeline
-        rest, rest_id = (loose, "") if (loose := self._loose_text()) else self._in_snapshot()
-        text, message_id = (rest, rest_id) if rest and not is_new else (text, self.last_id)
+        """The answer so far, with an unfinished turn if the run has failed."""
+        unfinished = [turn.text() for speaker, turn in self.turns.items() if not speaker.is_tool]
+        text = "\n\n".join(filter(str.strip, (self.last_turn, *unfinished)))
+        message_id = self.last_id
+        # What a turn said before a tool is in the timeline: whatever came after it is the response.
+        ends_in_turn = bool(self.pending_turn or any(unfinished))
+        if not ends_in_turn and (loose := self._loose_text()):
+            text, message_id = loose, ""
+        elif not ends_in_turn and (last := self._last_of_snapshot())[0]:
+            text, message_id = last
         text = text or "".join(self.duplicate_text)
-        value = self.answer or values.answer_in(text) or {}
-        text = text if self.answer or not value else ""
-        state = _news(self.last_state, self.first_state or {})
-        if value or is_new or self.pieces:
-            state = {key: one for key, one in state.items() if key not in TEXT_KEYS}
-        elif not text and not state:
-            state = self.last_state
-        value = state | value
-        answer = Answer(**values.answer_fields(value, text)) if value else Answer(text)
+        is_said = ends_in_turn or bool(self.pieces)
+        fields = self.answer
+        if not fields and (fields := values.answer_in(text) or {}):
+            text = ""
+        fields = self._state_beside(fields, text, is_said=is_said) | fields
+        answer = Answer(**values.answer_fields(fields, text)) if fields else Answer(text)
         answer.message_id = message_id
         return answer or None
 
@@ -262,7 +263,7 @@ class Run:
             self.pieces.append(text)
 
     def _whole_message(self, message: events.AssistantMessage) -> None:
-        """Reads a message of which some may have come in pieces before."""
+        """Reads a whole message, part of which may have come in pieces before."""
         message_id = message.message_id
         if message_id in self.whole_ids:
             return
@@ -286,13 +287,13 @@ class Run:
             elif not is_said:
                 turn.pieces.append(block)
         self._end_turn(speaker)
-        turn.calls -= set(turn.uses)  # tools without ids are used anew
+        turn.calls -= set(turn.uses)  # tools without ids may be used again
         turn.uses = Counter()
         turn.message_id, turn.has_streamed = "", False
         self.whole_ids |= {message_id} - {""}
 
     def _tool_call(self, call: events.ToolCallStart, turn: Turn) -> None:
-        """Says what was written before a tool, and the tool: parallel calls of one are numbered."""
+        """Reports what was written before a tool, and the tool; parallel calls are numbered."""
         is_tool = call.speaker.is_tool
         self.tool_in_use = self.tool_in_use if is_tool else call.name
         key = call.call_id or call.name
@@ -307,7 +308,7 @@ class Run:
         self._progress(f"Using {call.name}{number}")
 
     def _end_turn(self, speaker: Speaker) -> None:
-        """Keeps what a turn said as the response, or says it if a tool's agent wrote it."""
+        """Keeps what a turn said as the response, or as progress if a tool's agent wrote it."""
         turn = self.turns[speaker]
         text = turn.text()
         turn.pieces.clear()
@@ -321,7 +322,7 @@ class Run:
             self.last_id = turn.message_id
 
     def _end_pieces(self) -> None:
-        """What was said before a tool outside of messages is a turn too."""
+        """Text outside of messages that comes before a tool is a turn too."""
         if self.pieces:
             self._progress("")
             self.last_turn = self.pending_turn = self._loose_text()
@@ -329,11 +330,11 @@ class Run:
             self.has_loose_turns = True
 
     def _loose_text(self) -> str:
-        """The pieces put together; the last of them if each repeats the one before."""
+        """The pieces put together, or the last one if each repeats the one before."""
         is_growing = all(later.startswith(one) for one, later in pairwise(self.pieces))
         return "".join(self.pieces[-1:] if is_growing else self.pieces)
 
-    def _in_snapshot(self) -> tuple[str, str]:
+    def _last_of_snapshot(self) -> tuple[str, str]:
         """The last message of a snapshot, and its id."""
         run = Run(lambda _: None)
         for message in self.last_messages.messages:
@@ -357,14 +358,23 @@ class Run:
         self.answer |= {key: value for key, value in fields.items() if value is not None}
 
     def _keep_state(self, state: dict[str, Json]) -> None:
-        """Keeps the last snapshot, and the first one if nothing of this run can be in it."""
+        """Keeps the last snapshot, and also the first one if nothing of this run can be in it."""
         self.last_state = {key: state[key] for key in ANSWER_KEYS if state.get(key) is not None}
         if self.first_state is None:
             is_first = not (self.last_turn or self.pieces or self.turns)
             self.first_state = self.last_state if is_first else {}
 
-    def _question(self, answer: Answer, asked: list[dict[str, Json]]) -> Answer:
-        """What the agent asks, with what it said and is not in the timeline."""
+    def _state_beside(
+        self, fields: dict[str, Json], text: str, *, is_said: bool
+    ) -> dict[str, Json]:
+        """The state's fields that are new in this run; its texts only if nothing else was said."""
+        news = _news(self.last_state, self.first_state or {})
+        if fields or is_said:
+            return {key: one for key, one in news.items() if key not in TEXT_KEYS}
+        return news if news or text else self.last_state
+
+    def _interrupted(self, answer: Answer, asked: list[dict[str, Json]]) -> Answer:
+        """The agent's questions, with what it said that is not in the timeline."""
         if not asked:
             raise AgentFailed("The agent stopped to ask, and did not say what.")
         if len(asked) > MAX_INTERRUPTS or len(json.dumps(asked)) > MAX_INTERRUPTS_BYTES:
@@ -384,7 +394,7 @@ def _response(fields: dict[str, Json]) -> str:
 
 
 def _news(now: dict[str, Json], before: dict[str, Json]) -> dict[str, Json]:
-    """What of a state was not there before."""
+    """The part of a state that was not there before."""
     news = {key: value for key, value in now.items() if before.get(key) != value}
     for key, value in news.items():
         if isinstance(value, list) and isinstance(old := before.get(key), list):
@@ -393,7 +403,7 @@ def _news(now: dict[str, Json], before: dict[str, Json]) -> dict[str, Json]:
 
 
 def _public(said: str) -> str:
-    """A sentence for anybody to read, without the ARNs and accounts of AWS's own messages."""
+    """A sentence that anybody may read, without the ARNs and account numbers in AWS's messages."""
     text = " ".join(said.split())
     text = re.sub(r"arn:aws[^\s\"'<>]*", "(an AWS resource)", text)
     text = re.sub(r"(?<!\d)\d{12}(?!\d)", "(an AWS account)", text)[:1_500]

@@ -1,8 +1,8 @@
 """Frames of AG-UI, Strands and everybody else, as events of the inner language; pure.
 
-A dialect is a function: a frame in, its events out, or None if it does not speak that. They are
-tried in the order of DIALECTS, at the end. What they read is what real agents sent (recordings:
-tests/agents/recorded); a new dialect is a function here and its recordings.
+A dialect is a function: a frame in, its events out, or None if the frame is not in that dialect.
+They are tried in the order of DIALECTS, at the end. What they read is what real agents sent
+(recordings: tests/agents/recorded); a new dialect is a function here and its recordings.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ from valro.agent.wire import events_in
 
 
 def read(value: Json, name: str = "") -> list[Event]:
-    """The events in one value; ``name`` is that of the SSE event that it came in."""
+    """The events in one value; ``name`` is that of its SSE event."""
     if name in ("message", "data"):
         name = ""
     if isinstance(value, str):
@@ -80,8 +80,8 @@ def _known(value: Json) -> list[Event] | None:
 
 # --- Strands: https://strandsagents.com/latest/documentation/docs/user-guide/concepts/streaming/ -----
 
-# Keys of its events that say nothing to a person, or what another event has said: those that are
-# true, those with what it is about, and the model's own events, which it wraps in {"event": …}.
+# Keys of events that tell a person nothing, or nothing new: flags, those that say what an event is
+# about, and the model's own events, which Strands wraps in {"event": …}.
 STRANDS_FLAGS = ("init_event_loop", "start", "start_event_loop", "force_stop", "reasoning")
 STRANDS_KEYS = frozenset(
     "current_tool_use tool_cancel_event event_loop_throttled_delay citation".split()
@@ -89,15 +89,15 @@ STRANDS_KEYS = frozenset(
 CONVERSE_KEYS = frozenset(
     "messageStart messageStop contentBlockStart contentBlockDelta contentBlockStop metadata".split()
 )
-# What its text events begin with, as the SDK sends them: {'data': "I'll look", 'delta': …, and what
-# its other events have for each piece of a thought or of a tool's input, with all of its state.
+# How its text events begin, as the SDK sends them: {'data': "I'll look", 'delta': …, and what other
+# events, with the agent's whole state, have for each piece of a thought or a tool's input.
 TEXT_EVENT = re.compile(r"\{'data': " + QUOTED + ", '", re.DOTALL)
 REPEATED = ", 'delta': {"
 OTHERS_RESULTS = frozenset("response result output role content".split())
 
 
 def strands(frame: Frame) -> list[Event] | None:  # noqa: C901, PLR0912 - a case an event
-    """An event of Strands for Python, as it is or of what somebody chose of it."""
+    """An event of Strands for Python, whole or in the parts that somebody chose."""
     if len(frame) == 1 and CONVERSE_KEYS & frame.keys():
         frame = {"event": frame}
     match frame:
@@ -120,7 +120,7 @@ def strands(frame: Frame) -> list[Event] | None:  # noqa: C901, PLR0912 - a case
         case {"type": "multiagent_result", "result": str(text)}:
             return [snapshot([[events.AssistantMessage([text])]])]
         case {"type": "multiagent_handoff", "message": str(text)}:
-            # What one agent tells the next follows what it told everybody.
+            # An agent's message to the next one follows its message to everybody.
             return [events.AssistantMessage([text], speaker=Speaker("handoff", is_tool=True))]
         case {"result": str(text)} if text.startswith("[{'id': ") and "'reason': " in text:
             return read(text)
@@ -138,7 +138,7 @@ def strands(frame: Frame) -> list[Event] | None:  # noqa: C901, PLR0912 - a case
 
 
 def _strands_result(result: Frame) -> list[Event] | None:
-    """What Strands gives as the result of an agent, a swarm or a graph; None if it is not that."""
+    """The result of a Strands agent, swarm or graph; None if it is not one."""
     nodes = result.get("results")
     is_many = isinstance(nodes, dict) and all(isinstance(one, dict) for one in nodes.values())
     is_one = "stop_reason" in result and isinstance(result.get("message", ""), (dict, NoneType))
@@ -155,7 +155,7 @@ def _strands_result(result: Frame) -> list[Event] | None:
 
 
 def _result_text(result: Json) -> str:
-    """The text in an agent's result, or those in a swarm's or graph's, one after the other."""
+    """The text in an agent's result, or all texts in a swarm's or graph's."""
     match result:
         case {"results": dict(nodes)}:
             return "\n\n".join(filter(None, map(_result_text, nodes.values())))
@@ -167,7 +167,7 @@ def _result_text(result: Json) -> str:
 
 
 def _streamed_by_tool(data: Json) -> list[Event]:
-    """What a tool says while it works: texts, or the events of an agent that it uses."""
+    """What a tool says while it works: text, or the events of an agent that it uses."""
     if not isinstance(data, dict):
         found = read(data)
         is_text = isinstance(data, str) and found == [events.TextMessageContent(data)]
@@ -179,7 +179,7 @@ STRANDS_HOOKS = re.compile(r"(?:before|after)\w+Event|contentBlockEvent")
 
 
 def strands_typescript(frame: Frame) -> list[Event] | None:
-    """What of Strands for TypeScript the general rules do not read."""
+    """What the general rules do not read of Strands for TypeScript."""
     match frame:
         case {"type": "interruptEvent", "interrupt": dict(asked)}:
             return questions([asked])
@@ -196,7 +196,7 @@ def strands_typescript(frame: Frame) -> list[Event] | None:
 
 
 def own(frame: Frame) -> list[Event] | None:
-    """A failure, an answer or a part of it, a piece of text, a line."""
+    """A failure, an answer or part of one, a piece of text, a line."""
     if not is_about_tool(frame) and (failure := failure_of(frame)):
         return [failure]
     if _is_own_answer(frame):
@@ -216,14 +216,14 @@ def _is_own_answer(frame: Frame) -> bool:
         return False
     if {"jsonrpc", "delta"} & frame.keys() or "object" in frame:
         return False
-    # ``output`` and ``result`` are everybody's words.
+    # ``output`` and ``result`` are common words.
     said = {key: value for key, value in frame.items() if key not in ("result", "output")}
     is_ours = is_answer(said) and not isinstance(frame.get("response"), dict)
     return is_ours and not words_of(kind_of(frame)) & PIECE if kind_of(frame) else True
 
 
 def _answer(frame: Frame) -> list[Event]:
-    """An answer object: its questions, and the rest of it. What it wraps may be a framework's."""
+    """An answer object: its questions, and its other fields. It may wrap a framework's object."""
     said = questions(frame.get("interrupts"))
     structured = frame.get("structured_output", frame.get("structured_response"))
     named = structured if is_answer(structured) else named_response(frame)
@@ -238,7 +238,7 @@ def _answer(frame: Frame) -> list[Event]:
     return said + inner + ([events.State(rest)] if rest else [])
 
 
-# --- the general rules for everybody else: a message is a message, a text is a piece of one, and an
+# --- the general rules for all others: a message is a message, a text is a piece of one, and an
 # --- envelope is opened ------------------------------------------------------------------------------
 
 OPENED = dict.fromkeys(
@@ -248,7 +248,7 @@ MODES = frozenset("values updates messages custom debug tasks checkpoints".split
 
 
 def general(frame: Frame) -> list[Event] | None:
-    """Whatever has a message or a text in it, or is a known envelope."""
+    """Anything with a message or text in it, and known envelopes."""
     for rule in (_envelope, message_of, typed, one_text, _opened, _nodes, mark):
         if (found := rule(frame)) is not None:
             return found
@@ -256,7 +256,7 @@ def general(frame: Frame) -> list[Event] | None:
 
 
 def _messages(messages: list[Json]) -> list[Event]:
-    """What a list of messages tells of this run."""
+    """What a list of messages says about this run."""
     said = [
         read(one) if isinstance(one, dict) else [events.AssistantMessage(blocks_of(one))]
         for one in of_this_run(messages)
@@ -302,7 +302,7 @@ def _mode(mode: str, inner: Json) -> list[Event]:
 
 
 def _envelope(frame: Frame) -> list[Event] | None:  # noqa: C901 - a case an envelope
-    """What is told by its own fields, before anything in it is looked at."""
+    """What its own fields identify, before anything in it is read."""
     match frame:
         case {"messages": list(messages)}:
             state = {key: frame[key] for key in (*ANSWER_KEYS, *NAMED) if frame.get(key)}
@@ -343,7 +343,7 @@ def _opened(frame: Frame) -> list[Event] | None:
 
 
 def _nodes(frame: Frame) -> list[Event] | None:
-    """What nodes of a graph have changed, by their names."""
+    """What the nodes of a graph have changed, by their names."""
     inner = [value for value in frame.values() if value is not None]
     if (
         not inner
@@ -362,7 +362,7 @@ OPENAI_RESULT = re.compile(r"RunResult\w*:\n.*?\n- Final output \(\w+\):\n(.*?)\
 
 
 def _text(text: str) -> list[Event]:
-    """A text: of the answer, or of a frame that somebody made a string of."""
+    """A text: part of the answer, or a frame that somebody turned into a string."""
     if text.startswith("{'data': ") and (echo := TEXT_EVENT.match(text)):
         with suppress(ValueError, SyntaxError, Warning):
             said = replace_surrogates(ast.literal_eval(echo[1]))
@@ -379,10 +379,10 @@ def _text(text: str) -> list[Event]:
     if text.startswith(("data:", "event:", "id:", ":")) and (frames := events_in(text.encode())):
         return [*chain.from_iterable(read(one.value, one.event) for one in frames)]
     if is_repr:
-        # Strands' own objects are read, since many hand them out as they are.
+        # Strands' own objects are read, since many agents yield them as they are.
         inner = from_text(text, with_objects=True)
-        unread: list[Event] = [events.Unknown(text, is_repr=True)]
-        return (strands(inner) if isinstance(inner, dict) else None) or unread
+        unknown: list[Event] = [events.Unknown(text, is_repr=True)]
+        return (strands(inner) if isinstance(inner, dict) else None) or unknown
     return [events.TextMessageContent(text)]
 
 

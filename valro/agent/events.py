@@ -1,8 +1,8 @@
 """The inner language: what an agent's run consists of, whatever framework it was written with.
 
-The names are AG-UI's (https://docs.ag-ui.com/concepts/events), cut down to what a task shows.
-dialects.py makes these of frames, and answers.py a timeline and an answer of these. Nobody changes
-one; they are not frozen, since that takes half of the time that a cold worker spends on them.
+The names are AG-UI's (https://docs.ag-ui.com/concepts/events), reduced to what a task shows.
+dialects.py makes events from frames, and answers.py a timeline and an answer from events. They are
+never changed; freezing them would double the time that a cold worker spends on these classes.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from valro.agent.values import Json
 
 
 class Speaker(NamedTuple):
-    """Who says something: the agent, an agent of many or a message by its name, or a tool."""
+    """Who is speaking: the agent, one of several agents or a message by name, or a tool."""
 
     name: str = ""
-    is_tool: bool = False  # what it says is progress, and never the answer
+    is_tool: bool = False  # what it says is progress, never the answer
 
 
 MAIN = Speaker()
@@ -26,21 +26,21 @@ MAIN = Speaker()
 
 @dataclass(kw_only=True)
 class Event:
-    """Anything that happens in a run; by itself noise, known as such."""
+    """Anything that happens in a run; by itself, something known to be of no interest."""
 
     speaker: Speaker = MAIN
 
 
 @dataclass
 class TextMessageStart(Event):
-    """A message begins; one that is not the assistant's is not heard."""
+    """A message begins; one that is not the assistant's is ignored."""
 
     is_heard: bool = True
 
 
 @dataclass
 class TextMessageContent(Event):
-    """A piece of a message, or of the answer outside of messages: then its id is None.
+    """A piece of a message, or of the answer outside of messages, if its id is None.
 
     ``is_duplicate``: the framework may say it again, in another shape.
     """
@@ -56,7 +56,7 @@ class TextMessageEnd(Event):
 
 @dataclass
 class AssistantMessage(Event):
-    """A whole message, of which some may have come in pieces; it has texts and tool calls."""
+    """A whole message, with texts and tool calls; part of it may have come in pieces."""
 
     content: Sequence[str | ToolCallStart]
     message_id: str = ""
@@ -64,26 +64,26 @@ class AssistantMessage(Event):
 
 @dataclass
 class MessagesSnapshot(Event):
-    """The messages of this run so far, for whoever has not heard them."""
+    """The messages of this run so far, in case they were not sent before."""
 
     messages: Sequence[AssistantMessage]
 
 
 @dataclass
 class ToolCallStart(Event):
-    """A tool is used; the same id is the same use."""
+    """A tool is called; the same id means the same call."""
 
     name: str
     call_id: str = ""
 
 
 class StepFinished(Event):
-    """What had begun has ended: the use of a tool, whose result is the agent's to tell, or the run."""
+    """A tool call or the run has ended; what a tool returned is not shown."""
 
 
 @dataclass
 class Activity(Event):
-    """A line of the timeline, for the person whose task it is."""
+    """A line in the timeline, for the person whose task it is."""
 
     message: str
 
@@ -105,7 +105,7 @@ class Interrupt(Event):
 
 @dataclass
 class RunError(Event):
-    """The run has failed; ``fields`` is what it had answered."""
+    """The run has failed; ``fields`` are what it had answered."""
 
     message: str
     detail: str
@@ -114,7 +114,7 @@ class RunError(Event):
 
 @dataclass
 class Unknown(Event):
-    """What nobody understands; ``is_repr``: since it is what Python writes of objects."""
+    """Something not understood; ``is_repr``: because it is the repr of a Python object."""
 
     value: Json
     is_repr: bool = False

@@ -1,4 +1,4 @@
-"""What an agent stopped to ask, by AG-UI's names, out of whatever framework it is of; pure.
+"""What an agent stopped to ask, from any framework, under AG-UI's names; pure.
 
 https://docs.ag-ui.com/concepts/interrupts
 """
@@ -19,7 +19,7 @@ SCHEMAS = ("response_schema", "responseSchema")
 
 
 def questions(asked: Json) -> list[Event]:
-    """The questions in a list of AG-UI's, Strands', LangGraph's or our own, if there are any."""
+    """The questions in a list, if there are any, in AG-UI's, Strands', LangGraph's or our form."""
     found = []
     for one in asked if isinstance(asked, list) else ():
         given = from_text(one) if isinstance(one, str) else one
@@ -37,7 +37,7 @@ def questions(asked: Json) -> list[Event]:
 
 
 def _layers(question: Frame) -> Iterator[Frame]:
-    """A question, and what its author gave a framework, which has that in one of these."""
+    """A question, and what its author passed to the framework, which is in one of these fields."""
     yield question
     for key in ("value", "reason", "metadata", "langgraph", "raw"):
         inner = question.get(key)
@@ -47,7 +47,7 @@ def _layers(question: Frame) -> Iterator[Frame]:
 
 
 def _question_text(value: Json) -> str:
-    """What a question says: all the texts and numbers in it, the one that asks first."""
+    """What a question says: all its texts and numbers, the one with the question first."""
     if isinstance(value, str):
         inner = from_text(value)
         return _question_text(inner) if inner else value
@@ -61,7 +61,7 @@ def _question_text(value: Json) -> str:
 
 
 def added(before: list[Frame], asked: Sequence[Frame]) -> list[Frame]:
-    """The questions so far and new ones; one may be told again: under its id, or else in its words."""
+    """The questions so far and new ones; a repeated one has the same id, or else the same words."""
     after = [*before]
     for one in asked:
         for known in before:
@@ -70,6 +70,6 @@ def added(before: list[Frame], asked: Sequence[Frame]) -> list[Frame]:
                 known.update(one)
                 break
         else:
-            if len(after) <= MAX_INTERRUPTS:  # too many are too many
+            if len(after) <= MAX_INTERRUPTS:  # enough to see that they are too many
                 after.append(dict(one))
     return after

@@ -1,7 +1,7 @@
-"""What messages, tool calls and failures look like, whatever framework they are of; pure.
+"""What messages, tool calls and failures look like in any framework; pure.
 
 The words and fields are those of real agents (recordings: tests/agents/recorded). dialects.py knows
-in which frames they come.
+which frames they come in.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ MESSAGE_IDS = ("full_message_id", "message_id", "messageId", "trackingId", "item
 TOOL_FIELDS = frozenset(
     ("tool", "tool_name", "toolName", "tool_use_id", "tool_kwargs", *CALL_IDS[:4])
 )
-# Fields whose one text is what a frame says, and those in which somebody's answer is.
+# Fields whose only text is what a frame says, and fields that contain an answer.
 TEXTS = ("delta", "text", "content", "token", "chunk", "answer", "completion", "generated_text")
 NAMED = ("structured_response", "final_output", "final_answer", "raw", "reply")
 
 
 def message_of(frame: Frame) -> list[Event] | None:
-    """A message of whatever framework: the assistant's is read, all others are silent."""
+    """A message of any framework: the assistant's is read, all others are ignored."""
     role, content = _role_and_content(frame)
     calls: list[Json] = next((frame[key] for key in CALLS if isinstance(frame.get(key), list)), [])
     if not role or (content is None and not calls):
@@ -70,7 +70,7 @@ def message_of(frame: Frame) -> list[Event] | None:
         if isinstance(block, dict) and block.get("type") == "error":
             return [run_error(block, string(block, "message"))]
     blocks = blocks_of(content)
-    if "results" not in frame:  # with which AutoGen sums up what its tools gave
+    if "results" not in frame:  # in which AutoGen sums up its tools' results
         blocks += [call for call in calls_of(calls) if call not in blocks]
     message_id = string(frame, *MESSAGE_IDS)
     kind = string(frame, "type")
@@ -80,19 +80,19 @@ def message_of(frame: Frame) -> list[Event] | None:
         return [events.TextMessageContent(text, message_id), *uses]
     if "parent_tool_use_id" not in frame:
         return [events.AssistantMessage(blocks, message_id)]
-    # The Claude Agent SDK sends a message block by block under one id, and a subagent's with a parent.
+    # The Claude Agent SDK sends a message block by block under one id; a subagent's has a parent.
     parent = string(frame, "parent_tool_use_id")
     return said_by(Speaker(parent, is_tool=bool(parent)), [events.AssistantMessage(blocks)])
 
 
 def of_this_run(messages: list[Json]) -> list[Json]:
-    """What of a conversation follows the last message that a person wrote."""
+    """The part of a conversation after the last message that a person wrote."""
     ends = (number for number, one in enumerate(messages, 1) if is_persons(one))
     return messages[max(ends, default=0) :]
 
 
 def is_persons(message: Json) -> bool:
-    """Whether a person wrote a message: tools answer in a person's name too, without a text."""
+    """Whether a person wrote a message: tools answer in a person's name too, but without text."""
     if not isinstance(message, dict):
         return False
     role, content = _role_and_content(message)
@@ -103,9 +103,9 @@ def is_persons(message: Json) -> bool:
 
 
 def _role_and_content(frame: Frame) -> tuple[str, Json]:
-    """Who a message is of, in lower case, and what it says; no role if it is no message."""
+    """A message's role, in lower case, and its content; no role if it is not a message."""
     inner = frame.get("content")
-    inner = inner if isinstance(inner, dict) else frame  # of the ADK and of Gemini's API
+    inner = inner if isinstance(inner, dict) else frame  # the ADK's and Gemini's
     content = next((inner[key] for key in CONTENT if key in inner), None)
     role = inner.get("role") or frame.get("role")
     role = role.get("value") if isinstance(role, dict) else role
@@ -119,9 +119,9 @@ def _role_and_content(frame: Frame) -> tuple[str, Json]:
         is_silent = words_of(string(frame, "type")) & (REASONING | {"execution"})
         is_persons = source.lower() in PEOPLE
         return "tool" if is_silent else "user" if is_persons else "assistant", content
-    if "parent_tool_use_id" in frame:  # of the Claude Agent SDK
+    if "parent_tool_use_id" in frame:  # the Claude Agent SDK's
         return "assistant" if "model" in frame else "user", content
-    is_request = frame.get("kind") == "request"  # of PydanticAI
+    is_request = frame.get("kind") == "request"  # PydanticAI's
     return "" if "parts" not in inner else "user" if is_request else "assistant", content
 
 
@@ -144,7 +144,7 @@ def blocks_of(content: Json) -> Blocks:
 
 
 def call_of(block: Frame) -> events.ToolCallStart | None:
-    """The tool call that a block is, in any of the frameworks' forms."""
+    """The tool call in a block, in any framework's form."""
     for key in ("toolUse", "function_call", "functionCall", "function"):
         if isinstance(inner := block.get(key), dict):
             name = str(inner.get("name", ""))
@@ -158,13 +158,13 @@ def call_of(block: Frame) -> events.ToolCallStart | None:
 
 
 def calls_of(calls: Iterable[Json]) -> list[events.ToolCallStart]:
-    """The tool calls in a list that has nothing else."""
+    """The tool calls in a list that contains nothing else."""
     found = [call_of({"type": "tool_call"} | one) for one in calls if isinstance(one, dict)]
     return [call for call in found if call]
 
 
 def typed(frame: Frame) -> list[Event] | None:  # noqa: C901, PLR0912 - a case a word
-    """Something that says what it is, by the words in its type."""
+    """Something that says what it is by the words in its type."""
     words = words_of(kind_of(frame))
     part = next((frame[key] for key in PARTS if key in frame), None)
     text = string(frame, *TEXTS, "message", "data", "output")
@@ -206,7 +206,7 @@ def typed(frame: Frame) -> list[Event] | None:  # noqa: C901, PLR0912 - a case a
 
 
 def _part(words: frozenset[str], part: Frame) -> list[Event]:
-    """What begins or ends in a message: of OpenAI's, Anthropic's and PydanticAI's streams."""
+    """What begins or ends a part of a message: OpenAI's, Anthropic's and PydanticAI's events."""
     if "role" in part:
         return message_of(part) or NOISE if words & END else NOISE
     blocks = blocks_of([part])
@@ -220,12 +220,12 @@ def _part(words: frozenset[str], part: Frame) -> list[Event]:
 
 
 def one_text(frame: Frame) -> list[Event] | None:
-    """An object with one text, in a field that everybody would call so."""
+    """An object with a single text, in a field that anybody would choose for it."""
     if kind_of(frame):
         return None
     named = {key: frame[key] for key in NAMED if frame.get(key) not in (None, "", {})}
     if named:
-        objects = (frame.get("json_dict"), frame.get("pydantic"))  # of CrewAI
+        objects = (frame.get("json_dict"), frame.get("pydantic"))  # CrewAI's
         better = next((one for one in objects if is_answer(one)), None)
         return [events.State(better or our_names(named))]
     if string(frame, "node", "langgraph_node", "name") in TOOL:
@@ -242,13 +242,13 @@ def one_text(frame: Frame) -> list[Event] | None:
 
 
 def mark(frame: Frame) -> list[Event] | None:
-    """What begins or ends, and says no more."""
+    """Something that begins or ends, and says nothing else."""
     words = words_of(kind_of(frame))
     return [events.StepFinished()] if words & END else NOISE if words & (START | STATUS) else None
 
 
 def our_names(fields: Frame) -> Frame:
-    """The fields of an answer by our own names for them, and nothing else."""
+    """The fields of an answer under our own names, and nothing else."""
     named = next((fields[key] for key in NAMED if fields.get(key) is not None), None)
     key = "structured_output" if isinstance(named, dict) else "response"
     ours = {key: named} if named is not None else {}
@@ -256,7 +256,7 @@ def our_names(fields: Frame) -> Frame:
 
 
 def failure_of(frame: Frame) -> Event | None:
-    """What a frame says of a failure, if it does: by its error, its flags, its type, its status."""
+    """The failure that a frame reports, if it does: by its error, flags, type or status."""
     error, last = frame.get("error"), (_split(kind_of(frame)) or ("",))[-1]
     said = string(frame, *SAID)
     message = frame.get("message")
@@ -277,20 +277,20 @@ def failure_of(frame: Frame) -> Event | None:
 
 
 def run_error(frame: Frame, *texts: Json) -> Event:
-    """A failure, with the first of some texts that says anything."""
+    """A failure, with the first of these texts that is not empty."""
     said = next((one for one in texts if isinstance(one, str) and one.strip()), f"{FAILED}.")
     fields = {key: frame[key] for key in ANSWER_KEYS & frame.keys() if frame[key] != said}
     return events.RunError(said, repr(frame), fields)
 
 
 def snapshot(said: list[list[Event]]) -> Event:
-    """What counts only where nobody else spoke."""
+    """Events that count only if nobody else spoke."""
     whole = [one for one in chain(*said) if isinstance(one, events.AssistantMessage)]
     return events.MessagesSnapshot(whole)
 
 
 def said_by(speaker: Speaker, found: list[Event]) -> list[Event]:
-    """The same events, of somebody else."""
+    """The same events, of another speaker."""
     return [replace(one, speaker=speaker) for one in found]
 
 
@@ -308,17 +308,17 @@ def a2a_task(state: str, status: Frame, frame: Frame) -> list[Event]:
 
 
 def is_about_tool(frame: Frame) -> bool:
-    """Whether a frame is about the use of a tool, whose failure and output are not the run's."""
+    """Whether a frame is about a tool call, whose failure and output are not the run's."""
     return bool(TOOL_FIELDS & frame.keys() or words_of(kind_of(frame)) & TOOL)
 
 
 def kind_of(frame: Frame) -> str:
-    """What a frame says that it is."""
+    """The type that a frame gives itself."""
     return string(frame, "type", "event_kind", "event", "chunk_type", "kind")
 
 
 def string(frame: Frame, *keys: str) -> str:
-    """The first of some fields that is a text and not empty."""
+    """The first of some fields that is text and not empty."""
     for key in keys:
         if isinstance(value := frame.get(key), str) and value:
             return value
@@ -331,5 +331,5 @@ def _split(kind: str) -> tuple[str, ...]:
 
 
 def words_of(kind: str) -> frozenset[str]:
-    """The words in a name, whatever way it is written."""
+    """The words in a name, in whatever case it is written."""
     return frozenset(_split(kind))

@@ -1,7 +1,7 @@
-"""Reads what an agent answers: bytes in, progress and an answer out, whatever speaks.
+"""Reads an agent's answer: bytes in, progress and an answer out, whatever the framework.
 
-wire.py makes frames of the bytes, dialects.py events of the frames, answers.py an answer of the
-events. What nobody understands, and whatever breaks, is kept for the operator's log.
+wire.py turns the bytes into frames, dialects.py the frames into events, answers.py the events into
+an answer. What is not understood, and whatever breaks, is kept for the operator's log.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from valro.agent.answers import (
 from valro.agent.values import Json, answer_fields
 from valro.agent.wire import Frame, Wire
 
-MAX_BYTES = 32 * 1024 * 1024  # of one frame, or of all text together; a worker has 1024 MB
+MAX_BYTES = 32 * 1024 * 1024  # of one frame, or of all text; a worker has 1024 MB
 OBJECT_START = re.compile(r'\s*(?=(?:\[\s*)?\{\s*"[^"]*"\s*:)')
 ACCEPTED_TEXT = re.compile(r'\s*\{\s*"accepted"\s*:\s*true\s*\}\s*')
 NO_ANSWER = "The agent ended without an answer."
@@ -34,7 +34,7 @@ IS_REPR = "The agent's answer cannot be read: it is a Python object, and not tex
 
 
 class AgentReader:
-    """Reads an answer of a content type, in whatever pieces its bytes arrive."""
+    """Reads an answer of some content type, in whatever pieces its bytes arrive."""
 
     def __init__(self, content_type: str, on_progress: Callable[[str], None]) -> None:
         self.wire = Wire(content_type)
@@ -42,12 +42,12 @@ class AgentReader:
         self.frames = 0
         self.is_acceptance = False
         self.is_repr = False
-        self.has_text = False  # texts come as they are, so numbers are texts too
+        self.has_text = False  # texts come without quotes, so numbers are texts too
         self.scalars: list[Frame] = []
-        self.only: Frame | None = None  # what nobody understood, if it is all that was sent
+        self.only: Frame | None = None  # the frame that nobody understood, if it is the only one
         self.line: Json = None
-        self.invalid = ""  # what is wrong with what was unreadable
-        self.unread = bytearray()
+        self.invalid = ""  # what was wrong with an unreadable frame
+        self.unparsed_data = bytearray()
 
     def feed(self, data: bytes) -> None:
         """Reads what has arrived; raises AgentError."""
@@ -57,7 +57,7 @@ class AgentReader:
             self._check_size()
 
     def finish(self) -> Answer:
-        """The answer, once all of it is there; raises AgentFailed if there is none."""
+        """The answer, once it is complete; raises AgentFailed if there is none."""
         with self._rescuing(UnreadableAnswer):
             self._end()
             is_document = not self.wire.is_stream and self.frames == 1
@@ -70,41 +70,41 @@ class AgentReader:
                 answer = Answer(self.line)
             if answer is None and is_document and self.only and not self.is_repr:
                 answer = Answer(**answer_fields({"response": self.only.value}, ""))
-                self.unread.clear()
+                self.unparsed_data.clear()
             if not answer:
                 raise UnreadableAnswer(IS_REPR) if self.is_repr else AgentFailed(NO_ANSWER)
             if is_broken_json(answer.agent_response):
-                self.unread += answer.agent_response.encode()
+                self.unparsed_data += answer.agent_response.encode()
                 raise UnreadableAnswer(UNREADABLE, "it begins like JSON, and is not")
             answer.unparsed = self.unparsed()
             return answer
 
     def accepted(self) -> bool:
-        """Whether all that the agent said is that it accepted the task."""
+        """Whether the agent said only that it accepted the task."""
         with self._rescuing(UnreadableAnswer):
             self._end()
         return self.is_acceptance and self.frames == 1 and not self.invalid
 
     def partial(self) -> Answer | None:
-        """What there is of an answer so far."""
+        """The answer so far."""
         answer = self.run.partial()
         if answer:
             answer.unparsed = self.unparsed()
         return answer
 
     def unparsed(self) -> str:
-        """What nobody understood, what was replaced, and what was still to be read."""
+        """What was not understood, what was replaced, and what was not read yet."""
         replaced = "".join(f"{one}\n" for one in self.run.replaced)
-        return replaced + (self.unread + self.wire.rest()).decode(errors="replace")
+        return replaced + (self.unparsed_data + self.wire.rest()).decode(errors="replace")
 
     def take(self, frame: Frame) -> None:
         """Takes a frame; raises AgentFailed if it says so."""
         self.frames += 1
         self.is_acceptance = is_acceptance(frame.value)
         if frame.invalid:
-            # The agent may be at work, so hear it out and then say so.
+            # The agent may still be working, so hear it out and then report this.
             self.invalid = frame.invalid
-            self.unread += frame.data
+            self.unparsed_data += frame.data
             return
         value = frame.value
         if frame.is_text and not self.has_text:
@@ -129,31 +129,31 @@ class AgentReader:
         except AgentError:
             raise
         except Exception as error:  # noqa: BLE001 - one frame must not cost the others
-            self.unread += f"({error!r}) ".encode()
+            self.unparsed_data += f"({error!r}) ".encode()
             unknown = [events.Unknown(value)]
         for one in unknown:
             self.only = frame
             self.is_repr = self.is_repr or one.is_repr
             is_whole = one.value is value or one.is_repr
             data = frame.data if is_whole else json.dumps(one.value).encode()
-            self.unread += data if data.endswith(b"\n") else data + b"\n"
+            self.unparsed_data += data if data.endswith(b"\n") else data + b"\n"
 
     def _end(self) -> None:
         for frame in self.wire.end():
             self.take(frame)
         for scalar in self.scalars:
             self.only = scalar
-            self.unread += scalar.data + b"\n"
+            self.unparsed_data += scalar.data + b"\n"
         self.scalars.clear()
         self._check_size()
 
     def _check_size(self) -> None:
-        if self.run.size + len(self.unread) + self.wire.size() > MAX_BYTES:
+        if self.run.size + len(self.unparsed_data) + self.wire.size() > MAX_BYTES:
             raise AnswerTooLong
 
     @contextmanager
     def _rescuing(self, kind: type[AgentError]) -> Iterator[None]:
-        """Gives an error what had been read, whatever broke the reading."""
+        """Adds what had been read to the error, whatever broke the reading."""
         try:
             yield
         except AgentError as error:
@@ -170,7 +170,7 @@ class AgentReader:
         error.unparsed = error.unparsed or unparsed
 
     def rescued(self) -> tuple[Answer | None, str]:
-        """What there is of an answer so far, and what nobody could read; never raises."""
+        """The answer so far, and what could not be read; never raises."""
         partial, unparsed = None, ""
         with suppress(Exception):
             unparsed = self.unparsed()
@@ -179,23 +179,23 @@ class AgentReader:
 
 
 def is_acceptance(value: Json) -> bool:
-    """Whether an agent says that it works on by itself: ``{"accepted": true}``, or the text of it."""
+    """Whether an agent says that it keeps working by itself: ``{"accepted": true}``, or its text."""
     if isinstance(value, str):
         return bool(ACCEPTED_TEXT.fullmatch(value))
     return isinstance(value, dict) and len(value) == 1 and value.get("accepted") is True
 
 
 def read_answer(value: Json) -> Answer:
-    """The answer that one value is, as if it were a JSON document; raises AgentFailed."""
+    """The answer in one value, read like a JSON document; raises AgentFailed."""
     reader = AgentReader("application/json", lambda _: None)
     reader.feed(json.dumps(value).encode())
     return reader.finish()
 
 
 def is_broken_json(text: str) -> bool:
-    """Whether a text begins as an object of JSON does, and is none: one that was cut, say.
+    """Whether a text begins like a JSON object and is not one, for example because it was cut.
 
-    Or has nothing behind it but bytes that broke on their way.
+    Or is one, with nothing after it but bytes that were damaged on their way.
     """
     start = OBJECT_START.match(text)
     if not start:

@@ -16,7 +16,7 @@ whether the agent may have acted:
 
     https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/runtime-invoke-agent.html
 
-Not here: how what it says is read (reader.py), and where that is kept.
+Not here: how its answer is read (reader.py), and where that is stored.
 """
 
 from __future__ import annotations
@@ -59,20 +59,20 @@ from valro.agent.answers import (
 )
 from valro.agent.reader import AgentReader
 
-# The only errors after which the agent is surely not running, and may run a moment later. A code is
-# believed with a status of the service's own only: anybody's 502 can have it in its body.
+# The only errors after which the agent is certainly not running, and may run a moment later. A code
+# counts only with the service's own status: anything's 502 can have it in its body.
 NOT_STARTED_CODES = frozenset(
     {"ThrottlingException", "RetryableConflictException", "ServiceQuotaExceededException"}
 )
 NOT_STARTED_STATUSES = frozenset({402, 409, 429})
 NOT_CONNECTED = (EndpointConnectionError, ConnectTimeoutError)
-# With any other status than the service's own nobody knows what has reached the agent.
+# With any other status than the service's own, nobody knows what has reached the agent.
 REFUSED_STATUSES = NOT_STARTED_STATUSES | {*range(300, 400), 400, 401, 403, 404, 413}
 AGENT_FAILED_CODE = "RuntimeClientError"
 AGENT_FAILED_STATUS = 424
 
-# An agent started late would be cut off in the middle of its work, so the first half of the time is
-# for starting and at least the second half for running.
+# An agent that starts late would be cut off in the middle of its work, so only the first half of
+# the time is for starting.
 STARTING_SHARE = 0.5
 BACKOFF_SECONDS = 1.0
 MAX_BACKOFF_SECONDS = 20.0
@@ -81,10 +81,10 @@ STOP_SECONDS = 2.0
 
 STOP_CHECK_SECONDS = 20.0
 READ_BYTES = 65_536
-SESSION_ID_CHARACTERS = 33  # AgentCore takes 33 to 256
+SESSION_ID_CHARACTERS = 33  # AgentCore accepts 33 to 256
 
-# Without the first AWS's own TypeScript SDK refuses every call (415), and FastAPI many (422);
-# without the second that SDK refuses every stream (406).
+# Without the first, AWS's own TypeScript SDK refuses every call (415), and FastAPI many (422);
+# without the second, that SDK refuses every stream (406).
 MEDIA_TYPES = {
     "contentType": "application/json",
     "accept": "text/event-stream, application/json",
@@ -103,12 +103,12 @@ class InvalidArn(ValueError):
 
 
 class AgentRequest(NamedTuple):
-    """What a run is about; what is empty is not sent.
+    """What a run is asked; empty fields are not sent.
 
-    ``report`` says where to report; only then may the agent accept instead of answering.
-    ``history`` is the conversation before this prompt, as messages of AG-UI ({"id", "role",
+    ``report`` says where to report; only with it may the agent accept instead of answering.
+    ``history`` is the conversation before this prompt, as AG-UI messages ({"id", "role",
     "content"}), and ``resume`` answers what the agent asked in it ({"interruptId", "status",
-    "payload"}). ``session`` is the task in whose session the agent goes on, if not in its own.
+    "payload"}). ``session`` is the task in whose session the agent runs, if not in its own.
     """
 
     task_id: str
@@ -147,7 +147,7 @@ class AgentRequest(NamedTuple):
 
 @dataclass
 class CallDeadline:
-    """How long a call is waited for: until ``end``, or until ``should_stop``, asked at ``next_stop_check``."""
+    """How long to wait: until ``end``, or until ``should_stop``, asked at ``next_stop_check``."""
 
     end: float
     should_stop: Callable[[], bool]
@@ -195,10 +195,10 @@ class AgentRuntime:
     ) -> Answer:
         """Runs the agent once, for ``seconds`` at most; raises AgentError.
 
-        ``on_progress`` gets each thing that the agent says it is doing, as it arrives.
+        ``on_progress`` gets everything that the agent says it is doing, as it arrives.
         ``before_start`` is called before every call of the agent, and what it raises ends the run.
-        ``should_stop`` is called every 20 s, whatever the agent says, and says whether to give up; it
-        does not raise.
+        ``should_stop`` is called every 20 s, even while the agent talks: whether to give up. It does
+        not raise.
         """
         now = self.monotonic()
         deadline = CallDeadline(now + seconds, should_stop, now + STOP_CHECK_SECONDS)
@@ -218,7 +218,7 @@ class AgentRuntime:
                 reader.feed(data)
         except AgentError:
             raise
-        except Exception as error:  # whatever it is: what had been read is not lost with it
+        except Exception as error:  # whatever it is, what had been read is not lost
             raise _lost(error, *reader.rescued()) from error
         finally:
             call.abandon()
@@ -236,23 +236,23 @@ class AgentRuntime:
         deadline: CallDeadline,
         before_start: Callable[[], None],
     ) -> tuple[dict[str, Any], Any]:
-        """Calls the agent until it starts; returns botocore's response, and what reads its body."""
+        """Calls the agent until it starts; returns botocore's response and its body's reader."""
         last_start = deadline.end - seconds * (1 - STARTING_SHARE)
         attempt = 0
         while True:
             left = max(deadline.end - self.monotonic(), 0.001)
             client = self._client(min(CONNECT_SECONDS, left), left)
-            before_start()  # last, since the right that it gives does not last
+            before_start()  # last, since the claim that it confirms grows old
             if self.monotonic() >= last_start:
                 raise AgentNotStarted("There was no time left to start the agent.")
             payload = io.BytesIO(arguments["payload"])
             call = self.background(_call(client, arguments | {"payload": payload}))
             try:
                 return self._next(call, deadline), call
-            except Exception as error:  # not botocore's alone: see _agent_error
+            except Exception as error:  # not only botocore's: see _agent_error
                 call.abandon()
-                # It may be looking for the agent still, and find it when Lambda wakes this process
-                # for another task: what is closed cannot be sent any more.
+                # The thread may still be connecting, and succeed when Lambda wakes this process for
+                # another task: a closed payload cannot be sent any more.
                 payload.close()
                 if not _proves_not_started(error):
                     raise _agent_error(error) from error
@@ -264,21 +264,21 @@ class AgentRuntime:
                 self.sleep(wait)
 
     def _next(self, call: Any, deadline: CallDeadline) -> Any:
-        """What the call brings next, None at its end; raises TimeoutError or InterruptedError."""
+        """The call's next part, None at its end; raises TimeoutError or InterruptedError."""
         while True:
             now = self.monotonic()
             if now >= deadline.end:
                 raise TimeoutError("the time for the agent is over")
             if now >= deadline.next_stop_check:
                 deadline.next_stop_check = now + STOP_CHECK_SECONDS
-                # Not right before the end, since it takes its time too.
+                # Not right before the end, since it takes time too.
                 if deadline.next_stop_check < deadline.end and deadline.should_stop():
                     raise InterruptedError("told to stop")
             with suppress(queue.Empty):
                 return call.next(min(deadline.end, deadline.next_stop_check) - now)
 
     def _client(self, connect_timeout: float, read_timeout: float) -> Any:
-        """A client that sends a call once; made per call, since its time is what is left."""
+        """A client that sends a call once; made for each, since its timeout is the time left."""
         config = Config(
             connect_timeout=connect_timeout,
             read_timeout=read_timeout,
@@ -291,9 +291,9 @@ class AgentRuntime:
 
 
 class Background:
-    """Runs an iterator on a thread of its own, so that nobody waits longer for it than they want.
+    """Runs an iterator in a thread of its own, so that its user can stop waiting at any time.
 
-    Of a call, no timeout of botocore's bounds a resolver, a head that drips or a body that does.
+    No timeout of botocore's limits a slow resolver, or a response that arrives byte by byte.
     """
 
     def __init__(self, items: Iterator[Any]) -> None:
@@ -322,24 +322,24 @@ class Background:
                     return
             self.handed.put((None, None))
         except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
-            # What would end a process has ended this thread only.
+            # What would end a process has ended only this thread.
             self.handed.put(
                 (None, error if isinstance(error, Exception) else RuntimeError(repr(error)))
             )
 
 
 def session_id(task_id: str) -> str:
-    """The runtime session of a task, the same every time: AgentCore takes 33 to 256 characters."""
+    """The runtime session of a task, always the same: AgentCore accepts 33 to 256 characters."""
     if len(task_id) >= SESSION_ID_CHARACTERS:
         return task_id
     return f"{task_id}-{hashlib.sha256(task_id.encode()).hexdigest()}"
 
 
 def _trace(header: str) -> dict[str, str]:
-    """Lets the agent go on with the trace that Lambda is in, in W3C's form beside X-Ray's.
+    """Lets the agent continue Lambda's trace, in W3C's form beside X-Ray's.
 
-    A trace that is not sampled, as where tracing is off, must not keep the agent from sampling its
-    own: of that only its root goes on, which decides nothing.
+    A trace that is not sampled, for example because tracing is off, must not keep the agent from
+    sampling its own: then only the root is passed on, which decides nothing.
     https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html#xray-concepts-tracingheader
     """
     fields = dict(part.strip().partition("=")[::2] for part in header.split(";"))
@@ -362,11 +362,11 @@ def _call(client: Any, request: dict[str, Any]) -> Iterator[Any]:
 
 
 def arriving(body: Any) -> Iterator[bytes]:
-    """Yields what of a body has arrived, as soon as it has.
+    """Yields the bytes of a body as soon as they arrive.
 
-    StreamingBody.read(n) and iter_lines() wait until n bytes are there, and lose them all if the
-    stream stalls or breaks before. Only the urllib3 response under it can read what is there, so
-    this is the one place that reaches for it.
+    StreamingBody.read(n) and iter_lines() wait for n bytes, and lose them all if the stream stalls
+    or breaks before. Only the urllib3 response below can read what has arrived, so this is the one
+    place that reaches for it.
     """
     raw = body._raw_stream  # noqa: SLF001
     while not raw.closed:
@@ -378,7 +378,7 @@ def _proves_not_started(error: Exception) -> bool:
     if isinstance(error, ClientError):
         is_own = _status(error) in NOT_STARTED_STATUSES
         return is_own and error.response["Error"]["Code"] in NOT_STARTED_CODES
-    # Not ProxyConnectionError: a proxy that breaks a call in the middle gives it too.
+    # Not ProxyConnectionError: a proxy that breaks a call in the middle causes it too.
     return isinstance(error, NOT_CONNECTED)
 
 
@@ -387,7 +387,7 @@ def _status(error: ClientError) -> int:
 
 
 def _lost(error: Exception, partial: Answer | None = None, unparsed: str = "") -> AgentLost:
-    """What is known of an agent whose call broke, or was given up."""
+    """What is known about an agent whose call broke or was given up."""
     if isinstance(error, InterruptedError):
         return AgentLost("The agent was told to stop.", repr(error), partial, unparsed)
     if isinstance(error, (ReadTimeoutError, StreamReadTimeout, TimeoutError)):
@@ -396,10 +396,10 @@ def _lost(error: Exception, partial: Answer | None = None, unparsed: str = "") -
 
 
 def _agent_error(error: Exception) -> AgentError:
-    """An error of the call itself in words; its own text names ARNs and goes to the log.
+    """The call's error in words; its own text has ARNs, and goes to the log.
 
-    Lost, unless it is known that the agent has failed or was not started: an error answer that is
-    cut or garbled leaves botocore as an error of urllib3 or of its parser.
+    The agent is lost, unless it is known to have failed or not to have started: an error response
+    that is cut or garbled leaves botocore as an error of urllib3 or of its parser.
     """
     detail = repr(error)
     if isinstance(error, ClientError):

@@ -1,6 +1,6 @@
-"""What the values that agents send are: JSON that a browser can read, texts of it or of Python's.
+"""The values that agents send: JSON that a browser can read, or text with JSON or Python reprs.
 
-Pure, and knows no stream and no framework.
+Pure, and knows no streams and no frameworks.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Any
 
 Json = Any
 
-MAX_VALUES = 600_000  # of one JSON text: some take 300 bytes of memory, and two of text
-MAX_REPR_CHARACTERS = 200_000  # longer ones are not parsed to see what they are
-MAX_VENDORS_OF_ONE_ADDRESS = 10  # each of which gets all e-mails to it
-MAX_DEPTH = 500  # of nesting; Python's own JSON stops at about 1,000
+MAX_VALUES = 600_000  # in one JSON text: some take 300 bytes of memory, and only two of text
+MAX_REPR_CHARACTERS = 200_000  # longer ones are not parsed
+MAX_VENDORS_OF_ONE_ADDRESS = 10  # each of them gets all e-mails to that address
+MAX_DEPTH = 500  # of nesting; Python's own parser stops at about 1,000
 
 BOM = b"\xef\xbb\xbf"
 TEXT_KEYS = ("response", "result", "output", "message", "structured_output")
@@ -28,38 +28,38 @@ ANSWER_KEYS = frozenset(
 )
 
 DECODER = json.JSONDecoder(parse_constant=lambda _: None)  # NaN and the infinities
-# What may have become half of a surrogate pair, or an infinity.
+# What may be half of a surrogate pair, or an infinity.
 TO_CLEAN = re.compile(rb"\\u[dD]|\d[eE]\+?\d\d\d")
 STARTS_AS_JSON = re.compile(r"\s*[\[{]")
 OBJECT_START = re.compile(r"(?:```\w*+\s*+)?(?=\{\s*\")")
-# Up to what begins a value, or to the end: all linear, also where a string never ends.
+# Up to the beginning of a value, or to the end: linear, even if a string never ends.
 TO_VALUE = re.compile(rb'(?:[^",\[{]|"(?:[^"\\]|\\.)*+"?)*+(?:[,\[{]|\Z)', re.DOTALL)
 # Inside the repr of a dict: <strands.agent.agent.Agent object at 0x7f…>, UUID('…'), AgentResult(…
 PYTHON_OBJECT = re.compile(r"[:\[(=,] ?(?:<[^<>]+ at 0x[0-9a-f]+>|[A-Za-z_][\w.]*\()")
-# A repr from its start: <x.Agent object at 0x7f…>, [TextPart(content='…, and what Pydantic's
-# models are as text: messages=[…] stop_reason=None
+# A whole repr: <x.Agent object at 0x7f…>, [TextPart(content='…, and Pydantic's models as text:
+# messages=[…] stop_reason=None
 OBJECT_REPR = re.compile(
     r"<[^<>]+ at 0x[0-9a-f]+>\Z|\[?[A-Z]\w*\([a-z_]\w*=.*\)\]?\Z|[a-z_]\w*=[\['\"A-Z{].* \w+=",
     re.DOTALL,
 )
-# The objects in a repr that are values.
+# The objects in a repr that count as values.
 PYTHON_VALUES = frozenset("Decimal UUID datetime date time".split())
 QUOTED = r"""('(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+")"""
-# Linear too: a string that never ends goes to the end of the text.
+# Also linear: a string that never ends goes to the end of the text.
 QUOTED_OR_OBJECT = re.compile(
     QUOTED.replace("+'", "+'?").replace('+"', '+"?') + "|<[^<>]*>", re.DOTALL
 )
 
 
 class InvalidAnswer(Exception):
-    """Text that is not an answer; the message says why, in a few words."""
+    """Text that is not an answer; the message says why in a few words."""
 
 
 def parse(text: bytes | bytearray) -> Json:
     """Reads JSON that a browser can read too; raises InvalidAnswer.
 
-    Halves of surrogate pairs become U+FFFD, NaN and infinities null. Nesting over 500 is refused,
-    and more values than there is memory for.
+    Halves of surrogate pairs become U+FFFD, NaN and infinities null. Refused are nesting over 500,
+    and more values than memory holds.
     """
     begun = text.count(b",") + (nests := text.count(b"[") + text.count(b"{"))
     if begun > MAX_VALUES and _has_too_many_values(text):
@@ -72,16 +72,16 @@ def parse(text: bytes | bytearray) -> Json:
 
 
 def from_text(text: str, *, with_objects: bool = False) -> Json:
-    """The object or list that a text is, as JSON or as Python writes it; None if it is neither.
+    """The object or list in a text, as JSON or as Python writes it; None if it is neither.
 
-    Of Python's objects only decimals, dates and UUIDs are values, but ``with_objects`` every one is:
-    a dict of what it was made with, or None.
+    Of Python's objects, only decimals, dates and UUIDs are read. ``with_objects``, all are: as a
+    dict of their arguments, or None.
     """
     if STARTS_AS_JSON.match(text):
         with suppress(InvalidAnswer):
             return parse(text.encode(errors="replace"))
     if text.startswith(("{'", "[{'")) and len(text) <= MAX_REPR_CHARACTERS:
-        # TypeError: of what Python can write and JSON cannot. Warning: of no repr at all.
+        # TypeError: Python can write it and JSON cannot. Warning: it is not a repr at all.
         with suppress(ValueError, TypeError, SyntaxError, MemoryError, RecursionError, Warning):
             if with_objects:
                 text = QUOTED_OR_OBJECT.sub(lambda one: one[1] or "None", text)
@@ -92,19 +92,19 @@ def from_text(text: str, *, with_objects: bool = False) -> Json:
 
 
 def is_python_repr(text: str) -> bool:
-    """Whether a text is what Python writes of objects, which is never for a person to see."""
+    """Whether a text is the repr of a Python object, which people should never see."""
     if text.startswith("{'") and text.endswith("}"):
         return bool(PYTHON_OBJECT.search(text))
     return bool(OBJECT_REPR.match(text))
 
 
 def is_answer(value: Json) -> bool:
-    """Whether a value is an object with any of the fields of an answer."""
+    """Whether a value is an object with any field of an answer."""
     return isinstance(value, dict) and any(value.get(key) is not None for key in ANSWER_KEYS)
 
 
 def answer_in(value: Json) -> dict[str, Json] | None:
-    """The answer object that a value is, holds or is the text of; None if there is none."""
+    """The answer object that a value is, contains, or has as text; None if there is none."""
     if not is_answer(value) and (text := message_text(value)) is not None:
         value = from_text(text) or object_at_end(text)
     if not is_answer(value):
@@ -114,9 +114,9 @@ def answer_in(value: Json) -> dict[str, Json] | None:
 
 
 def object_at_end(text: str) -> Json:
-    """The answer object with which a model ends what it says, in a code block or not, if it does.
+    """The answer object at the end of a model's text, in a code block or not, if there is one.
 
-    What it says before that is put before the response.
+    The text before it is put in front of the response.
     """
     end = text.rstrip().removesuffix("```").rstrip()
     start = OBJECT_START.search(text)
@@ -131,18 +131,18 @@ def object_at_end(text: str) -> Json:
 
 
 def named_response(answer: dict[str, Json]) -> Json:
-    """What an answer object gives as its response."""
+    """The response that an answer object names."""
     return next((answer[key] for key in TEXT_KEYS if answer.get(key) is not None), None)
 
 
 def text_of(value: Json) -> str:
-    """The text in a response: itself, a message's or its content blocks', else as JSON."""
+    """The text of a response: itself, or that of a message or content blocks, or else JSON."""
     text = message_text(value)
     return json.dumps(value, ensure_ascii=False) if text is None else text
 
 
 def message_text(value: Json) -> str | None:
-    """A text, or that of a message or of its content blocks; None if it is none of them."""
+    """The text of a text, a message or content blocks; None if it is none of these."""
     blocks = value.get("content") if isinstance(value, dict) else value
     if isinstance(blocks, str):
         return blocks
@@ -154,9 +154,9 @@ def message_text(value: Json) -> str | None:
 
 
 def answer_fields(value: dict[str, Json], text: str) -> dict[str, Json]:
-    """An answer object in a task's shape; ``text`` is the response if it names none.
+    """An answer object in the shape of a task's fields; ``text`` is the response if it names none.
 
-    Each vendor gets the e-mails whose recipient it is; the others are ``unmatched_emails``.
+    Each vendor gets the e-mails that were sent to it; the others are ``unmatched_emails``.
     """
     value = answer_in(value) or value
     named = named_response(value)
@@ -195,7 +195,7 @@ def _as_object(value: Json, key: str) -> dict[str, Json]:
 
 
 def _give_emails(vendors: list[dict[str, Json]], emails: list[Json]) -> list[Json]:
-    """Adds to each vendor the e-mails sent to it; returns those that were sent to none."""
+    """Adds to each vendor the e-mails sent to it; returns those sent to nobody among them."""
     sent: defaultdict[str, list[Json]] = defaultdict(list)
     for email in emails:
         sent[_recipient(email)].append(email)
@@ -205,7 +205,7 @@ def _give_emails(vendors: list[dict[str, Json]], emails: list[Json]) -> list[Jso
         sharing[address] += 1
         vendor["emails"] = _as_list(vendor.get("emails"))
         if address in sent and sharing[address] <= MAX_VENDORS_OF_ONE_ADDRESS:
-            # A copy, since an answer may be put into shape twice.
+            # A copy, since this may be done twice with one answer.
             vendors[index] = vendor | {"emails": [*vendor["emails"], *sent[address]]}
     del sharing[""]
     return [email for email in emails if _recipient(email) not in sharing]
@@ -248,13 +248,13 @@ def _clean(value: Json, depth: int) -> Json:
 
 
 class _ObjectsAsValues(ast.NodeTransformer):
-    """Makes a repr a literal; raises ValueError where it holds other objects than it may."""
+    """Turns a repr into a literal; raises ValueError if it has objects that it may not have."""
 
     def __init__(self, *, with_objects: bool) -> None:
         self.with_objects = with_objects
 
     def visit_Call(self, call: ast.Call) -> ast.expr:
-        """Decimal('390') as 390, a UUID and a date as their text, A(x=1) as {'x': 1}."""
+        """Decimal('390') as 390, UUIDs and dates as text, A(x=1) as {'x': 1}."""
         name = ast.unparse(call.func).rpartition(".")[2]
         if self.with_objects and name not in PYTHON_VALUES:
             self.generic_visit(call)
@@ -272,6 +272,6 @@ class _ObjectsAsValues(ast.NodeTransformer):
         raise ValueError("it holds an object")
 
     def visit_Set(self, objects: ast.Set) -> ast.List:
-        """A set as a list, as JSON has none."""
+        """A set as a list, since JSON has no sets."""
         self.generic_visit(objects)
         return ast.List(objects.elts)

@@ -2,8 +2,8 @@
 
     https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
 
-The SDK for Python sends lines ``data: <json>``; the one for TypeScript sends texts as they are. So
-data that is no JSON is text, unless it is JSON that broke.
+The Python SDK sends lines ``data: <json>``; the TypeScript SDK sends texts without quotes. So data
+that is not JSON is text, unless it is damaged JSON.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from typing import NamedTuple
 
 from valro.agent.values import BOM, InvalidAnswer, Json, parse
 
-# Lines of event streams that mean nothing here: other fields, comments.
+# Lines of event streams that do not matter here: other fields, comments.
 NO_DATA = re.compile(rb"(?:data|event|id|retry)?(?::|\Z)")
 LINE_END = re.compile(rb"\r\n|\n|\r(?!\Z)")  # a last CR may be half of a CRLF
 LOOKS_LIKE_JSON = re.compile(rb"\s*[\[{\"]")
 LOOKS_LIKE_EVENTS = re.compile(rb"\s*(?:data|event|id|retry)?:")
-# Somebody's between us and the agent.
+# Pages of something between us and the agent.
 PAGE = re.compile(rb"\s*<(?:!doctype|html|\?xml)", re.IGNORECASE)
 
 
 class Frame(NamedTuple):
-    """One thing that an agent sent: its value, or what is wrong with it."""
+    """One value that an agent sent, or what is wrong with it."""
 
     value: Json
     data: bytes
-    event: str = ""  # the name of the event that it came in
-    is_text: bool = False  # it came as text, not as JSON
+    event: str = ""  # the name of its event
+    is_text: bool = False  # it came as plain text, not as JSON
     invalid: str = ""
 
 
@@ -38,14 +38,14 @@ class EventStream:
 
     def __init__(self) -> None:
         self.event = ""
-        self.lines: list[bytes] = []  # the data of an event that is not JSON line by line
-        self.size = 0  # of these
-        self.unread = bytearray()  # what no event stream has
+        self.lines: list[bytes] = []  # the data lines of an event that are not JSON by themselves
+        self.size = 0  # of these lines
+        self.unparsed = bytearray()  # lines that no event stream has
         self.has_json = False
         self.has_text = False
 
     def line(self, line: bytes) -> Iterator[Frame]:
-        """Reads one line: data that is JSON by itself is a frame, other data part of an event."""
+        """Reads one line: data that is JSON by itself is a frame, other data is part of an event."""
         if line.startswith(b"data:"):
             data = line[6:] if line[5:6] == b" " else line[5:]
             if not self.lines and LOOKS_LIKE_JSON.match(data):
@@ -62,12 +62,12 @@ class EventStream:
         elif line.startswith(b"event:"):
             self.event = line[6:].strip().decode(errors="replace")
         elif not NO_DATA.match(line):
-            self.unread += line + b"\n"
+            self.unparsed += line + b"\n"
             self.size += len(line)
 
     def end(self) -> Iterator[Frame]:
-        """Ends an event: its data is JSON or a text of several lines, or JSON that broke."""
-        lines, self.lines, self.size = self.lines, [], len(self.unread)
+        """Ends an event: its data is JSON, text of several lines, or damaged JSON."""
+        lines, self.lines, self.size = self.lines, [], len(self.unparsed)
         data = b"\n".join(lines)
         if data == b"" or data.strip() == b"[DONE]":
             return
@@ -80,15 +80,15 @@ class EventStream:
             self.has_text = self.has_text or bool(data.strip())
             yield _text_frame(data, self.event)
         else:
-            # Some of the lines may be JSON, and the others are noise.
+            # Some of the lines may be JSON and the others noise.
             each = [self._json(one) for one in lines if one.strip()] if len(lines) > 1 else []
             yield from (one for one in each if not one.invalid)
             noise = b"".join(one.data + b"\n" for one in each if one.invalid)
             yield frame._replace(data=noise if each else b" " + data + b"\n")
 
     def rest(self) -> bytes:
-        """What of it has not become a frame."""
-        return bytes(self.unread) + b"".join(b" " + one + b"\n" for one in self.lines)
+        """What has not become a frame."""
+        return bytes(self.unparsed) + b"".join(b" " + one + b"\n" for one in self.lines)
 
     def _json(self, data: bytes) -> Frame:
         return _json_frame(data)._replace(event=self.event) if self.event else _json_frame(data)
@@ -107,16 +107,16 @@ class JsonLines:
             yield _text_frame(line + b"\n") if is_text else frame
 
     def end(self) -> Iterator[Frame]:
-        """Nothing: each line is whole."""
+        """Nothing: every line is complete."""
         return iter(())
 
     def rest(self) -> bytes:
-        """Nothing, likewise."""
+        """Nothing, either."""
         return b""
 
 
 class Wire:
-    """Makes frames of bytes, in whatever pieces they arrive."""
+    """Turns bytes into frames, in whatever pieces they arrive."""
 
     def __init__(self, content_type: str) -> None:
         kind = content_type.partition(";")[0].strip().lower()
@@ -130,12 +130,12 @@ class Wire:
 
     @property
     def is_stream(self) -> bool:
-        """Whether frames come one by one, and not as one document."""
+        """Whether frames come one by one, instead of as one document."""
         return self.lines is not None
 
     def feed(self, data: bytes) -> Iterator[Frame]:
         """Reads the lines that ``data`` completes."""
-        # Not splitlines(): U+2028 and others may stand inside a line, unescaped.
+        # Not splitlines(): U+2028 and others may occur inside a line, unescaped.
         may_end = b"\n" in data or b"\r" in data or self.buffer.endswith(b"\r")
         self.buffer += data
         if self.lines and may_end:
@@ -145,12 +145,12 @@ class Wire:
                 yield from self.lines.line(bytes(line).removeprefix(BOM))
 
     def end(self) -> Iterator[Frame]:
-        """Reads what is left, once all has arrived."""
+        """Reads what is left, once everything has arrived."""
         last, self.buffer = bytes(self.buffer), bytearray()
         if self.lines:
             yield from self.lines.line(last.rstrip(b"\r").removeprefix(BOM))
             for frame in self.lines.end():
-                # An event without the empty line behind it was cut: here in a string of JSON.
+                # An event without an empty line after it was cut: here, inside a JSON string.
                 is_cut = frame.is_text and frame.data[:1] == b'"' and frame.data.count(b'"') == 1
                 yield frame._replace(invalid="cut") if is_cut else frame
         else:
@@ -182,10 +182,10 @@ class Wire:
 
 
 def events_in(body: bytes) -> list[Frame]:
-    """The frames of a text that is an event stream itself; none if it is not."""
+    """The frames of a text that is itself an event stream; none if it is not."""
     stream = EventStream()
     frames = [*_each(stream.line, body), *stream.end()]
-    return [] if stream.unread else frames
+    return [] if stream.unparsed else frames
 
 
 def _each(read: Callable[[bytes], Iterator[Frame]], body: bytes) -> Iterator[Frame]:
@@ -202,6 +202,6 @@ def _json_frame(data: bytes) -> Frame:
 
 def _text_frame(data: bytes, event: str = "") -> Frame:
     text = data.decode(errors="replace")
-    # Of bytes that broke on their way nothing may be left.
+    # Bytes that were damaged on their way may leave nothing.
     invalid = "" if text.strip("\ufffd \n") or not text.strip() else "not text"
     return Frame(text, data, event, is_text=True, invalid=invalid)

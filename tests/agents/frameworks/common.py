@@ -1,8 +1,11 @@
 """What all agents say, whatever framework they are made with."""
 
+import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
+
+from pydantic import BaseModel
 
 SEARCHING = "Let me look for landscapers."
 ANSWER = "I've e-mailed Green Fern and Dogwood Care. Both can come on Friday."
@@ -13,7 +16,24 @@ FIND = ("find_vendors", {"city": "Charlotte"})
 BOOK = ("book", {"vendor": "Green Fern"})
 OBJECT = {"response": ANSWER, "vendors": [{"id": "v1", "name": "Green Fern"}]}
 STRIKE = RuntimeError("The model is on strike.")
-TURNS = ((SEARCHING, [FIND]), (ANSWER, []))  # texts, and the tools that are called with them
+# Texts, and the tools that are called with them.
+TURNS = ((SEARCHING, [FIND]), (ANSWER, []))
+FAILING = (TURNS[0], STRIKE)
+ASKING = ((SEARCHING, [BOOK]),)
+# The SDK writes an event on one thread while a framework, on another, goes on to change what is in it.
+PAUSE_SECONDS = 0.001
+
+
+class Found(BaseModel):
+    """What was found."""
+
+    response: str
+    vendors: list[dict[str, Any]]
+
+
+def find_vendors(city: str) -> str:
+    """Finds vendors."""
+    return FOUND
 
 
 def pieces(text: str) -> list[str]:
@@ -29,19 +49,7 @@ def next_of(turns: list[Any]) -> Any:
     return turn
 
 
-def each(events: Callable[[str], AsyncIterator[Any]], give: Callable[[Any], Any]) -> Any:
-    """An entrypoint that yields what is given of each event; None is not yielded."""
-
-    async def invoke(payload: dict[str, Any]) -> AsyncIterator[Any]:
-        async for event in events(payload["prompt"]):
-            if (given := give(event)) is not None:
-                yield given
-
-    return invoke
-
-
 def same(value: Any) -> Any:
-    """A value as it is."""
     return value
 
 
@@ -50,5 +58,22 @@ def dumped(value: Any) -> Any:
     return value.model_dump(mode="json", exclude_none=True)
 
 
-Entrypoint = Callable[[dict[str, Any]], Any]
-Chunks = Iterator[Any]
+def each(events: Callable[[str], AsyncIterator[Any]], give: Callable[[Any], Any] = same) -> Any:
+    """An entrypoint that yields what is given of each event; None is not yielded."""
+
+    async def invoke(payload: dict[str, Any]) -> AsyncIterator[Any]:
+        async for event in events(payload["prompt"]):
+            if (given := give(event)) is not None:
+                yield given
+                await asyncio.sleep(PAUSE_SECONDS)
+
+    return invoke
+
+
+def returned(run: Callable[[str], Awaitable[Any]], give: Callable[[Any], Any] = same) -> Any:
+    """An entrypoint that returns what is given of the result."""
+
+    async def invoke(payload: dict[str, Any]) -> Any:
+        return give(await run(payload["prompt"]))
+
+    return invoke

@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
-from common import FIND, FOUND, STRIKE, TURNS, dumped, each, next_of, pieces, same
+import common
+from common import FAILING, FIND, FOUND, TURNS, dumped, each, pieces, same
 from google.adk.agents import LlmAgent, RunConfig, SequentialAgent
 from google.adk.agents.run_config import StreamingMode
 from google.adk.models.base_llm import BaseLlm
@@ -24,7 +26,7 @@ class Scripted(BaseLlm):
     turns: list[Any]
 
     async def generate_content_async(self, _: Any, stream: bool = False) -> AsyncIterator[Any]:
-        turn = next_of(self.turns)
+        turn = common.next_of(self.turns)
         if isinstance(turn, LlmResponse):
             yield turn
             return
@@ -60,23 +62,15 @@ def team() -> SequentialAgent:
     return SequentialAgent(name="team", sub_agents=both)
 
 
-def failing() -> LlmAgent:
-    """An agent whose model fails."""
-    return agent(TURNS[0], STRIKE)
+REFUSAL = LlmResponse(error_code="SAFETY", error_message="The model refused to answer.")
+failing = partial(agent, *FAILING)
+refused = partial(agent, TURNS[0], REFUSAL)
+recovering = partial(agent, (TURNS[0][0], [("broken", FIND[1])]), TURNS[1])  # its tool fails
 
 
-def refused() -> LlmAgent:
-    """An agent whose model refuses to answer."""
-    refusal = LlmResponse(error_code="SAFETY", error_message="The model refused to answer.")
-    return agent(TURNS[0], refusal)
-
-
-def recovering() -> LlmAgent:
-    """An agent whose tool fails, and who answers all the same."""
-    return agent((TURNS[0][0], [("broken", FIND[1])]), TURNS[1])
-
-
-async def events(prompt: str, make: Any, mode: StreamingMode) -> AsyncIterator[Any]:
+async def events(
+    prompt: str, make: Any = agent, mode: StreamingMode = StreamingMode.NONE
+) -> AsyncIterator[Any]:
     """All events of a run."""
     runner = InMemoryRunner(make(), app_name="app")
     session = await runner.session_service.create_session(app_name="app", user_id="u")
@@ -86,18 +80,13 @@ async def events(prompt: str, make: Any, mode: StreamingMode) -> AsyncIterator[A
         yield event
 
 
+async def all_events(prompt: str) -> list[Any]:
+    return [event async for event in events(prompt)]
+
+
 def streamed(give: Any, make: Any = agent, mode: StreamingMode = StreamingMode.NONE) -> Any:
     """Yields what is given of each event."""
-    return each(lambda prompt: events(prompt, make, mode), give)
-
-
-def returned(give: Any) -> Any:
-    """Returns what is given of all events."""
-
-    async def invoke(payload: dict[str, Any]) -> Any:
-        return give([one async for one in events(payload["prompt"], agent, StreamingMode.NONE)])
-
-    return invoke
+    return each(partial(events, make=make, mode=mode), give)
 
 
 def camel(event: Any) -> Any:
@@ -105,6 +94,7 @@ def camel(event: Any) -> Any:
     return json.loads(event.model_dump_json(exclude_none=True, by_alias=True))
 
 
+returned = partial(common.returned, all_events)
 AGENTS = {
     "return final text": returned(lambda them: them[-1].content.parts[-1].text),
     "return final content": returned(lambda them: them[-1].content),

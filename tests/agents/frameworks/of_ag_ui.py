@@ -1,8 +1,6 @@
 """Strands' agents behind AG-UI's adapter, and the SDK's own AGUIApp."""
 
-import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 from ag_ui.core import (
@@ -16,17 +14,10 @@ from ag_ui.core import (
 )
 from ag_ui_strands import StrandsAgent, create_strands_app
 from bedrock_agentcore.runtime.ag_ui import AGUIApp
-from common import ANSWER, BOOK, FIND, FOUND, OBJECT, QUESTION, SEARCHING, STRIKE, pieces
+from common import ANSWER, BOOK, FIND, OBJECT, QUESTION, SEARCHING, STRIKE, find_vendors, pieces
 from strands import Agent, tool
 
-sys.path.insert(0, str(Path(__file__).parents[3]))
 from tests.agents.model import Call, ScriptedModel
-
-
-@tool
-def find_vendors(city: str) -> str:
-    """Finds vendors."""
-    return FOUND
 
 
 @tool(context=True)
@@ -38,7 +29,7 @@ def book(tool_context: Any, vendor: str) -> str:
 def strands(*turns: Any) -> Any:
     """A server of an agent that says these turns."""
     model = ScriptedModel(*turns)
-    made = Agent(model=model, tools=[find_vendors, book], callback_handler=None)
+    made = Agent(model=model, tools=[tool(find_vendors), book], callback_handler=None)
     return create_strands_app(StrandsAgent(agent=made, name="finder"), path="/invocations")
 
 

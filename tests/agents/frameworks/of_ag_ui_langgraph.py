@@ -1,25 +1,19 @@
 """LangGraph's agents behind AG-UI's adapter."""
 
+from functools import partial
 from typing import Any
 
 import of_langgraph as plain
 from ag_ui_langgraph import LangGraphAgent, add_langgraph_fastapi_endpoint
-from common import ANSWER, EARLIER
+from common import TURNS
 from fastapi import FastAPI
 from langchain.agents import AgentState
-from langchain_core.messages import AIMessage, HumanMessage
-from langgraph.checkpoint.memory import InMemorySaver
 
 
 def served(make: Any, **options: Any) -> FastAPI:
     """A server of an agent."""
     app = FastAPI()
-    graph = (
-        make(checkpointer=InMemorySaver())
-        if make in (plain.failing, plain.structured, knowing)
-        else make()
-    )
-    agent = LangGraphAgent(name="finder", graph=graph, **options)
+    agent = LangGraphAgent(name="finder", graph=make(), **options)
     add_langgraph_fastapi_endpoint(app, agent, "/invocations")
     return app
 
@@ -30,22 +24,15 @@ class Known(AgentState):
     vendors: list[Any]
 
 
-def knowing(checkpointer: Any) -> Any:
-    """An agent that found a vendor in an earlier run of the same conversation, and none in this one."""
-    made = plain.agent((ANSWER, []), checkpointer=checkpointer, state_schema=Known)
-    before = [HumanMessage("Find me a painter", id="t-0"), AIMessage(EARLIER, id="m-0")]
-    known = {"messages": before, "vendors": [{"name": "Lone Brush"}]}
-    made.update_state(plain.CONFIG, known, as_node="model")
-    return made
-
-
+# Found a vendor in an earlier run of the same conversation, and none in this one.
+EARLIER = {"vendors": [{"name": "Lone Brush"}]}
+knowing = partial(plain.remembering, TURNS[1], state=EARLIER, state_schema=Known)
+silent = partial(served, emit_raw_events=False)
 AGENTS = {
     "vendors of an earlier run": served(knowing),
     "remembering": served(plain.remembering),
-    "without raw events: failing": served(plain.failing, emit_raw_events=False),
-    "without raw events: structured": served(plain.structured, emit_raw_events=False),
-    "without raw events: interrupt": served(plain.asking, emit_raw_events=False),
-    "without raw events: interrupt outcome": served(
-        plain.asking, emit_raw_events=False, emit_interrupt_outcome=True
-    ),
+    "without raw events: failing": silent(partial(plain.failing, keeps=True)),
+    "without raw events: structured": silent(partial(plain.structured, keeps=True)),
+    "without raw events: interrupt": silent(plain.asking),
+    "without raw events: interrupt outcome": silent(plain.asking, emit_interrupt_outcome=True),
 }

@@ -4,9 +4,10 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
+from unittest.mock import AsyncMock
 
 from claude_agent_sdk import ClaudeAgentOptions, Transport, query
-from common import ANSWER, FOUND, OBJECT, SEARCHING, each, pieces, same
+from common import ANSWER, FOUND, OBJECT, SEARCHING, each, pieces, returned
 
 SESSION = {"session_id": "s", "parent_tool_use_id": None}
 
@@ -68,12 +69,14 @@ RUNS = {
 class Script(Transport):
     """Plays the program's part."""
 
+    connect = close = end_input = AsyncMock()
+
     def __init__(self, run: str) -> None:
-        self.messages = list(RUNS[run])
+        self.run = run
         self.asked: asyncio.Queue[Any] = asyncio.Queue()
 
-    async def connect(self) -> None:
-        """Is there."""
+    def is_ready(self) -> bool:
+        return True
 
     async def write(self, data: str) -> None:
         """Takes what the SDK asks the program."""
@@ -85,18 +88,8 @@ class Script(Transport):
     async def read_messages(self) -> AsyncIterator[Any]:
         """Answers that, then says what it has to say."""
         yield await self.asked.get()
-        for message in self.messages:
+        for message in RUNS[self.run]:
             yield message
-
-    async def close(self) -> None:
-        """Is gone."""
-
-    def is_ready(self) -> bool:
-        """Always."""
-        return True
-
-    async def end_input(self) -> None:
-        """Hears nothing more."""
 
 
 def messages(run: str) -> Any:
@@ -111,17 +104,16 @@ def raw(run: str) -> Any:
         for message in RUNS[run]:
             yield message
 
-    return each(events, same)
+    return each(events)
 
 
-async def returned(payload: dict[str, Any]) -> Any:
-    """Returns all messages."""
-    return [message async for message in messages("")(payload["prompt"])]
+async def all_messages(prompt: str) -> list[Any]:
+    return [message async for message in messages("")(prompt)]
 
 
 AGENTS = {
-    "return messages": returned,
+    "return messages": returned(all_messages),
     "str(message)": each(messages(""), str),
-    **{f"messages{run}": each(messages(run), same) for run in RUNS},
+    **{f"messages{run}": each(messages(run)) for run in RUNS},
     **{f"what the program says{run}": raw(run) for run in RUNS},
 }

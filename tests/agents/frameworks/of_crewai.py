@@ -2,18 +2,20 @@
 
 import json
 import os
+from functools import partial
 from typing import Any
 
 os.environ |= {"CREWAI_DISABLE_TELEMETRY": "true", "CREWAI_TRACING_ENABLED": "false"}
 
-from common import ANSWER, FOUND, OBJECT, SEARCHING, STRIKE, next_of, same
+import common
+from common import ANSWER, OBJECT, SEARCHING, STRIKE, Found, same
 from crewai import Agent, BaseLLM, Crew, Task
 from crewai.flow.flow import Flow, start
 from crewai.tools import tool
-from pydantic import BaseModel
 
 ACT = f'Thought: {SEARCHING}\nAction: find_vendors\nAction Input: {{"city": "Charlotte"}}'
 DONE = "Thought: I now know the final answer\nFinal Answer: "
+TOOLS = [tool("find_vendors")(common.find_vendors)]
 
 
 class Scripted(BaseLLM):
@@ -24,41 +26,22 @@ class Scripted(BaseLLM):
         self._turns = list(turns)
 
     def call(self, *_: Any, **__: Any) -> str:
-        return str(next_of(self._turns))
+        return str(common.next_of(self._turns))
 
     def supports_function_calling(self) -> bool:
         return False
 
 
-class Found(BaseModel):
-    """What was found."""
-
-    response: str
-    vendors: list[dict[str, Any]]
-
-
-@tool("find_vendors")
-def find_vendors(city: str) -> str:
-    """Finds vendors."""
-    return FOUND
-
-
 def crew(*turns: Any, **options: Any) -> Crew:
     """A crew of one that says these turns."""
     model = Scripted(*(turns or (ACT, DONE + ANSWER)))
-    one = Agent(role="Finder", goal="Find", backstory="x", llm=model, tools=[find_vendors])
+    one = Agent(role="Finder", goal="Find", backstory="x", llm=model, tools=TOOLS)
     task = Task(description="{prompt}", expected_output="text", agent=one, **options)
     return Crew(agents=[one], tasks=[task])
 
 
-def structured(kind: str) -> Any:
-    """A crew with a structured output."""
-    return lambda: crew(ACT, DONE + json.dumps(OBJECT), **{kind: Found})
-
-
-def failing() -> Crew:
-    """A crew whose model fails, however often it is asked."""
-    return crew(ACT, *[STRIKE] * 3)
+structured = partial(crew, ACT, DONE + json.dumps(OBJECT))
+failing = partial(crew, ACT, *[STRIKE] * 3)  # however often it is asked
 
 
 def returned(give: Any, make: Any = crew) -> Any:
@@ -75,16 +58,16 @@ class Finding(Flow):
 
 
 async def flow(_: Any) -> Any:
-    """Returns what a flow gives."""
     return await Finding().kickoff_async()
 
 
+as_pydantic = partial(structured, output_pydantic=Found)
 AGENTS = {
     "return output": returned(same),
     "return output.raw": returned(lambda it: it.raw),
-    "return output: output_json": returned(same, structured("output_json")),
-    "return output: output_pydantic": returned(same, structured("output_pydantic")),
-    "return output.pydantic": returned(lambda it: it.pydantic, structured("output_pydantic")),
+    "return output: output_json": returned(same, partial(structured, output_json=Found)),
+    "return output: output_pydantic": returned(same, as_pydantic),
+    "return output.pydantic": returned(lambda it: it.pydantic, as_pydantic),
     "return output: failing": returned(same, failing),
     "return flow": flow,
     "return flow: not awaited": lambda _: Finding().kickoff_async(),

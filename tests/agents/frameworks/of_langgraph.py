@@ -1,26 +1,12 @@
 """Agents of LangGraph and LangChain."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, TypedDict
 
-from common import (
-    ANSWER,
-    BOOK,
-    EARLIER,
-    FIND,
-    FOUND,
-    OBJECT,
-    QUESTION,
-    SEARCHING,
-    STRIKE,
-    TURNS,
-    Chunks,
-    each,
-    next_of,
-    pieces,
-    same,
-)
+import common
+from common import ANSWER, ASKING, EARLIER, FAILING, FOUND, OBJECT, SEARCHING, TURNS, each, same
 from langchain.agents import create_agent
 from langchain.agents.structured_output import ToolStrategy
 from langchain_core.language_models import BaseChatModel
@@ -29,11 +15,11 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.config import get_stream_writer
-from langgraph.graph import END, START, MessagesState, StateGraph
+from langgraph.graph import MessagesState, StateGraph
 from langgraph.types import interrupt
-from pydantic import BaseModel
 
 CONFIG = {"configurable": {"thread_id": "t-1"}}
+BEFORE = [HumanMessage("Find me a painter", id="t-0"), AIMessage(EARLIER, id="m-0")]
 
 
 class Scripted(BaseChatModel):
@@ -53,14 +39,14 @@ class Scripted(BaseChatModel):
         return [{"type": "text", "text": text, "index": 0}] if self.in_blocks else text
 
     def _generate(self, *_: Any, **__: Any) -> ChatResult:
-        text, calls = next_of(self.turns)
+        text, calls = common.next_of(self.turns)
         calls = [{"name": name, "args": args, "id": f"c{name}"} for name, args in calls]
         message = AIMessage(content=self._content(text), tool_calls=calls)
         return ChatResult(generations=[ChatGeneration(message=message)])
 
-    def _stream(self, *_: Any, **__: Any) -> Chunks:
-        text, calls = next_of(self.turns)
-        for piece in pieces(text):
+    def _stream(self, *_: Any, **__: Any) -> Iterator[Any]:
+        text, calls = common.next_of(self.turns)
+        for piece in common.pieces(text):
             yield ChatGenerationChunk(message=AIMessageChunk(content=self._content(piece)))
         chunks = [
             {"name": name, "args": json.dumps(args), "id": f"c{name}", "index": number}
@@ -70,15 +56,9 @@ class Scripted(BaseChatModel):
 
 
 @tool
-def find_vendors(city: str) -> str:
-    """Finds vendors."""
-    return FOUND
-
-
-@tool
 def book(vendor: str) -> str:
     """Books a vendor, if a person agrees."""
-    return str(interrupt({"question": QUESTION}))
+    return str(interrupt({"question": common.QUESTION}))
 
 
 @tool
@@ -88,67 +68,45 @@ def slow_search(city: str) -> str:
     return FOUND
 
 
-class Found(BaseModel):
-    """What was found."""
-
-    response: str
-    vendors: list[dict[str, Any]]
+TOOLS = [tool(common.find_vendors), book, slow_search]
 
 
-def agent(*turns: Any, in_blocks: bool = False, **options: Any) -> Any:
-    """An agent that says these turns."""
+def agent(*turns: Any, in_blocks: bool = False, keeps: bool = False, **options: Any) -> Any:
+    """An agent that says these turns, and keeps its conversation."""
     model = Scripted(turns=list(turns or TURNS), in_blocks=in_blocks)
-    return create_agent(model, [find_vendors, book, slow_search], name="finder", **options)
+    kept = InMemorySaver() if keeps else None
+    return create_agent(model, TOOLS, name="finder", checkpointer=kept, **options)
 
 
-def remembering(**options: Any) -> Any:
+def remembering(*turns: Any, state: Any = None, **options: Any) -> Any:
     """An agent that had another conversation in this session before."""
-    made = agent(checkpointer=InMemorySaver(), **options)
-    before = [HumanMessage("Find me a painter", id="t-0"), AIMessage(EARLIER, id="m-0")]
-    made.update_state(CONFIG, {"messages": before}, as_node="model")
+    made = agent(*turns, keeps=True, **options)
+    made.update_state(CONFIG, {"messages": BEFORE} | (state or {}), as_node="model")
     return made
 
 
-def asking() -> Any:
-    """An agent that stops to ask."""
-    return agent((SEARCHING, [BOOK]), checkpointer=InMemorySaver())
+in_blocks = partial(agent, in_blocks=True)
+asking = partial(agent, *ASKING, keeps=True)
+failing = partial(agent, *FAILING)
+saying = partial(agent, (SEARCHING, [("slow_search", common.FIND[1])]), TURNS[1], keeps=True)
+structured = partial(
+    agent, TURNS[0], ("", [("Found", OBJECT)]), response_format=ToolStrategy(common.Found)
+)
 
 
-def failing(**options: Any) -> Any:
-    """An agent whose model fails."""
-    return agent(TURNS[0], STRIKE, **options)
-
-
-def saying() -> Any:
-    """An agent whose tool says how far it is."""
-    return agent((SEARCHING, [("slow_search", FIND[1])]), TURNS[1], checkpointer=InMemorySaver())
-
-
-def structured(**options: Any) -> Any:
-    """An agent with a structured response."""
-    return agent(
-        TURNS[0], ("", [("Found", OBJECT)]), response_format=ToolStrategy(Found), **options
-    )
-
-
-def in_blocks() -> Any:
-    """An agent whose model gives content blocks."""
-    return agent(in_blocks=True)
+def graph(state: Any, **nodes: Any) -> Any:
+    """A graph of nodes that come one after the other."""
+    made = StateGraph(state).add_sequence([*nodes.items()])
+    return made.set_entry_point(next(iter(nodes))).compile()
 
 
 def two_agents() -> Any:
-    """Two agents as nodes of a graph."""
-    graph = StateGraph(MessagesState)
-    graph.add_node("finder", agent(TURNS[0], ("Two vendors work there.", [])))
-    graph.add_node("writer", agent((ANSWER, [])))
-    graph.add_edge(START, "finder")
-    graph.add_edge("finder", "writer")
-    graph.add_edge("writer", END)
-    return graph.compile()
+    finder, writer = agent(TURNS[0], ("Two vendors work there.", [])), agent(TURNS[1])
+    return graph(MessagesState, finder=finder, writer=writer)
 
 
 class Own(TypedDict, total=False):
-    """A state of one's own."""
+    """A state of one's own, without messages."""
 
     messages: list[Any]
     city: str
@@ -156,38 +114,29 @@ class Own(TypedDict, total=False):
 
 
 def own_state() -> Any:
-    """A graph without messages."""
-    graph = StateGraph(Own)
-    graph.add_node("read", lambda _: {"city": "Charlotte"})
-    graph.add_node("answer", lambda _: {"response": ANSWER})
-    graph.add_edge(START, "read")
-    graph.add_edge("read", "answer")
-    return graph.compile()
+    return graph(Own, read=lambda _: {"city": "Charlotte"}, answer=lambda _: {"response": ANSWER})
+
+
+def asked(prompt: str) -> dict[str, Any]:
+    return {"messages": [HumanMessage(prompt)]}
 
 
 def streamed(mode: Any, make: Any = agent, give: Any = same, **options: Any) -> Any:
     """Yields what is given of a stream in some modes."""
-
-    def events(prompt: str) -> AsyncIterator[Any]:
-        asked = {"messages": [HumanMessage(prompt)]}
-        return make().astream(asked, CONFIG, stream_mode=mode, **options)
-
-    return each(events, give)
+    options |= {"stream_mode": mode}
+    return each(lambda prompt: make().astream(asked(prompt), CONFIG, **options), give)
 
 
-def all_events(make: Any) -> Any:
+def all_events(make: Callable[[], Any]) -> Any:
     """Yields all that ``astream_events`` tells."""
-    asked = {"messages": [HumanMessage("Find me a landscaper")]}
-    return each(lambda _: make().astream_events(asked, CONFIG, version="v2"), same)
+    return each(
+        lambda _: make().astream_events(asked("Find me a landscaper"), CONFIG, version="v2")
+    )
 
 
 def returned(make: Any = agent, give: Any = same) -> Any:
     """Returns what is given of the last state."""
-
-    async def invoke(payload: dict[str, Any]) -> Any:
-        return give(await make().ainvoke({"messages": [HumanMessage(payload["prompt"])]}, CONFIG))
-
-    return invoke
+    return common.returned(lambda prompt: make().ainvoke(asked(prompt), CONFIG), give)
 
 
 ALL_MODES = ["updates", "messages", "custom"]

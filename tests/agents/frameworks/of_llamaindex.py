@@ -1,42 +1,21 @@
 """Agents and workflows of LlamaIndex."""
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
-from common import ANSWER, FOUND, OBJECT, SEARCHING, STRIKE, TURNS, each, next_of, pieces, same
+import common
+from common import ANSWER, FAILING, OBJECT, SEARCHING, TURNS, each, same
 from llama_index.core.agent.workflow import AgentStream, FunctionAgent, ToolCall
-from llama_index.core.base.llms.types import (
-    ChatMessage,
-    ChatResponse,
-    LLMMetadata,
-    TextBlock,
-    ToolCallBlock,
-)
-from llama_index.core.llms.function_calling import FunctionCallingLLM
-from llama_index.core.llms.llm import ToolSelection
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse, TextBlock, ToolCallBlock
+from llama_index.core.llms.mock import MockFunctionCallingLLM
 from llama_index.core.workflow import Context, Event, StartEvent, StopEvent, Workflow, step
 
 
-class Scripted(FunctionCallingLLM):
+class Scripted(MockFunctionCallingLLM):
     """Says what it is told, turn by turn."""
 
     turns: list[Any]
-
-    @property
-    def metadata(self) -> LLMMetadata:
-        return LLMMetadata(is_function_calling_model=True, model_name="fake")
-
-    def _prepare_chat_with_tools(self, *_: Any, **__: Any) -> dict[str, Any]:
-        return {"messages": []}
-
-    def get_tool_calls_from_response(self, response: Any, *_: Any, **__: Any) -> list[Any]:
-        return [
-            ToolSelection(
-                tool_id=one.tool_call_id, tool_name=one.tool_name, tool_kwargs=one.tool_kwargs
-            )
-            for one in response.message.blocks
-            if isinstance(one, ToolCallBlock)
-        ]
 
     def _response(self, text: str, calls: Any = (), delta: str = "") -> ChatResponse:
         blocks = [TextBlock(text=text)] + [
@@ -46,45 +25,29 @@ class Scripted(FunctionCallingLLM):
         return ChatResponse(message=ChatMessage(role="assistant", blocks=blocks), delta=delta)
 
     async def achat(self, *_: Any, **__: Any) -> ChatResponse:
-        return self._response(*next_of(self.turns))
+        return self._response(*common.next_of(self.turns))
 
     async def astream_chat(self, *_: Any, **__: Any) -> AsyncIterator[ChatResponse]:
-        text, calls = next_of(self.turns)
+        text, calls = common.next_of(self.turns)
 
         async def responses() -> AsyncIterator[ChatResponse]:
             said = ""
-            for piece in pieces(text):
+            for piece in common.pieces(text):
                 said += piece
                 yield self._response(said, delta=piece)
             yield self._response(text, calls)
 
         return responses()
 
-    def chat(self, *_: Any, **__: Any) -> Any:
-        """Is not asked, nor are the others."""
-
-    stream_chat = complete = stream_complete = acomplete = astream_complete = chat
-
-
-def find_vendors(city: str) -> str:
-    """Finds vendors."""
-    return FOUND
-
 
 def agent(*turns: Any, **options: Any) -> FunctionAgent:
     """An agent that says these turns."""
     model = Scripted(turns=list(turns or TURNS))
-    return FunctionAgent(name="finder", tools=[find_vendors], llm=model, **options)
+    return FunctionAgent(name="finder", tools=[common.find_vendors], llm=model, **options)
 
 
-def structured() -> FunctionAgent:
-    """An agent with a structured output."""
-    return agent(structured_output_fn=lambda _: OBJECT)
-
-
-def failing() -> FunctionAgent:
-    """An agent whose model fails."""
-    return agent(TURNS[0], STRIKE)
+structured = partial(agent, structured_output_fn=lambda _: OBJECT)
+failing = partial(agent, *FAILING)
 
 
 class Said(Event):
@@ -94,7 +57,10 @@ class Said(Event):
 
 
 class Own(Workflow):
-    """A workflow of one's own."""
+    """A workflow of one's own, which is run as agents are."""
+
+    def run(self, _: Any) -> Any:
+        return super().run()
 
     @step
     async def answer(self, ctx: Context, _: StartEvent) -> StopEvent:
@@ -102,21 +68,13 @@ class Own(Workflow):
         return StopEvent(result=ANSWER)
 
 
-def own() -> Any:
-    """A workflow, as agents are run."""
-    made = Own()
-    run = made.run
-    made.run = lambda _: run()
-    return made
-
-
 def returned(give: Any, make: Any = agent) -> Any:
     """Returns what is given of the output."""
 
-    async def invoke(payload: dict[str, Any]) -> Any:
-        return give(await make().run(payload["prompt"]))
+    async def run(prompt: str) -> Any:
+        return await make().run(prompt)
 
-    return invoke
+    return common.returned(run, give)
 
 
 def streamed(give: Any = same, make: Any = agent) -> Any:
@@ -145,8 +103,8 @@ AGENTS = {
     "return output: structured": returned(same, structured),
     "events": streamed(),
     "events: structured": streamed(make=structured),
-    "events: not streaming": streamed(make=lambda: agent(streaming=False)),
+    "events: not streaming": streamed(make=partial(agent, streaming=False)),
     "events: failing": streamed(make=failing),
-    "events: workflow": streamed(make=own),
+    "events: workflow": streamed(make=Own),
     "texts and tools": streamed(chosen),
 }

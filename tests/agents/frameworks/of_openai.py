@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
+import common
 from agents import (
     Agent,
     ItemHelpers,
@@ -14,7 +16,7 @@ from agents import (
     function_tool,
     set_tracing_disabled,
 )
-from common import ANSWER, FOUND, STRIKE, TURNS, dumped, each, next_of, pieces, same
+from common import ANSWER, FAILING, TURNS, dumped, each, pieces, same
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.responses import (
     Response,
@@ -36,7 +38,7 @@ class Scripted(Model):
         self.count = 0
 
     def output(self) -> list[Any]:
-        text, calls = next_of(self.turns)
+        text, calls = common.next_of(self.turns)
         self.count += 1
         content = [{"text": text, "type": "output_text", "annotations": []}]
         message = {"id": f"msg_{self.count}", "role": "assistant", "type": "message"}
@@ -57,9 +59,7 @@ class Scripted(Model):
         for item in output:
             whole = item.model_dump()
             events.append({"type": "response.output_item.added", "item": whole | {"content": []}})
-            for piece in (
-                pieces(item.content[0].text) if isinstance(item, ResponseOutputMessage) else ()
-            ):
+            for piece in pieces(item.content[0].text) if item.type == "message" else ():
                 delta = {"content_index": 0, "delta": piece, "item_id": item.id, "logprobs": []}
                 events.append({"type": "response.output_text.delta"} | delta)
             events.append({"type": "response.output_item.done", "item": whole})
@@ -76,34 +76,25 @@ def response(output: list[Any]) -> Response:
     return Response.model_validate(about | options | {"output": output})
 
 
-@function_tool
-def find_vendors(city: str) -> str:
-    """Finds vendors."""
-    return FOUND
-
-
 class Found(BaseModel):
-    """What was found."""
+    """What was found; a dict is not strict enough for this SDK."""
 
     response: str
     vendors: list[str]
 
 
+FOUND = json.dumps({"response": ANSWER, "vendors": ["Green Fern"]})
+TOOLS = [function_tool(common.find_vendors)]
+
+
 def agent(*turns: Any, **options: Any) -> Agent:
     """An agent that says these turns."""
     model = Scripted(*(turns or TURNS))
-    return Agent(name="finder", instructions="Find", model=model, tools=[find_vendors], **options)
+    return Agent(name="finder", instructions="Find", model=model, tools=TOOLS, **options)
 
 
-def structured() -> Agent:
-    """An agent with a structured output."""
-    text = json.dumps({"response": ANSWER, "vendors": ["Green Fern"]})
-    return agent(TURNS[0], (text, []), output_type=Found)
-
-
-def failing() -> Agent:
-    """An agent whose model fails."""
-    return agent(TURNS[0], STRIKE)
+structured = partial(agent, TURNS[0], (FOUND, []), output_type=Found)
+failing = partial(agent, *FAILING)
 
 
 def handing_over() -> Agent:
@@ -114,11 +105,7 @@ def handing_over() -> Agent:
 
 def returned(give: Any, make: Any = agent) -> Any:
     """Returns what is given of the result."""
-
-    async def invoke(payload: dict[str, Any]) -> Any:
-        return give(await Runner.run(make(), payload["prompt"]))
-
-    return invoke
+    return common.returned(lambda prompt: Runner.run(make(), prompt), give)
 
 
 def streamed(give: Any, make: Any = agent) -> Any:
@@ -145,9 +132,12 @@ def as_documented(event: Any) -> Any:
             return {"type": "message", "content": ItemHelpers.text_message_output(item)}
 
 
+CHAT = {"id": "chatcmpl-1", "created": 1, "model": "fake"}
+
+
 async def chunks(_: Any) -> AsyncIterator[Any]:
     """The chunks of a chat completion."""
-    about = {"id": "chatcmpl-1", "created": 1, "model": "fake", "object": "chat.completion.chunk"}
+    about = CHAT | {"object": "chat.completion.chunk"}
     call = {"index": 0, "id": "c1", "function": {"name": "find_vendors", "arguments": "{}"}}
     first = {"role": "assistant", "content": ""}
     for delta in [{"tool_calls": [call]}, first, *({"content": one} for one in pieces(ANSWER)), {}]:
@@ -159,7 +149,7 @@ def completion(_: Any) -> Any:
     """A whole chat completion."""
     message = {"role": "assistant", "content": ANSWER}
     choices = [{"index": 0, "finish_reason": "stop", "message": message}]
-    about = {"id": "chatcmpl-1", "created": 1, "model": "fake", "object": "chat.completion"}
+    about = CHAT | {"object": "chat.completion"}
     return ChatCompletion.model_validate(about | {"choices": choices})
 
 

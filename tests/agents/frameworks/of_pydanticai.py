@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
+import common
 from ag_ui.core import RunAgentInput
-from common import EARLIER, FOUND, OBJECT, STRIKE, TURNS, each, next_of, pieces, same
-from pydantic import BaseModel
+from common import EARLIER, FAILING, OBJECT, TURNS, each, next_of, pieces, same
 from pydantic_ai import Agent
 from pydantic_ai.messages import (
     ModelRequest,
@@ -27,13 +28,6 @@ BEFORE = [
 ]
 
 
-class Found(BaseModel):
-    """What was found."""
-
-    response: str
-    vendors: list[dict[str, Any]]
-
-
 def agent(*script: Any, **options: Any) -> Agent:
     """An agent that says these turns."""
     turns = list(script or TURNS)
@@ -52,33 +46,17 @@ def agent(*script: Any, **options: Any) -> Agent:
         for number, (name, args) in enumerate(calls):
             yield {number + 2: DeltaToolCall(name=name, json_args=json.dumps(args))}
 
-    made: Agent = Agent(FunctionModel(whole, stream_function=stream), name="finder", **options)
-    made.tool_plain(find_vendors)
-    return made
+    model = FunctionModel(whole, stream_function=stream)
+    return Agent(model, name="finder", tools=[common.find_vendors], **options)
 
 
-def find_vendors(city: str) -> str:
-    """Finds vendors."""
-    return FOUND
-
-
-def structured() -> Agent:
-    """An agent with a structured output."""
-    return agent(TURNS[0], ("", [("final_result", OBJECT)]), output_type=Found)
-
-
-def failing() -> Agent:
-    """An agent whose model fails."""
-    return agent(TURNS[0], STRIKE)
+structured = partial(agent, TURNS[0], ("", [("final_result", OBJECT)]), output_type=common.Found)
+failing = partial(agent, *FAILING)
 
 
 def returned(give: Any, make: Any = agent, **options: Any) -> Any:
     """Returns what is given of the result."""
-
-    async def invoke(payload: dict[str, Any]) -> Any:
-        return give(await make().run(payload["prompt"], **options))
-
-    return invoke
+    return common.returned(lambda prompt: make().run(prompt, **options), give)
 
 
 def streamed(make: Any = agent) -> Any:
@@ -89,7 +67,7 @@ def streamed(make: Any = agent) -> Any:
             async for event in stream:
                 yield event
 
-    return each(events, same)
+    return each(events)
 
 
 async def text(prompt: str) -> AsyncIterator[Any]:
@@ -106,44 +84,45 @@ async def outputs(prompt: str) -> AsyncIterator[Any]:
             yield piece
 
 
-def ag_ui(is_encoded: bool) -> Any:
-    """Yields AG-UI's events, as they are or as lines of an event stream."""
-    asked = {"threadId": "t", "runId": "r", "state": {}, "messages": [], "tools": [], "context": []}
-
-    def events(prompt: str) -> AsyncIterator[Any]:
-        message = {"id": "m", "role": "user", "content": prompt}
-        run = RunAgentInput.model_validate(asked | {"forwardedProps": {}, "messages": [message]})
-        adapter = AGUIAdapter(agent=agent(), run_input=run, accept=None)
-        return adapter.encode_stream(adapter.run_stream()) if is_encoded else adapter.run_stream()
-
-    return each(events, same)
+def ag_ui(prompt: str) -> Any:
+    """AG-UI's adapter in a run."""
+    asked = {"threadId": "t", "runId": "r", "state": {}, "tools": [], "context": []}
+    message = {"id": "m", "role": "user", "content": prompt}
+    run = RunAgentInput.model_validate(asked | {"forwardedProps": {}, "messages": [message]})
+    return AGUIAdapter(agent=agent(), run_input=run, accept=None)
 
 
-def vercel(prompt: str) -> AsyncIterator[Any]:
-    """The Vercel AI SDK's events, as lines of an event stream."""
+def vercel(prompt: str) -> Any:
+    """The Vercel AI SDK's adapter in a run."""
     message = {"id": "m", "role": "user", "parts": [{"type": "text", "text": prompt}]}
     asked = {"trigger": "submit-message", "id": "t", "messages": [message]}
     run = VercelAIAdapter.build_run_input(json.dumps(asked).encode())
-    adapter = VercelAIAdapter(agent=agent(), run_input=run)
-    return adapter.encode_stream(adapter.run_stream())
+    return VercelAIAdapter(agent=agent(), run_input=run)
 
 
-def all_messages(result: Any) -> Any:
-    """All messages as JSON."""
-    return json.loads(result.all_messages_json())
+def encoded(adapter: Any) -> Any:
+    """Yields an adapter's events as lines of an event stream."""
+
+    def events(prompt: str) -> AsyncIterator[Any]:
+        made = adapter(prompt)
+        return made.encode_stream(made.run_stream())
+
+    return each(events)
 
 
 AGENTS = {
     "return result": returned(same),
     "return result.output": returned(lambda it: it.output),
     "return result.output: structured": returned(lambda it: it.output, structured),
-    "return all_messages(): remembering": returned(all_messages, message_history=BEFORE),
+    "return all_messages(): remembering": returned(
+        lambda it: json.loads(it.all_messages_json()), message_history=BEFORE
+    ),
     "events": streamed(),
     "events: structured": streamed(structured),
     "events: failing": streamed(failing),
-    "stream_text()": each(text, same),
-    "stream_output(): structured": each(outputs, same),
-    "AG-UI, encoded": ag_ui(True),
-    "AG-UI": ag_ui(False),
-    "Vercel AI, encoded": each(vercel, same),
+    "stream_text()": each(text),
+    "stream_output(): structured": each(outputs),
+    "AG-UI, encoded": encoded(ag_ui),
+    "AG-UI": each(lambda prompt: ag_ui(prompt).run_stream()),
+    "Vercel AI, encoded": encoded(vercel),
 }

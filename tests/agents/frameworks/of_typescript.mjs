@@ -1,4 +1,4 @@
-// Agents on AWS's SDK for TypeScript: plain ones, Strands, and the Vercel AI SDK. See record_others.py.
+// Agents on AWS's SDK for TypeScript: plain ones, Strands, and the Vercel AI SDK. See record.py.
 //   node of_typescript.mjs <folder>
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { BedrockAgentCoreApp } from 'bedrock-agentcore/runtime'

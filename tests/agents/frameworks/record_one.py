@@ -35,7 +35,6 @@ def record(agent: Any) -> bytes:
     app = agent if is_server else BedrockAgentCoreApp()
     if not is_server:
         app.entrypoint(agent)
-        app.logger.setLevel(logging.CRITICAL)
     client = TestClient(app, raise_server_exceptions=False)
     asked: Any = RUN_AGENT_INPUT if is_server else PAYLOAD
     answer = client.post("/invocations", json=asked, headers=HEADERS)
@@ -47,6 +46,7 @@ def main() -> None:
     framework, folder = sys.argv[1], Path(sys.argv[2])
     logging.disable()
     warnings.simplefilter("ignore")
+    sys.path.append(str(Path(__file__).parents[3]))  # for tests.agents.model
     agents = importlib.import_module(f"of_{framework}").AGENTS
     for number, agent in enumerate(agents.values()):
         (folder / f"{number}").write_bytes(record(agent))

@@ -84,29 +84,23 @@ def resent(real: Callable[..., Any], request: dict[str, Any]) -> Any:
     return real(**request)
 
 
-def throttled(_real: Callable[..., Any], _request: dict[str, Any]) -> Any:
-    raise ClientError(
-        {"Error": {"Code": "ThrottlingException", "Message": "Slow down"}}, "AnyOperation"
-    )
+def refused(code: str, reason: str = "", message: str = "") -> Callable[..., Any]:
+    """DynamoDB says no, and ``reason`` if that cancels a transaction."""
+
+    def happening(_real: Callable[..., Any], request: dict[str, Any]) -> Any:
+        error: dict[str, Any] = {"Error": {"Code": code, "Message": message}}
+        if reason and "TransactItems" in request:
+            error = {"Error": {"Code": "TransactionCanceledException"}}
+            error["CancellationReasons"] = [{"Code": reason}, {"Code": "None"}]
+        raise ClientError(error, "AnyOperation")
+
+    return happening
 
 
-def too_large(_real: Callable[..., Any], request: dict[str, Any]) -> Any:
-    message = "Item size has exceeded the maximum allowed size"
-    error: dict[str, Any] = {"Error": {"Code": "ValidationException", "Message": message}}
-    if "TransactItems" in request:
-        reasons = [{"Code": "None"}, {"Code": "ValidationError", "Message": message}]
-        error = {"Error": {"Code": "TransactionCanceledException"}, "CancellationReasons": reasons}
-    raise ClientError(error, "AnyOperation")
-
-
-def conflict(_real: Any, request: dict[str, Any]) -> Any:
-    """Another transaction is at the item just then."""
-    if "TransactItems" in request:
-        reasons = [{"Code": "TransactionConflict"}, *[{"Code": "None"}] * 2]
-        error = {"Error": {"Code": "TransactionCanceledException"}, "CancellationReasons": reasons}
-    else:
-        error = {"Error": {"Code": "TransactionConflictException"}}
-    raise ClientError(error, "AnyOperation")
+throttled = refused("ThrottlingException", message="Slow down")
+too_large = refused("ValidationException", "ValidationError", "Item size has exceeded the maximum")
+# Another transaction is at the item just then.
+conflict = refused("TransactionConflictException", "TransactionConflict")
 
 
 def after(action: Callable[[], Any]) -> Callable[..., Any]:

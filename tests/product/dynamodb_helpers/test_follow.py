@@ -1,6 +1,5 @@
 """What follows a task that has ended: one task at most, its answers, its history, its session."""
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -73,9 +72,25 @@ class TestFollow:
         assert task["status"] == "pending"
         assert (task["follows"], task["thread_id"]) == ("task-1", "task-1")
         assert store.get_task("task-1", ANN) == before | {"followed_by": "task-2"}
-        store.cancel_task("task-2", ANN)
+
+    def test_a_conversation_has_one_thread_one_session_and_all_that_was_said(
+        self, store: TaskStore
+    ):
+        ended(store, message_id="m-9")
+        follow(store)
+        claim = store.claim_task("task-2", "token", NOW + 600)
+        store.end_task(claim, Outcome.of({"agent_response": "Booked."}))
         task, _ = follow(store, "task-3", "task-2")
         assert (task["follows"], task["thread_id"]) == ("task-2", "task-1")
+        assert claim.task["session"] == task["session"] == "task-1"
+        turns = [
+            {"id": "task-1", "role": "user", "content": "Find me a painter"},
+            {"id": "m-9", "role": "assistant", "content": "I found two."},  # the agent's own id
+            {"id": "task-2", "role": "user", "content": "Book the second"},
+            {"id": "task-2-answer", "role": "assistant", "content": "Booked."},
+        ]
+        assert claim.task["history"] == turns[:2]
+        assert task["history"] == turns
 
     def test_a_task_that_meets_itself_when_it_is_sent_again_was_created(
         self, store: TaskStore, network: Network
@@ -104,19 +119,38 @@ class TestFollow:
         assert not created
         assert task["follows"] == "task-1"
 
+    @pytest.mark.parametrize("is_late", [False, True])
+    @pytest.mark.parametrize(
+        "act, refusal",
+        [
+            (lambda store: store.delete_task("task-1", ANN), TaskNotFound),
+            (lambda store: follow(store, "other"), AlreadyFollowed),
+        ],
+        ids=["deleted", "followed"],
+    )
+    def test_what_cannot_be_followed_any_more_is_refused_though_it_was_read_before(
+        self, store: TaskStore, network: Network, act: Any, refusal: Any, is_late: bool
+    ):
+        ended(store)
+        if is_late:
+            network.plan("transact_write_items", after(lambda: act(store)))
+        else:
+            act(store)
+        with pytest.raises(refusal):
+            follow(store)
+        assert stored(store, "task-2") == {}
+
     @pytest.mark.parametrize(
         "make, refusal",
         [
             (lambda _: None, TaskNotFound),
             (lambda store: store.create_task("task-1", "x", "jwt#bob"), TaskNotFound),
-            (lambda store: (ended(store), store.delete_task("task-1", ANN)), TaskNotFound),
             (lambda store: store.create_task("task-1", "x", ANN), TaskNotFinal),
-            (lambda store: (ended(store), follow(store, "other")), AlreadyFollowed),
             (lambda store: ended(store, interrupts=[*ASKS, {"id": "i-2"}]), AnswersRequired),
         ],
-        ids=["none", "somebody else's", "deleted", "running", "followed", "questions"],
+        ids=["none", "somebody else's", "running", "questions"],
     )
-    def test_what_cannot_be_followed_is_refused_and_nothing_is_written(
+    def test_nor_can_what_is_not_there_runs_or_asks_more(
         self, store: TaskStore, make: Any, refusal: Any
     ):
         make(store)
@@ -124,23 +158,6 @@ class TestFollow:
         with pytest.raises(refusal):
             follow(store)
         assert everything(store) == before
-
-    @pytest.mark.parametrize(
-        "meanwhile, refusal",
-        [
-            (lambda store: follow(store, "other"), AlreadyFollowed),
-            (lambda store: store.delete_task("task-1", ANN), TaskNotFound),
-        ],
-        ids=["followed", "deleted"],
-    )
-    def test_nor_can_one_that_became_so_after_it_was_read(
-        self, store: TaskStore, network: Network, meanwhile: Any, refusal: Any
-    ):
-        ended(store)
-        network.plan("transact_write_items", after(lambda: meanwhile(store)))
-        with pytest.raises(refusal):
-            follow(store)
-        assert stored(store, "task-2") == {}
 
     def test_of_ids_that_no_task_can_have_there_is_none(self, store: TaskStore):
         for odd in ("", "task-1#0", "x" * 101, "é", "task-2"):
@@ -282,23 +299,6 @@ class TestResume:
 
 
 class TestHistory:
-    def test_each_turn_is_what_was_asked_and_what_was_answered_under_the_agents_own_id(
-        self, store: TaskStore
-    ):
-        ended(store, message_id="m-9")
-        follow(store)
-        claim = store.claim_task("task-2", "token", NOW + 600)
-        store.end_task(claim, Outcome.of({"agent_response": "Booked."}))
-        task, _ = follow(store, "task-3", "task-2")
-        assert task["history"] == claim.task["history"] + [
-            {"id": "task-2", "role": "user", "content": "Book the second"},
-            {"id": "task-2-answer", "role": "assistant", "content": "Booked."},
-        ]
-        assert claim.task["history"] == [
-            {"id": "task-1", "role": "user", "content": "Find me a painter"},
-            {"id": "m-9", "role": "assistant", "content": "I found two."},
-        ]
-
     def test_what_is_known_of_a_failure_is_what_it_answered(self):
         task = {"id": "t", "description": "x", "error_message": "Lost. It may have acted."}
         assert history_after(task)[1]["content"] == "Lost. It may have acted."
@@ -326,13 +326,6 @@ class TestHistory:
 class TestSession:
     """A session that was stopped, or may still be, is never used again."""
 
-    def test_a_completed_task_hands_on_its_session_and_its_followers_theirs(self, store: TaskStore):
-        ended(store)
-        assert follow(store)[0]["session"] == "task-1"
-        claim = store.claim_task("task-2", "token", NOW + 600)
-        store.end_task(claim, Outcome.of({"agent_response": "Booked."}))
-        assert follow(store, "task-3", "task-2")[0]["session"] == "task-1"
-
     @pytest.mark.parametrize(
         "outcome",
         [
@@ -342,7 +335,9 @@ class TestSession:
         ],
         ids=["failed", "stopped", "cancelled"],
     )
-    def test_in_every_other_case_it_is_its_own(self, store: TaskStore, outcome: Outcome):
+    def test_a_task_that_did_not_complete_or_was_stopped_hands_on_none(
+        self, store: TaskStore, outcome: Outcome
+    ):
         store.create_task("task-1", "x", ANN)
         claim = store.claim_task("task-1", "token", NOW + 600)
         if outcome.error_code == CANCELLED:
@@ -383,17 +378,12 @@ class TestAsking:
         assert not any("asks" in event["message"] for event in failed["events"])
 
     def test_a_list_shows_them_and_nothing_of_history_and_answers(self, store: TaskStore):
+        """Which are kept as text, so that any JSON fits."""
         asking(store)
-        follow(store, answers={"i-1": True})
+        payload = [1e300, {"deep": [[[[1.5]]]]}]
+        task, _ = follow(store, answers={"i-1": payload})
+        assert task["resume"][0]["payload"] == payload
         newest, first = store.list_tasks(ANN, 10)[0]
         assert (newest["follows"], newest["thread_id"]) == ("task-1", "task-1")
         assert (first["followed_by"], first["interrupts"]) == ("task-2", ASKS)
         assert not {"history", "resume", "session", "session_open"} & {*newest, *first}
-
-    def test_an_item_keeps_lists_as_text(self, store: TaskStore):
-        """So that any JSON fits: numbers of any size, nesting of any depth."""
-        asking(store)
-        follow(store, answers={"i-1": [1e300, {"deep": [[[[1.5]]]]}]})
-        item = stored(store, "task-2")
-        assert json.loads(item["resume"]["S"])[0]["payload"] == [1e300, {"deep": [[[[1.5]]]]}]
-        assert store.claim_task("task-2", "t", NOW + 600).task["resume"][0]["interruptId"] == "i-1"

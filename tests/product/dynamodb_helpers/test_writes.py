@@ -1,7 +1,7 @@
 """Every write of the store, whatever the network does to it and whoever was faster."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Any, NamedTuple
@@ -332,11 +332,13 @@ def test_whoever_loses_a_race_does_and_tells_what_is_right_after_it(
     assert (told["status"], told.get("error_code")) == (task["status"], task.get("error_code"))
 
 
-def deleted(store: TaskStore) -> None:
+def deleted(store: TaskStore, claim: Claim | None = None) -> None:
+    if claim:
+        COMPLETE(store, copy.deepcopy(claim))
     store.delete_task("task-1", PUBLIC_OWNER)
 
 
-def removed(store: TaskStore) -> None:
+def removed(store: TaskStore, _: Claim | None = None) -> None:
     """By time to live, or by somebody at the console: no tombstone keeps its id."""
     client = store.client.client
     client.delete_item(TableName=store.table_name, Key={"id": {"S": "task-1"}})
@@ -363,70 +365,48 @@ def test_a_task_that_is_over_and_then_gone_in_between_is_not_found(
 # --- a worker whose task is not its own any more ------------------------------------------------------
 
 
-def completed(store: TaskStore, claim: Claim) -> None:
-    COMPLETE(store, copy.deepcopy(claim))
-
-
-def failed(store: TaskStore, claim: Claim) -> None:
-    end(FAILED)(store, copy.deepcopy(claim))
-
-
 def expired(store: TaskStore, _: Claim) -> None:
     store.clock.now += 661  # type: ignore[attr-defined]
     seen(store)
 
 
-def taken(_: TaskStore, claim: Claim) -> None:
-    claim.token = "theirs"
-
-
-def gone(store: TaskStore, _: Claim) -> None:
-    removed(store)
-
-
-def completed_and_deleted(store: TaskStore, claim: Claim) -> None:
-    completed(store, claim)
-    deleted(store)
-
-
-@pytest.fixture
-def unchanged(store: TaskStore) -> Iterator[Callable[[], None]]:
-    """Takes note of what the table has, which must be the same in the end."""
-    there: list[Any] = []
-    yield lambda: there.append(everything(store))
-    assert [everything(store)] == there
+MEANWHILE: dict[str, Callable[[TaskStore, Claim], Any]] = {
+    "complete": lambda store, claim: COMPLETE(store, copy.deepcopy(claim)),
+    "fail": lambda store, claim: end(FAILED)(store, copy.deepcopy(claim)),
+    "expired": expired,
+    "taken": lambda _, claim: setattr(claim, "token", "theirs"),
+    "deleted": deleted,
+    "removed": removed,
+}
 
 
 @pytest.mark.parametrize("name", OF_WORKERS)
-@pytest.mark.parametrize(
-    "meanwhile", [completed, failed, expired, taken, completed_and_deleted, gone]
-)
+@pytest.mark.parametrize("meanwhile", MEANWHILE)
 def test_a_worker_writes_nothing_to_a_task_that_is_not_its_own_any_more(
-    store: TaskStore, unchanged: Callable[[], None], name: str, meanwhile: Any
+    store: TaskStore, name: str, meanwhile: str
 ):
     """Final means final, no chunk of a late answer is left behind, and nothing is made again."""
-    write = OF_WORKERS[name]
-    claim = write.before(store)
-    meanwhile(store, claim)
-    unchanged()
-    is_its_own = (name, meanwhile) in {
-        ("complete", completed), ("complete in chunks", completed), ("fail", failed)
-    }  # fmt: skip
+    claim = OF_WORKERS[name].before(store)
+    MEANWHILE[meanwhile](store, claim)
+    there = everything(store)
+    is_its_own = name.removesuffix(" in chunks") == meanwhile
     with nullcontext() if is_its_own else pytest.raises(ClaimLost) as lost:
-        write.act(store, claim)
+        OF_WORKERS[name].act(store, claim)
     if lost:
-        assert (lost.value.task is None) == (meanwhile in (completed_and_deleted, gone))
+        assert (lost.value.task is None) == (meanwhile in ("deleted", "removed"))
+    assert everything(store) == there
 
 
 @pytest.mark.parametrize("name", OF_WORKERS)
 def test_a_worker_writes_nothing_but_its_end_to_a_task_whose_end_was_asked_for(
-    store: TaskStore, unchanged: Callable[[], None], name: str
+    store: TaskStore, name: str
 ):
     claim = OF_WORKERS[name].before(store)
     cancelled(store)
-    unchanged()
+    there = everything(store)
     with pytest.raises(CancelRequested):
         OF_WORKERS[name].act(store, claim)
+    assert everything(store) == there
 
 
 # --- lines that a failed write carried ----------------------------------------------------------------
@@ -473,7 +453,7 @@ def test_lines_that_had_arrived_before_the_end_was_asked_for_stand_once(
 
 @pytest.mark.parametrize("is_final", [False, True])
 def test_a_second_acceptance_sets_nothing_back_that_was_reported_meanwhile(
-    store: TaskStore, network: Network, clock: Clock, unchanged: Any, is_final: bool
+    store: TaskStore, network: Network, clock: Clock, is_final: bool
 ):
     claim = claimed(store)
     network.plan("update_item", answer_lost)
@@ -481,5 +461,6 @@ def test_a_second_acceptance_sets_nothing_back_that_was_reported_meanwhile(
         store.accept_task(claim)
     clock.now += 60
     reported(store, "r-1", "found two", outcome=Outcome.of(ANSWER) if is_final else None)
-    unchanged()
+    there = everything(store)
     store.accept_task(claim)
+    assert everything(store) == there

@@ -211,8 +211,7 @@ def event(name: str) -> dict[str, Any]:
     return loaded
 
 
-def error_of(code: str) -> ClientError:
-    message = f"Something about {WORKER_ARN}"
+def error_of(code: str, message: str = f"Something about {WORKER_ARN}") -> ClientError:
     return ClientError({"Error": {"Code": code, "Message": message}}, "Invoke")
 
 

@@ -14,6 +14,7 @@ class TestCancel:
     def test_a_pending_task_is_200_ended_and_no_worker_is_told(self, api: Api):
         task_id = api.create()
         answer = api.cancel(task_id)
+        assert [line["outcome"] for line in api.log()] == ["accepted", "cancelled"]
         assert (answer.status, answer.body) == (200, api.read(task_id))
         assert (answer.body["status"], answer.body["error_code"]) == ("error", "cancelled")
         assert "Retry-After" not in answer.headers
@@ -40,7 +41,10 @@ class TestCancel:
         api.worker.failure = error_of("TooManyRequestsException")
         again = api.cancel(task_id)
         assert (again.status, again.body) == (202, answer.body)
-        assert "stop not sent" in [line["message"] for line in api.log()]
+        assert [line.get("outcome", line["message"]) for line in api.log()] == [
+            "stop not sent",
+            "stopping",
+        ]
         assert api.worker.events[1:] == [{"stop": task_id}] * 2
 
     def test_a_task_that_has_ended_otherwise_is_409(self, api: Api):
@@ -56,7 +60,9 @@ class TestDelete:
     ):
         task_id = api.create(idempotency_key="k")
         api.complete(task_id, agent_response="x" * 500_000)
+        api.log()
         assert api.delete(task_id).status == 204
+        assert [line["outcome"] for line in api.log()] == ["deleted"]
         for after in (api.get(task_id), api.cancel(task_id), api.delete(task_id)):
             assert after.error == "404 task_not_found"
         assert api.request("GET").body == []
@@ -133,10 +139,6 @@ class TestReports:
         assert json.loads(line["text"]) == [{"recipient": "bob@x", "body": "Hello. [token]"}]
         line = logged["vendors and quotes that are not shown as the agent sent them"]
         assert json.loads(line["text"]) == [{"name": {"first": "Ivy"}, "emails": []}]
-
-    def test_a_report_of_a_megabyte_is_logged_in_few_lines(self, api: Api, task_id: str):
-        api.report(task_id, answer={"response": "Done.", "emails": [0] * 400_000})
-        assert 10 < len(api.log()) < 100
 
     @pytest.mark.parametrize(
         "fields, message, response",
@@ -270,12 +272,6 @@ class TestReports:
         assert api.report(task_id, answer=f"{longest}x").error == "413 body_too_large"
         assert api.report(task_id, answer=longest).body["status"] == "completed"
         assert api.read(task_id)["agent_response_truncated"] is True
-
-    def test_what_no_browser_can_read_in_an_answer_becomes_something_that_it_can(
-        self, api: Api, task_id: str
-    ):
-        api.report(task_id, answer={"vendors": [{"price": float("nan"), "name": "\ud800"}]})
-        assert api.read(task_id)["vendors"] == [{"name": "\ufffd", "emails": []}]
 
     def test_its_token_is_nowhere_to_be_seen(self, api: Api, task_id: str):
         api.report(task_id, messages=[f"my token is {TOKEN}"])

@@ -4,7 +4,6 @@ import base64
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -462,25 +461,16 @@ ANY_TEXT = st.text(st.characters(), max_size=30)
 ANSWERED = {200, 202, 204, 304, 400, 401, 403, 404, 405, 413, 422}
 
 
-def places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Every place in a JSON value."""
-    if place:
-        yield place
-    if isinstance(value, dict):
-        for name in value:
-            yield from places(value[name], (*place, name))
-
-
 @st.composite
 def mutated_events(draw: st.DrawFn) -> Any:
     """An event as AWS sends it, with up to three of its values replaced by any JSON."""
     mutated: dict[str, Any] = json.loads(json.dumps(draw(st.sampled_from(REAL_EVENTS))))
     for _ in range(draw(st.integers(1, 3))):
-        *parents, name = draw(st.sampled_from(sorted(places(mutated), key=str)))
-        target = mutated
-        for parent in parents:
-            target = target[parent]
-        target[name] = draw(JSON | ANY_TEXT)
+        inside, name = mutated, draw(st.sampled_from(sorted(mutated)))
+        while isinstance(inside[name], dict) and inside[name] and draw(st.booleans()):
+            inside = inside[name]
+            name = draw(st.sampled_from(sorted(inside)))
+        inside[name] = draw(JSON | ANY_TEXT)
     return mutated
 
 

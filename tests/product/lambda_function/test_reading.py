@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from tests.product.dynamodb_helpers.fakes import Network, no_index
-from tests.product.lambda_function.function import ANSWER, DESCRIPTION, Api
+from tests.product.dynamodb_helpers.fakes import Network
+from tests.product.lambda_function.function import ANSWER, DESCRIPTION, Api, error_of
 from valro import dynamodb_pages
 from valro.tasks import PUBLIC_FIELDS, PUBLIC_OWNER, Outcome, timestamp
 
@@ -181,6 +181,9 @@ class TestListByStatus:
     def test_matches_come_newest_first_once_each_with_the_index_and_without(
         self, api: Api, network: Network
     ):
+        def no_index(*_: Any) -> Any:
+            raise error_of("ValidationException", "The table has no such index")
+
         found = api.walk(status="processing", limit="2")
         assert [*itertools.chain(*found)] == [f"task-{n:02}" for n in range(56, -1, -7)]
         assert [len(page) for page in found] == [2, 2, 2, 2, 1]

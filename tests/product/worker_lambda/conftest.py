@@ -7,26 +7,14 @@ import pytest
 
 import dynamodb_helpers
 import worker_lambda
-from tests.product.agent_server import (
-    ARN,
-    AgentServer,
-    agent_server,
-    sends_json,
-)
-from tests.product.worker_lambda.fakes import Log, Worker
-from valro.agent.answers import (
-    Accepted,
-)
+from tests.product.agent_server import ARN, AgentServer, agent_server, sends_json
+from tests.product.worker_lambda.fakes import Log, Worker, answers
+from valro.agent.answers import Accepted
 
 
 @pytest.fixture
-def worker(dynamodb: Any, table_name: str) -> Worker:
-    return Worker(dynamodb, table_name)
-
-
-@pytest.fixture
-def log(capsys: pytest.CaptureFixture[str]) -> Log:
-    return Log(capsys)
+def worker(dynamodb: Any, table_name: str, capsys: pytest.CaptureFixture[str]) -> Worker:
+    return Worker(dynamodb, table_name, Log(capsys))
 
 
 @pytest.fixture
@@ -37,13 +25,9 @@ def deployed(
     cached = (dynamodb_helpers.task_store, worker_lambda.agent_runtime)
     for function in cached:
         function.cache_clear()
-    for name in (
-        "AGENT_RUNTIME_QUALIFIER",
-        "AGENT_PROTOCOL",
-        "STOP_SESSION_AFTER_TASK",
-        "TASK_TTL_DAYS",
-    ):
+    for name in ("AGENT_RUNTIME_QUALIFIER", "AGENT_PROTOCOL", "STOP_SESSION_AFTER_TASK"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("TASK_TTL_DAYS", raising=False)
     monkeypatch.setenv("DYNAMODB_TABLE_NAME", table_name)
     monkeypatch.setenv("AGENT_RUNTIME_ARN", ARN)
     with agent_server() as server:
@@ -55,21 +39,16 @@ def deployed(
 
 
 @pytest.fixture
-def without_agent(deployed: AgentServer, monkeypatch: pytest.MonkeyPatch, log: Log) -> Log:
-    """The log of a function that was not told its agent."""
-    monkeypatch.delenv("AGENT_RUNTIME_ARN")
-    return log
-
-
-@pytest.fixture
 def reporting(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> Worker:
+    """A worker whose agent works on and reports."""
     monkeypatch.setenv("REPORTS_BASE_URL", "https://api.example/prod")
-    worker.play(lambda _: Accepted(""))
+    worker.agent.play = answers(Accepted(""))
     return worker
 
 
 @pytest.fixture
 def stopping(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> Worker:
+    """A worker whose function itself uses the same table and agent."""
     monkeypatch.setattr(worker_lambda, "task_store", lambda: worker.store)
     monkeypatch.setattr(worker_lambda, "agent_runtime", lambda: worker.agent)
     return worker

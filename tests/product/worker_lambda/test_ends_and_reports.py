@@ -6,52 +6,43 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
+from botocore.exceptions import ClientError, EndpointConnectionError
 
-import dynamodb_helpers
-from dynamodb_helpers import TaskStore
+from dynamodb_helpers import Claim
 from tests.product.worker_lambda.fakes import (
     ANSWER,
     BEGINNING,
-    FORBIDDEN,
     MAYBE,
-    NOW,
     TASK_ID,
-    Log,
+    Play,
     Say,
     Worker,
-    handle,
+    answers,
     raises,
-    throttled,
+    refusal,
 )
-from valro import tasks
-from valro.agent.answers import (
-    Accepted,
-    AgentFailed,
-    AgentLost,
-    Answer,
-)
-from valro.tasks import Outcome
+from valro.agent.answers import Accepted, AgentFailed, AgentLost, Answer
+from valro.tasks import Report
 
 # --- who asks for the end -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("cancelled", [False, True])
-def test_an_agent_is_given_up_only_if_the_task_s_end_was_asked_for(worker: Worker, cancelled: bool):
+def test_an_agent_is_given_up_only_once_somebody_who_looks_finds_that_its_end_was_asked_for(
+    worker: Worker,
+):
     heard: list[bool] = []
 
     def play(_: Say) -> Answer:
-        if cancelled:
-            worker.cancel()
         heard.append(worker.agent.should_stop())
-        raise AgentLost("The agent was told to stop.", partial=ANSWER)
+        worker.cancel()
+        worker.client.down = True
+        heard.append(worker.agent.should_stop())
+        worker.client.down = False
+        heard.append(worker.agent.should_stop())
+        return ANSWER
 
     worker.run(play)
-    assert heard == [cancelled]
-    task = worker.task()
-    assert task["error_code"] == ("cancelled" if cancelled else "agent_lost")
-    assert task["agent_response"] == ANSWER.agent_response
-    assert worker.agent.stops == [TASK_ID]
+    assert heard == [False, False, True]
 
 
 def test_an_agent_is_given_up_once_a_reader_ended_its_task_or_its_owner_deleted_it(
@@ -60,10 +51,9 @@ def test_an_agent_is_given_up_once_a_reader_ended_its_task_or_its_owner_deleted_
     heard: list[bool] = []
 
     def play(_: Say) -> Answer:
-        worker.time.sleep(661)
-        worker.task()
+        worker.end_by_reading()
         heard.append(worker.agent.should_stop())
-        worker.store.delete_task(TASK_ID, "public")
+        worker.delete()
         heard.append(worker.agent.should_stop())
         return ANSWER
 
@@ -72,22 +62,7 @@ def test_an_agent_is_given_up_once_a_reader_ended_its_task_or_its_owner_deleted_
     assert [set(item) for item in worker.items()] == [{"id", "status", "session"}]
 
 
-def test_an_agent_is_waited_for_while_nobody_can_look(worker: Worker):
-    heard: list[bool] = []
-
-    def play(_: Say) -> Answer:
-        worker.cancel()
-        worker.client.down = True
-        heard.append(worker.agent.should_stop())
-        worker.client.down = False
-        return ANSWER
-
-    worker.run(play)
-    assert heard == [False]
-
-
 def test_progress_that_a_cancellation_refuses_stops_the_session_once(worker: Worker):
-
     def play(say: Say) -> Answer:
         say("one")
         worker.timers.fire()
@@ -100,8 +75,7 @@ def test_progress_that_a_cancellation_refuses_stops_the_session_once(worker: Wor
         return ANSWER
 
     assert worker.run(play) == "cancelled"
-    task = worker.task()
-    assert task["error_code"] == "cancelled"
+    assert worker.task()["error_code"] == "cancelled"
     assert worker.messages() == [*BEGINNING, "one", "two", "three", f"Cancelled. {MAYBE}"]
     assert worker.agent.stops == [TASK_ID]
 
@@ -109,29 +83,28 @@ def test_progress_that_a_cancellation_refuses_stops_the_session_once(worker: Wor
 @pytest.mark.parametrize(
     "play, kept",
     [
-        (lambda _: ANSWER, ANSWER.agent_response),
-        (raises(AgentFailed("No.", partial=ANSWER)), ANSWER.agent_response),
+        (answers(ANSWER), ANSWER.agent_response),
         (raises(AgentLost("Lost.", partial=ANSWER)), ANSWER.agent_response),
         (raises(RuntimeError("ours")), None),
+        (answers(Accepted("")), None),
     ],
-    ids=["answer", "failed", "lost", "ours"],
+    ids=["answer", "lost", "ours", "accepted"],
 )
 def test_whatever_came_out_a_cancelled_task_ends_as_cancelled_with_what_was_answered(
-    worker: Worker, log: Log, play: Any, kept: str | None
+    worker: Worker, play: Play, kept: str | None
 ):
     """A stream that ends cleanly after a stop is not a completed task."""
 
     def cancelled(say: Say) -> Answer:
         worker.cancel()
-        answer: Answer = play(say)
-        return answer
+        return play(say)
 
     assert worker.run(cancelled) == "cancelled"
     task = worker.task()
     assert (task["status"], task["error_code"]) == ("error", "cancelled")
     assert task["error_message"] == f"Cancelled. {MAYBE}"
     assert task.get("agent_response") == kept
-    assert log.outcomes == ["cancelled"]
+    assert worker.log.outcomes == ["cancelled"]
     # The stop that the cancellation sent may have come before the agent started.
     assert worker.agent.stops == [TASK_ID]
 
@@ -141,79 +114,60 @@ def test_whatever_came_out_a_cancelled_task_ends_as_cancelled_with_what_was_answ
 
 def test_without_a_base_for_reports_the_agent_hears_of_none(worker: Worker):
     worker.run()
-    assert worker.agent.report is None
-    assert "report_hash" not in worker.task()
+    assert worker.agent.requests[0].report is None
+    assert "report_hash" not in worker.items()[0]
 
 
-def test_an_agent_learns_where_to_report_and_only_a_hash_of_its_token_is_kept(reporting: Worker):
-    reporting.run()
-    assert reporting.agent.report is not None
-    token = reporting.agent.report["token"]
-    assert reporting.agent.report == {
-        "url": f"https://api.example/prod/tasks/{TASK_ID}/reports",
-        "token": token,
-    }
+def test_an_agent_learns_where_to_report_only_a_hash_of_its_token_is_kept_and_it_is_left_to_its_work(
+    reporting: Worker,
+):
+    assert reporting.run() == "accepted"
+    report = reporting.agent.requests[0].report
+    assert report is not None
+    token = report["token"]
+    assert report["url"] == f"https://api.example/prod/tasks/{TASK_ID}/reports"
     assert re.fullmatch("[0-9a-f]{32}", token)
     (item,) = reporting.items()
     assert item["report_hash"] == {"S": hashlib.sha256(token.encode()).hexdigest()}
     assert token not in str(item)
     assert token != item["claim"]["S"]
-
-
-def test_an_agent_that_accepts_is_left_to_its_work(reporting: Worker, log: Log):
-    assert reporting.run() == "accepted"
-    task = reporting.task()
-    assert task["status"] == "processing"
-    assert "last_report" in task
+    assert "last_report" in item
+    assert reporting.task()["status"] == "processing"
     assert reporting.messages() == BEGINNING
     assert reporting.agent.stops == []
-    assert log.outcomes == ["accepted"]
-
-
-def test_an_acceptance_after_a_cancellation_ends_the_task_and_stops_the_session(
-    reporting: Worker,
-):
-
-    def play(_: Say) -> Answer:
-        reporting.cancel()
-        return Accepted("")
-
-    assert reporting.run(play) == "cancelled"
-    assert reporting.task()["error_code"] == "cancelled"
-    assert reporting.agent.stops == [TASK_ID]
+    assert reporting.log.outcomes == ["accepted"]
 
 
 def test_an_acceptance_that_cannot_be_written_ends_the_task_and_stops_the_session(
     reporting: Worker, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(reporting.store, "accept_task", raises(FORBIDDEN))
+    monkeypatch.setattr(reporting.store, "accept_task", raises(refusal("AccessDeniedException")))
     assert reporting.run() == "error"
-    task = reporting.task()
-    assert task["error_code"] == "agent_lost"
-    assert MAYBE in task["error_message"]
+    assert reporting.task()["error_code"] == "agent_lost"
+    assert MAYBE in reporting.task()["error_message"]
     assert reporting.agent.stops == [TASK_ID]
 
 
 @pytest.mark.parametrize("reported", [None, [], ["E-mailed Lone Brush"]])
 def test_an_agent_whose_acceptance_was_written_is_not_stopped_though_it_seems_refused(
-    reporting: Worker, log: Log, monkeypatch: pytest.MonkeyPatch, reported: list[str] | None
+    reporting: Worker, monkeypatch: pytest.MonkeyPatch, reported: list[str] | None
 ):
     """Its answer was lost, a report may have come, and what was sent again was refused otherwise."""
     accept = reporting.store.accept_task
 
-    def accepted_unheard(claim: dynamodb_helpers.Claim) -> None:
+    def accepted_unheard(claim: Claim) -> None:
         accept(claim)
-        task = reporting.store.find_task(TASK_ID)
         if reported is not None:
-            reporting.store.report(task, tasks.Report("a1", reported))
-        raise FORBIDDEN
+            task = reporting.store.find_task(TASK_ID)
+            reporting.store.report(task, Report("a1", reported))
+        raise refusal("AccessDeniedException")
 
     monkeypatch.setattr(reporting.store, "accept_task", accepted_unheard)
     assert reporting.run() == "accepted"
     assert reporting.messages() == [*BEGINNING, *(reported or [])]
     assert reporting.task()["status"] == "processing"
     assert reporting.agent.stops == []
-    assert log.outcomes == ["accepted"]
+    assert reporting.log.outcomes == ["accepted"]
 
 
 @pytest.mark.parametrize("is_deleted", [False, True])
@@ -222,43 +176,20 @@ def test_an_agent_that_may_have_been_accepted_is_stopped_unless_nobody_knows_how
 ):
     """A deleted task may have completed by a report, and another may use the session now."""
 
-    def refused_too_late(_claim: Any) -> None:
-        reporting.time.sleep(661)
-        reporting.task()
+    def refused_too_late(_claim: Claim) -> None:
+        reporting.end_by_reading()
         if is_deleted:
-            reporting.store.delete_task(TASK_ID, "public")
-        raise FORBIDDEN
+            reporting.delete()
+        raise refusal("AccessDeniedException")
 
     monkeypatch.setattr(reporting.store, "accept_task", refused_too_late)
     assert reporting.run() == "lost"
     assert reporting.agent.stops == ([] if is_deleted else [TASK_ID])
 
 
-def test_a_code_under_a_status_of_somebody_elses_ends_no_tries(worker: Worker):
-    """A proxy's 502 can have any code in its body."""
-    refusals = [
-        ClientError(
-            {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": 502}}, "UpdateItem"
-        )
-        for code in ("AccessDeniedException", "ValidationException")
-    ]
-    end_task = worker.store.end_task
-
-    def refused_at_first(claim: dynamodb_helpers.Claim, outcome: Outcome) -> None:
-        if refusals:
-            raise refusals.pop()
-        end_task(claim, outcome)
-
-    worker.store.end_task = refused_at_first  # type: ignore[method-assign]
-    assert worker.run(lambda _: ANSWER) == "completed"
-    assert worker.task()["agent_response"] == ANSWER.agent_response
-
-
 def test_an_acceptance_to_a_task_that_a_reader_ended_stops_the_session(reporting: Worker):
-
     def play(_: Say) -> Answer:
-        reporting.time.sleep(661)
-        reporting.task()
+        reporting.end_by_reading()
         return Accepted("")
 
     assert reporting.run(play) == "lost"
@@ -267,11 +198,11 @@ def test_an_acceptance_to_a_task_that_a_reader_ended_stops_the_session(reporting
 
 
 @pytest.mark.parametrize("ends", ["answer", "failed", "unreadable", "ours", "lost"])
-def test_its_token_is_nowhere_whatever_it_says(reporting: Worker, log: Log, ends: str):
+def test_its_token_is_nowhere_whatever_it_says(reporting: Worker, ends: str):
     tokens: list[str] = []
 
     def play(say: Say) -> Answer:
-        token = (reporting.agent.report or {})["token"]
+        token = (reporting.agent.requests[0].report or {})["token"]
         tokens.append(token)
         say(f"curl -H 'Bearer {token}' {'x' * 2_000}")
         reporting.timers.fire()
@@ -297,43 +228,12 @@ def test_its_token_is_nowhere_whatever_it_says(reporting: Worker, log: Log, ends
         reporting.run(play)
     (token,) = tokens
     assert token not in str(reporting.items())
-    assert token not in log.text
-    assert "[token]" in log.text
+    assert token not in reporting.log.text
+    assert "[token]" in reporting.log.text
     assert reporting.client.down or "[token]" in str(reporting.items())
 
 
 # --- the event that stops an agent ----------------------------------------------------------------
-
-
-def no_session() -> ClientError:
-    return ClientError({"Error": {"Code": "ResourceNotFoundException"}}, "StopRuntimeSession")
-
-
-def in_state(worker: Worker, state: str) -> None:
-    """Brings the task into a state that a stop may find, by what happens to it one after another."""
-    happenings = state.split(", ")
-    if happenings == ["absent"]:
-        return
-    worker.create()
-    claim: Any = None
-    if happenings[0] != "pending":
-        claim = worker.store.claim_task(TASK_ID, "claim", worker.time.now + 600)
-    for happening in happenings:
-        match happening:
-            case "reporting":
-                worker.store.accept_task(claim)
-            case "cancelled":
-                worker.cancel()
-            case "expired":
-                worker.time.sleep(961 if happenings[0] == "pending" else 661)
-                worker.task()
-            case "completed":
-                worker.store.end_task(claim, Outcome())
-            case "reported" | "failed":
-                outcome = Outcome(error_code="agent_failed" if happening == "failed" else "")
-                worker.store.report(worker.task(), tasks.Report("end", outcome=outcome))
-            case "deleted":
-                worker.store.delete_task(TASK_ID, "public")
 
 
 @pytest.mark.parametrize(
@@ -342,10 +242,10 @@ def in_state(worker: Worker, state: str) -> None:
         ("absent", 0, None),
         ("processing, completed, deleted", 0, None),
         ("pending, cancelled, deleted", 0, None),
-        ("processing, expired", 1, "error"),
-        ("processing, expired, deleted", 1, None),
-        ("processing, cancelled, expired, deleted", 1, None),
-        ("reporting, expired, deleted", 1, None),
+        ("processing, late, read", 1, "error"),
+        ("processing, late, read, deleted", 1, None),
+        ("processing, cancelled, late, read, deleted", 1, None),
+        ("reporting, late, read, deleted", 1, None),
         ("reporting, reported, deleted", 0, None),
         ("reporting, failed, deleted", 0, None),
         ("pending", 0, "pending"),
@@ -353,110 +253,94 @@ def in_state(worker: Worker, state: str) -> None:
         ("processing, cancelled", 1, "processing"),
         ("reporting", 0, "processing"),
         ("reporting, cancelled", 1, "error"),
-        ("reporting, expired", 1, "error"),
+        ("reporting, late, read", 1, "error"),
         ("processing, completed", 0, "completed"),
     ],
 )
 def test_a_session_is_stopped_only_if_its_end_was_asked_for_or_nobody_saw_it(
-    stopping: Worker, log: Log, state: str, stops: int, ends_as: str | None
+    stopping: Worker, state: str, stops: int, ends_as: str | None
 ):
-    in_state(stopping, state)
+    stopping.bring(state)
     before = stopping.items()
-    outcome = handle(stopping, {"stop": TASK_ID})["outcome"]
+    event = {"stop": TASK_ID, "task_id": TASK_ID, "description": "and no other event"}
+    outcome = stopping.handle(event)["outcome"]
     assert outcome == ("stopped" if stops else "nothing_to_stop")
-    assert stopping.agent.stops == [TASK_ID] * stops
+    assert (stopping.agent.stops, stopping.agent.requests) == ([TASK_ID] * stops, [])
     if ends_as:
         assert stopping.task()["status"] == ends_as
     if state != "reporting, cancelled":
         assert stopping.items() == before
-    assert [one for one in log.outcomes if one != "expired"] == [outcome]
+    assert [one for one in stopping.log.outcomes if one != "expired"] == [outcome]
 
 
 def test_a_silent_agent_whose_first_reader_deletes_its_task_is_stopped(stopping: Worker):
     """Both happen in one request, and the stop event comes after them."""
     events: list[str] = []
-    in_state(stopping, "reporting")
+    stopping.bring("reporting")
     stopping.time.sleep(601)
     stopping.store.on_expired = lambda task: events.append(task["id"])
-    stopping.store.delete_task(TASK_ID, "public")
+    stopping.delete()
     for task_id in events:
-        handle(stopping, {"stop": task_id})
+        stopping.handle({"stop": task_id})
     assert stopping.agent.stops == [TASK_ID]
 
 
-def test_whoever_writes_an_end_logs_how_long_the_run_took(stopping: Worker, log: Log):
-    for state in ("processing, expired", "reporting, expired", "pending, expired"):
-        in_state(stopping, state)
-        stopping.client.client.delete_item(
-            TableName=stopping.store.table_name, Key={"id": {"S": TASK_ID}}
-        )
-    in_state(stopping, "reporting, cancelled")
+def test_whoever_writes_an_end_logs_how_long_the_run_took(
+    stopping: Worker, dynamodb: Any, table_name: str
+):
+    for state in ("processing, late, read", "reporting, late, read", "pending, late, read"):
+        stopping.bring(state)
+        dynamodb.delete_item(TableName=table_name, Key={"id": {"S": TASK_ID}})
+    stopping.bring("reporting, cancelled")
     stopping.time.sleep(2)
-    handle(stopping, {"stop": TASK_ID})
-    durations = [one.get("duration_ms") for one in log.lines]
-    assert durations == [661_000, 661_000, None, 2_000]
+    stopping.handle({"stop": TASK_ID})
+    durations = [one.get("duration_ms") for one in stopping.log.lines]
+    assert durations == [961_000, 961_000, None, 2_000]
 
 
 def test_the_end_of_a_reporting_task_is_written_by_who_stops_it(stopping: Worker):
-    in_state(stopping, "reporting, cancelled")
+    stopping.bring("reporting, cancelled")
     for _ in range(2):
-        handle(stopping, {"stop": TASK_ID})
+        stopping.handle({"stop": TASK_ID})
     task = stopping.task()
     assert (task["error_code"], task["error_message"]) == ("cancelled", f"Cancelled. {MAYBE}")
     assert stopping.messages() == [*BEGINNING, f"Cancelled. {MAYBE}"]
 
 
+@pytest.mark.parametrize("state", ["reporting, cancelled", "reporting, late, read"])
+def test_a_session_that_is_gone_needs_no_stop(stopping: Worker, state: str):
+    stopping.bring(state)
+    stopping.agent.when_stopped = raises(refusal("ResourceNotFoundException"))
+    assert stopping.handle({"stop": TASK_ID})["outcome"] == "stopped"
+    assert stopping.task()["status"] == "error"
+
+
 @pytest.mark.parametrize(
-    "state, is_raised",
+    "state, code",
     [
-        ("processing, cancelled", True),  # its agent may be called any moment
-        ("reporting, cancelled", False),
-        ("reporting, expired", False),
+        (
+            "processing, cancelled",
+            "ResourceNotFoundException",
+        ),  # its agent may be called any moment
+        ("reporting, cancelled", "ThrottlingException"),
     ],
 )
-def test_a_session_that_there_is_not_yet_is_stopped_when_lambda_brings_the_event_again(
-    stopping: Worker, state: str, is_raised: bool
-):
-    in_state(stopping, state)
-    stopping.agent.stop_error = no_session()
-    if is_raised:
-        with pytest.raises(ClientError, match="ResourceNotFound"):
-            handle(stopping, {"stop": TASK_ID})
-    else:
-        assert handle(stopping, {"stop": TASK_ID})["outcome"] == "stopped"
-        assert stopping.task()["status"] == "error"
-
-
-@pytest.mark.parametrize(
-    "error", [throttled("StopRuntimeSession"), ReadTimeoutError(endpoint_url="https://agent")]
-)
-def test_a_stop_that_fails_is_brought_again(stopping: Worker, error: Exception):
-    in_state(stopping, "reporting, cancelled")
-    stopping.agent.stop_error = error
-    with pytest.raises(type(error)):
-        handle(stopping, {"stop": TASK_ID})
-    stopping.agent.stop_error = None
-    handle(stopping, {"stop": TASK_ID})
-    assert stopping.task()["error_code"] == "cancelled"
+def test_a_stop_that_fails_is_brought_again(stopping: Worker, state: str, code: str):
+    stopping.bring(state)
+    before = stopping.items()
+    stopping.agent.when_stopped = raises(refusal(code))
+    with pytest.raises(ClientError, match=code):
+        stopping.handle({"stop": TASK_ID})
+    assert stopping.items() == before
 
 
 def test_a_task_that_is_deleted_while_its_agent_is_stopped_is_nobodys_trouble(stopping: Worker):
-    in_state(stopping, "reporting, cancelled")
+    stopping.bring("reporting, cancelled")
 
     def delete() -> None:
-        stopping.time.sleep(59)
-        reader = TaskStore(stopping.client, stopping.store.table_name, clock=lambda: NOW + 61)
-        reader.delete_task(TASK_ID, "public")
+        stopping.time.sleep(61)
+        stopping.delete()
 
-    stopping.agent.meanwhile = delete
-    assert handle(stopping, {"stop": TASK_ID})["outcome"] == "stopped"
+    stopping.agent.when_stopped = delete
+    assert stopping.handle({"stop": TASK_ID})["outcome"] == "stopped"
     assert [set(item) for item in stopping.items()] == [{"id", "status", "session"}]
-
-
-def test_a_stop_runs_no_agent_and_needs_a_task_s_id(stopping: Worker):
-    stopping.create()
-    handle(stopping, {"stop": TASK_ID, "task_id": TASK_ID, "description": "x"})
-    assert stopping.agent.runs == []
-    for event in ({"stop": ""}, {"stop": "x#0"}, {"stop": 7}, {"stop": True}):
-        assert handle(stopping, event)["code"] == "invalid_event"
-    assert stopping.agent.stops == []
