@@ -134,7 +134,7 @@ def test_it_says_how_long_a_task_runs_and_that_there_was_no_update(backend: Back
 
     page.clock.set_system_time(datetime.now(UTC) + timedelta(minutes=2, seconds=5))
 
-    expect(page.locator("#silence")).to_contain_text("No update for 2 min.")
+    expect(page.get_by_text("No update for 2 min.")).to_be_visible()
     expect(page.locator("#elapsed")).to_contain_text("2 min")
     backend.complete(claim)
     expect(page.locator("#took")).to_have_text(re.compile(r"Took \d+ s"))
@@ -165,6 +165,9 @@ def test_a_long_timeline_is_followed_while_nobody_reads_further_up(backend: Back
     expect(page.locator("#timeline")).to_be_hidden()
     page.locator("#steps summary").click()
     expect(page.get_by_text("Step 29").last).to_be_in_viewport()
+    # A time is not repeated.
+    expect(page.locator("#timeline time").first).not_to_have_class("unseen")
+    expect(page.locator("#timeline li:nth-child(n + 4) time.unseen")).to_have_count(29)
     backend.say(claim, "One more")
     expect(page.locator("#timeline").get_by_text("One more")).to_be_in_viewport()
 
