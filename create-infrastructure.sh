@@ -24,7 +24,7 @@ declare -A NAMES=()     # option -> its name, which for a parameter is the templ
 declare -A SWITCHES=()  # options that are true or false (1), or may have another value too (2)
 declare -A GIVEN=()     # name -> the value that this run was given
 declare -A STACK=()     # what is deployed: StackStatus, StackId, parameters and outputs
-declare -A TABLE_HAS=() # what a table that is taken in has already: ID, INDEX, ON_DEMAND, TTL, …
+declare -A TABLE_HAS=() # what a table that is adopted already has: ID, INDEX, ON_DEMAND, TTL, …
 PARAMETERS=() TAGS=()
 
 say() { printf '%s\n' "$*" >&2; }
@@ -50,7 +50,7 @@ dry-run|DRY_RUN|1|show what would change, and change nothing
 no-verify|NO_VERIFY|1|do not call the API at the end
 allow-replacing|ALLOW_REPLACING|0|a table that this change may replace or remove, by its name in the template: Table
 aws-region|AWS_REGION|0|or --region; empty is AWS_REGION, AWS_DEFAULT_REGION, the CLI's own or us-east-1
-role-arn|ROLE_ARN|0|a role that CloudFormation uses from now on in place of your credentials
+role-arn|ROLE_ARN|0|a role that CloudFormation uses from now on instead of your credentials
 tags|TAGS|0|tags for everything in the stack and a new bucket of the zips, such as team=homes,stage=prod
 END
   list_parameters
@@ -77,7 +77,7 @@ usage() {
 # give OPTION VALUE SOURCE: takes one value, from a variable or from the command line.
 give() {
   local value="$2"
-  [[ "$value" != *[[:cntrl:]]* ]] || wrong_usage "$3 has a line break or the like in it"
+  [[ "$value" != *[[:cntrl:]]* ]] || wrong_usage "$3 has a line break or another control character in it"
   if [[ "${SWITCHES[$1]}" != 0 ]]; then
     case "${value,,}" in
       true | yes | on | 1 | t | y) value=true ;;
@@ -136,7 +136,7 @@ begin() {
   WORK="$(mktemp -d "${TMPDIR:-/tmp}/valro.XXXXXX")"
   # The AWS CLI's own statuses are not ours.
   trap 'status=$?; rm -rf "$WORK"; ((status < 3 || status == 130)) || exit 1' EXIT
-  trap 'say "error: interrupted. AWS finishes what it has begun. Run this again to go on."; exit 130' INT TERM HUP
+  trap 'say "error: interrupted. AWS finishes what it has begun. Run this again to continue."; exit 130' INT TERM HUP
   look_at_stack
   require_own_stack
   ACCOUNT="$(cut -d : -f 5 <<<"${STACK[StackId]:-}")"
@@ -208,7 +208,7 @@ require_own_stack() {
     look own '(nothing)' cloudformation get-template-summary --query Description
     [[ "$(<"$WORK/own")" != 'Valro backend - '* ]] || return 0
   fi
-  die "the stack $STACK_NAME is not Valro's: it is made of another template. Nothing was touched." \
+  die "the stack $STACK_NAME is not Valro's: it is made from another template. Nothing was touched." \
     'Give another --name-prefix.'
 }
 
@@ -288,12 +288,12 @@ settle_stack() {
   local start="$SECONDS"
   [[ "${STACK[StackStatus]:-}" != REVIEW_IN_PROGRESS ]] || STACK=()
   while [[ "${STACK[StackStatus]:-}" == *_IN_PROGRESS ]]; do
-    wait_a_moment "another run is at work on $STACK_NAME (${STACK[StackStatus]})" "$start"
+    wait_a_moment "another run is changing $STACK_NAME (${STACK[StackStatus]})" "$start"
     look_at_stack
   done
   [[ "${STACK[StackStatus]:-}" != UPDATE_ROLLBACK_FAILED ]] || die_of_rollback "${STACK[Reason]}"
   if [[ "${STACK[StackStatus]:-}" =~ ^(ROLLBACK_.*|IMPORT_ROLLBACK_COMPLETE|DELETE_FAILED)$ ]]; then
-    say "$STACK_NAME is what a failed run left (${STACK[StackStatus]}): removing it first"
+    say "$STACK_NAME was left by a failed run (${STACK[StackStatus]}): removing it first"
     ! is_on DRY_RUN || end_dry_run 'Everything would then be created again.'
     remove_stack
   fi
@@ -380,7 +380,7 @@ make_change_set() {
       not_null(Path, Name, Attribute), not_null(BeforeValue, 'none'), not_null(AfterValue, 'none')]][][]][]"
     read -r _ status reason <"$WORK/changes"
     [[ "$status" == CREATE_PENDING || "$status" == CREATE_IN_PROGRESS ]] || break
-    wait_a_moment 'AWS works out what changes' "$start"
+    wait_a_moment 'AWS is working out what changes' "$start"
   done
   [[ "$status" == FAILED ]] || { say_changes && return; }
   [[ "$reason" == *"didn't contain changes"* || "$reason" == *'No updates are to be'* ]] || die_of_change_set "$reason"
@@ -481,7 +481,7 @@ inspect_table() {
         'Remove that, or give another --dynamodb-table-name. Nothing was changed.' ;;
     esac
   done < <(cat "$WORK/table" "$WORK/ttl")
-  say "table $TABLE: is there, and is taken in with its tasks${kept:+. It keeps ${kept#, }}"
+  say "table $TABLE: exists, and is adopted with its tasks${kept:+. It keeps ${kept#, }}"
   kept="${STREAM:+${TABLE_HAS[TableStream]-a stream, }}${TABLE_HAS[INDEX]-the index, }"
   kept+="${TABLE_HAS[TTL]-time to live, }${TABLE_HAS[ON_DEMAND]-on-demand capacity, }"
   say "  It gets ${kept//true/}point-in-time recovery"

@@ -18,7 +18,7 @@ list_options() {
   cat <<'END'
 yes|YES|1|do not ask; required where nobody can answer
 delete-data|DELETE_DATA|1|delete the table too, with all tasks; AWS keeps one last backup of it for 35 days
-dry-run|DRY_RUN|1|say what would be removed, and remove nothing
+dry-run|DRY_RUN|1|show what would be removed, and remove nothing
 aws-region|AWS_REGION|0|or --region; the default is as for create-infrastructure.sh
 role-arn|ROLE_ARN|0|a role for CloudFormation to use; empty is the one that the stack has, or else your credentials
 name-prefix|NamePrefix|0|which stack; empty is valro
@@ -31,7 +31,7 @@ END
 ask_first() {
   local answer
   is_on YES && return
-  [[ -t 0 ]] || wrong_usage 'nobody is here to ask, so give --yes. Nothing was removed.'
+  [[ -t 0 ]] || wrong_usage 'nobody can be asked here, so give --yes. Nothing was removed.'
   read -r -p 'Remove all this? [y/N] ' answer
   [[ "${answer,,}" == y || "${answer,,}" == yes ]] || die 'Nothing was removed.'
 }

@@ -154,7 +154,7 @@ def post_task(request: Request, request_id: str) -> Response:
     if task["status"] == DELETED:
         raise HttpError("task_deleted", "The task of this Idempotency-Key was deleted.")
     if not created and task.get("fingerprint") != new.fingerprint():
-        message = "This Idempotency-Key came with another request before. Use a new key."
+        message = "This Idempotency-Key was already used for another request. Use a new key."
         raise HttpError("idempotency_key_reused", message)
     # The process that created it may have died before it started the worker. Starting another is
     # harmless: only one can claim the task, and its deadline does not move.
@@ -217,7 +217,7 @@ def cancel_task(request: Request, task_id: str) -> Response:
     if task["status"] == "processing":
         send_stop(task["id"])  # each time, since an event may be lost
     elif task.get("error_code") != CANCELLED:
-        raise HttpError("task_ended", f"The task has ended already: it is {task['status']}.")
+        raise HttpError("task_ended", f"The task has already ended: it is {task['status']}.")
     shown = public_task(tasks().with_answer(task))
     is_ended = task["status"] in FINAL_STATUSES
     log("INFO", "task cancelled", task_id=task_id, outcome="cancelled" if is_ended else "stopping")
@@ -229,7 +229,7 @@ def delete_task(request: Request, task_id: str) -> Response:
     try:
         tasks().delete_task(task_id, _owner_who_may(request))
     except TaskNotFinal as error:
-        message = "The task has not ended yet. Cancel it first, or wait for its end."
+        message = "The task has not ended yet. Cancel it first, or wait until it ends."
         raise HttpError("task_not_final", message) from error
     log("INFO", "task deleted", task_id=task_id, outcome="deleted")
     return make_response(204, None)
@@ -307,13 +307,13 @@ def _create(task_id: str, new: NewTask, owner: str) -> tuple[Task, bool]:
             task_id, new.description, owner, fingerprint, follows=new.follows, answers=new.answers
         )
     except TaskNotFound as error:
-        message = "The task that this one is to follow was not found."
+        message = "The task to follow was not found."
         raise HttpError("task_not_found", message) from error
     except TaskNotFinal as error:
-        message = "The task that this one is to follow has not ended yet. Wait for its end."
+        message = "The task to follow has not ended yet. Wait until it has."
         raise HttpError("task_not_final", message) from error
     except AlreadyFollowed as error:
-        message = "Another task follows this one already. Follow that one."
+        message = "Another task already follows this one. Follow that one."
         raise HttpError("already_followed", message, followed_by=error.follower) from error
     except AnswersRequired as error:
         message = f"{error}: give each answer in 'answers', under the id of its interrupt."

@@ -344,7 +344,7 @@ class TaskRun:
             self.store.confirm_claim(claim)
             self.claim_confirmed_at = sent
 
-        what = "It could not be made sure that the task still waits for the agent."
+        what = "It could not be confirmed that the task is still waiting for the agent."
         try:
             for _ in range(CONFIRM_ATTEMPTS):
                 if self.monotonic() - self.claim_confirmed_at < MAX_CLAIM_AGE_SECONDS:
@@ -356,7 +356,7 @@ class TaskRun:
 
     def _accepted(self) -> dict[str, Any]:
         self.is_accepted = True
-        return self._outcome("accepted", "The agent works on and reports")
+        return self._outcome("accepted", "The agent keeps working and reports")
 
     def _should_stop(self, claim: Claim) -> bool:
         """Whether to stop waiting for the agent: the task has ended, or its end was requested."""

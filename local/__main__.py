@@ -88,7 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
                 return 0 if task["status"] == "completed" else 1
             return _serve(console, stack, page, options.description)
     except ScriptFailed as error:
-        print(f"\n{error.args[0]} What it said stands above.", file=sys.stderr)
+        print(f"\n{error.args[0]} Its output is above.", file=sys.stderr)
         return 1
     except LocalError as error:
         sys.stdout.flush()
@@ -182,7 +182,7 @@ def _wait(console: Console, stack: LocalStack) -> int:
 
         log = TaskLog(stack.endpoint)
         console.line(
-            "Serving until Ctrl-C. Below: what became of each task, and what its agent sent"
+            "Serving until Ctrl-C. Below: how each task ended, and what its agent sent"
         )
         console.line("that was not understood.")
         while not stack.ended_program():
@@ -270,28 +270,28 @@ def _read_arguments(arguments: list[str] | None) -> argparse.Namespace:
         "--agent",
         type=_agent_url,
         metavar="URL",
-        help="your own agent, which serves /invocations and /ping, say http://127.0.0.1:8080",
+        help="your own agent, which serves /invocations and /ping, for example http://127.0.0.1:8080",
     )
     parser.add_argument(
         "--protocol",
         type=str.upper,
         choices=("HTTP", "AGUI"),
-        help="what your agent speaks: HTTP (as if nothing is given), or AGUI, which is AG-UI",
+        help="the protocol of your agent: HTTP (the default) or AGUI (AG-UI)",
     )
     parser.add_argument(
-        "--empty", action="store_true", help="deploy nothing: an account to try the scripts on"
+        "--empty", action="store_true", help="deploy nothing: an empty account to try the scripts in"
     )
     parser.add_argument(
         "--port",
         type=_port,
-        help=f"where AWS is to be, 0 for any ({AWS_PORT}; the page is at the next)",
+        help=f"the port of the local AWS, 0 for any ({AWS_PORT}; the page is at the next one)",
     )
     parser.add_argument(
         "--pace",
         type=_pace,
         default=0.7,
         metavar="SECONDS",
-        help="time of a step of the sample agent (0.7)",
+        help="how long each step of the sample agent takes (0.7)",
     )
     options = parser.parse_args(arguments)
     if options.description is not None and not options.description.strip():

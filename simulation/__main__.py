@@ -27,7 +27,6 @@ class Tally:
 
     schedules: int = 0
     faults: Counter[str] = field(default_factory=Counter)
-    seen: Counter[str] = field(default_factory=Counter)
     failed: int | None = None  # of the seeds that broke a promise, the one with the shortest trace
     trace: list[str] = field(default_factory=list)
 
@@ -35,7 +34,6 @@ class Tally:
         """Adds what others came to."""
         self.schedules += other.schedules
         self.faults += other.faults
-        self.seen += other.seen
         if other.trace and not 0 < len(self.trace) <= len(other.trace):
             self.failed, self.trace = other.failed, other.trace
 
@@ -47,7 +45,7 @@ def run_batch(mutation: str, seeds: Sequence[int]) -> Tally:
         for seed in seeds:
             result = run(seed)
             trace = run(seed, tracing=True).trace if result.violation else []
-            tally.add(Tally(1, result.faults, result.seen, seed, trace))
+            tally.add(Tally(1, result.faults, seed, trace))
     return tally
 
 
@@ -110,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     started = time.monotonic()
     tally = explore(given.seeds, given.seconds or float("inf"), given.jobs, given.mutation)
     passed = time.monotonic() - started
-    for name, number in [*sorted(tally.faults.items()), *sorted(tally.seen.items())]:
+    for name, number in sorted(tally.faults.items()):
         print(f"{number:12,}  {name}")
     print(
         f"{tally.schedules:,} schedules from seed {given.seeds[0]}, {passed:.0f} s, "

@@ -7,23 +7,19 @@ does to its answer is a row of the wire table, as for every other call.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from io import BytesIO
 from typing import Any, NamedTuple
 
-from botocore.config import Config
 from urllib3.exceptions import ProtocolError
 from urllib3.exceptions import ReadTimeoutError as StreamReadTimeout
 
 from simulation import wire
 from simulation.dynamodb import client_error
-from simulation.network import AGENT_FAULTS, Fault, Slow, Weather
+from simulation.network import AGENT_FAULTS, Client, Fault, Slow, Weather
 from simulation.wire import ACCOUNT, URL
-from simulation.world import Background, Sandbox, World
-
-Json = Any
+from simulation.world import Background, Json, Sandbox, World
 
 AGENT_ARN = f"arn:aws:bedrock-agentcore:us-east-1:{ACCOUNT}:runtime/sim-0123456789"
 HTML = b"<html><body><h1>Bad Gateway</h1></body></html>"
@@ -86,14 +82,24 @@ BREAKS = {
 }
 
 
-@dataclass
+@dataclass(eq=False)
 class AgentRun:
-    """One start of the agent, and how much of it was heard."""
+    """One start of the agent: its session, how much of it was heard, and by whom.
 
-    task_id: str
-    text: str
-    session_id: str = ""
+    It is the body of its answer too: botocore's StreamingBody, as far as the worker reaches into it.
+    """
+
+    world: World
+    patience: float  # of who reads
+    streams: bool
+    session_id: str
+    content_type: str = ""
+    task_id: str = ""
+    text: str = ""
+    report: Json = None  # where it may report, if anywhere
     began: float = 0.0
+    is_alive: bool = True  # its session
+    end_call: Callable[[Exception], None] = lambda _error: None
     asks: bool = False  # whether its answer is a question
     answer: dict[str, Json] = field(default_factory=dict)
     heard: list[str] = field(default_factory=list)
@@ -103,66 +109,61 @@ class AgentRun:
     unread_by: Sandbox | None = None  # who has read all of that
     left_at: float | None = None  # when its reader turned to writing what came of it
     is_awaited: bool = False  # whether a good answer comes in time
-
-
-@dataclass
-class Session:
-    """Where an agent runs: what it was asked, and what of its answer is on its way."""
-
-    run: AgentRun
-    report: Json  # where it may report, if anywhere
-    body: Body
-    is_alive: bool = True
-    end_call: Callable[[Exception], None] = lambda _error: None
-
-    def stop(self, how: str, error: Exception) -> None:
-        """Ends it, and the answer in one way or another."""
-        self.is_alive = False
-        if how == "drips on":
-            return
-        self.body.cut(END if how == "ends" else CUT)
-        if how == "breaks":
-            self.end_call(error)  # unless its head has come
-
-
-class Body:
-    """botocore's StreamingBody, as far as the worker reaches into it."""
-
-    def __init__(
-        self, run: AgentRun, world: World, patience: float, on_end: Callable[[], None]
-    ) -> None:
-        self.run = run
-        self.pieces: list[tuple[float, Piece]] = []
-        self.closed = False
-        self.patience = patience
-        self.read: list[Piece] = []  # and not handed on yet
-        self.on_end = on_end
-        self.is_good = False  # whether the end of a good answer was read
-        self._world = world
-        self._wake: Callable[..., None] = lambda: None
+    pieces: list[tuple[float, Piece]] = field(default_factory=list)  # when they are due
+    closed: bool = False
+    read: list[Piece] = field(default_factory=list)  # and not handed on yet
+    is_good: bool = False  # whether the end of a good answer was read
+    wake: Callable[..., None] = lambda: None  # its reader
+    on_end: Callable[[], None] = lambda: None  # of its answer
 
     @property
-    def _raw_stream(self) -> Body:
+    def _raw_stream(self) -> AgentRun:
         return self
+
+    def framed(self, data: bytes) -> bytes:
+        """What is sent of some JSON."""
+        return b"data: " + data + b"\n\n" if self.streams else data
 
     def close(self) -> None:
         """Ends the reading."""
         self.closed = True
 
-    def cut(self, end: Piece) -> None:
-        """Puts an end in the place of what is still to come."""
-        self.pieces = [(self._world.now, end)]
-        self.run.unread = ""  # or most of it
-        self._wake()
+    def stop(self, how: str, error: Exception) -> None:
+        """Ends its session, and the answer in one way or another."""
+        self.is_alive = False
+        if how == "drips on":
+            return
+        self.pieces = [(self.world.now, END if how == "ends" else CUT)]
+        self.unread = ""  # or most of it
+        self.wake()
+        if how == "breaks":
+            self.end_call(error)  # unless its head has come
+
+    def read1(self, _most: int) -> bytes:
+        """Waits for what comes next, and returns it."""
+        piece = self._next_piece()
+        match piece.then:
+            case "cut":
+                raise ProtocolError("Connection broken: IncompleteRead")
+            case "surprise":
+                raise RuntimeError("What nobody has thought of")
+            case "death":
+                self.world.die("in mid-stream")
+            case "end" | "good end":
+                self.closed = True
+                self.is_good = piece.then == "good end"
+        if piece.data:
+            self.read.append(piece)
+        return piece.data
 
     def _next_piece(self) -> Piece:
         """Waits for what comes next, which may change meanwhile."""
-        world = self._world
+        world = self.world
         end = world.now + self.patience
         while True:
             due, piece = plan = self.pieces[0] if self.pieces else (world.now, END)
             is_silent = piece.then == "stall" or due > end
-            self._wake = world.waker()
+            self.wake = world.waker()
             world.sleep((end if is_silent else due) - world.now)
             if self.pieces and self.pieces[0] is not plan:
                 continue
@@ -171,59 +172,38 @@ class Body:
             del self.pieces[:1]
             return piece
 
-    def read1(self, _most: int) -> bytes:
-        """Waits for what comes next, and returns it."""
-        world = self._world
-        piece = self._next_piece()
-        match piece.then:
-            case "cut":
-                raise ProtocolError("Connection broken: IncompleteRead")
-            case "surprise":
-                raise RuntimeError("What nobody has thought of")
-            case "death":
-                world.die("in mid-stream")
-            case "end" | "good end":
-                self.closed = True
-                self.is_good = piece.then == "good end"
-        if piece.data:
-            self.read.append(piece)
-        return piece.data
-
-    def handed(self, item: Any) -> None:
+    def handed(self, item: bytes | None) -> None:
         """Takes note of what its reader really got, which may have given up by then."""
-        reader = self._world.sandbox
-        if isinstance(item, bytes):
+        if item is not None:
             piece = self.read.pop(0)
-            self.run.heard += piece.said
-            self.run.told_to = reader if piece.is_answer else self.run.told_to
-        elif item is None:
-            self.on_end()
-            if self.is_good:
-                self.run.answered_to = reader
-            else:
-                self.run.unread_by = reader
+            self.heard += piece.said
+            self.told_to = self.world.sandbox if piece.is_answer else self.told_to
+            return
+        self.on_end()
+        if self.is_good:
+            self.answered_to = self.world.sandbox
+        else:
+            self.unread_by = self.world.sandbox
 
 
 class Listening(Background):
     """agent_runtime.Background, that tells an agent's run what was heard of it."""
 
-    def __init__(self, world: World, items: Iterator[Any]) -> None:
-        super().__init__(world, items)
-        self.body: Body | None = None
+    run: AgentRun | None = None
 
     def next(self, seconds: float) -> Any:
         """Waits for the next item."""
         item = super().next(seconds)
         if isinstance(item, dict):
-            self.body = item["response"]
-        elif self.body:
-            self.body.handed(item)
+            self.run = item["response"]
+        elif self.run:
+            self.run.handed(item)
         return item
 
     def abandon(self) -> None:
         """Ends it at its next item."""
-        if self.body:
-            self.body.run.left_at = self.world.now
+        if self.run:
+            self.run.left_at = self.world.now
         super().abandon()
 
 
@@ -241,11 +221,11 @@ class Agent:
         self.weather = Weather(world, "agent", AGENT_FAULTS, (0, 200, 600))
         self.is_odd = world.choices.below(2) == 1
         self.accepts = world.choices.below(2) == 1  # and reports, where it is asked to
-        self.sessions: dict[str, Session] = {}
+        self.sessions: dict[str, AgentRun] = {}
         # How long a session that was used before refuses the next run, and until when.
         self.busy_seconds = world.choices.pick((0.0, 30.0))
         self.busy_until: dict[str, float] = {}
-        self.reporter: Callable[[Session], None] = lambda _session: None
+        self.reporter: Callable[[AgentRun], None] = lambda _run: None
         self.endings: tuple[str, ...] = ENDINGS
         self.seconds: tuple[float, ...] = AGENT_SECONDS
 
@@ -253,29 +233,26 @@ class Agent:
         """Makes it an agent with a long answer, which comes when its time is nearly over."""
         self.is_odd, self.endings, self.seconds = True, LAST_ENDINGS, (0.0, 20.0)
 
-    def start(
-        self, session_id: str, asked: Json, fault: Fault, patience: float, *, streams: bool
-    ) -> Slow:
+    def start(self, run: AgentRun, asked: Json, fault: Fault) -> Slow:
         """Starts it; what it will do is planned here, and what the wire does to it."""
         world, choices = self.world, self.world.choices
-        if session_id in self.sessions and self.busy_seconds:
+        if run.session_id in self.sessions and self.busy_seconds:
             until = self.busy_until.setdefault(asked["task_id"], world.now + self.busy_seconds)
             if world.now < until:
                 world.count("agent: session busy")
                 raise client_error("RetryableConflictException", 409, "InvokeAgentRuntime")
-        text = f"Found by run {next(world.ids)}."
-        run = AgentRun(asked["task_id"], text, session_id, world.now)
+        run.task_id, run.report, run.began = asked["task_id"], asked.get("report"), world.now
+        run.text, run.on_end = f"Found by run {next(world.ids)}.", self.on_end
         self.started(run, asked)
-        body = Body(run, world, patience, self.on_end)
-        session = self.sessions[session_id] = Session(run, asked.get("report"), body)
-        if session.report and self.accepts:
-            self.reporter(session)
+        self.sessions[run.session_id] = run
+        if run.report and self.accepts:
+            self.reporter(run)
             if choices.below(8) < 7:
-                return self._accept(session, fault, streams=streams)
+                return self._accept(run, fault)
             world.count("agent: reports without having accepted")
         seconds = choices.pick(self.seconds) if self.is_odd else 1.0
         if not seconds:
-            seconds = max(patience - choices.pick(LAST_MOMENTS), 0.5)
+            seconds = max(run.patience - choices.pick(LAST_MOMENTS), 0.5)
         ending = choices.pick(self.endings) if self.is_odd else "answers"
         if ending != "answers":
             world.count(f"agent: {ending}")
@@ -291,41 +268,38 @@ class Agent:
         if ending == "asks":
             run.asks = True
             run.answer["interrupts"] = [QUESTION]
-        plan = self._progress(run, ending) if streams else []
-        plan += self._end(run, ending, streams=streams)
-        answer = self._answer(session, plan, fault, seconds, streams=streams)
-        due = body.pieces[-1][0] if body.pieces else 0.0
+        plan = self._progress(run, ending) if run.streams else []
+        plan += self._end(run, ending)
+        answer = self._answer(run, plan, fault, seconds)
+        due = run.pieces[-1][0] if run.pieces else 0.0
         is_good = ending in ("answers", "asks")
-        run.is_awaited = is_good and not fault.name and due < world.now + patience - 3
+        run.is_awaited = is_good and not fault.name and due < world.now + run.patience - 3
         return answer
 
-    def _accept(self, session: Session, fault: Fault, *, streams: bool) -> Slow:
+    def _accept(self, run: AgentRun, fault: Fault) -> Slow:
         """Says that it works on by itself, sooner or later."""
         choices = self.world.choices
         self.world.count("agent: accepts")
         seconds = choices.pick((0.5, 0.0, 5.0, 40.0)) if self.is_odd else 0.5
-        data = _framed(b'{"accepted": true}', streams=streams)
+        data = run.framed(b'{"accepted": true}')
         middle = choices.below(len(data))
         plan = [*([Piece(data[:middle])] if middle else []), Piece(data[middle:]), END]
-        return self._answer(session, plan, fault, seconds, streams=streams)
+        return self._answer(run, plan, fault, seconds)
 
-    def _answer(
-        self, session: Session, plan: list[Piece], fault: Fault, seconds: float, *, streams: bool
-    ) -> Slow:
+    def _answer(self, run: AgentRun, plan: list[Piece], fault: Fault, seconds: float) -> Slow:
         """An answer on its way."""
         choices = self.world.choices
-        kind = "text/event-stream; charset=utf-8" if streams else "application/json"
-        plan, kind = _spoiled(plan, kind, fault, session.run)
-        gap = seconds / len(plan) if streams else choices.pick((0.0, 0.01, 3.0))
+        run.content_type = "text/event-stream; charset=utf-8" if run.streams else "application/json"
+        plan = _spoiled(plan, fault, run)
+        gap = seconds / len(plan) if run.streams else choices.pick((0.0, 0.01, 3.0))
         if fault.row and fault.row["fault"] == "dripping body":
             gap += choices.pick((1.0, 25.0, 61.0))
-        head = 0.05 if streams else seconds
+        head = 0.05 if run.streams else seconds
         due = self.world.now + head
         for piece in plan:
             due += gap
-            session.body.pieces.append((due, piece))
-        answer = {"contentType": kind, "response": session.body}
-        return Slow(answer, head, partial(setattr, session, "end_call"))
+            run.pieces.append((due, piece))
+        return Slow(run, head, partial(setattr, run, "end_call"))
 
     def is_alive(self, run: AgentRun) -> bool:
         """Whether the session of a run has not ended, whatever anybody believes."""
@@ -335,18 +309,18 @@ class Agent:
         """Ends a session, if there is one."""
         world, choices = self.world, self.world.choices
         self.stopped(session_id, stopper)
-        session = self.sessions.get(session_id)
-        if session is None or (not session.is_alive and choices.below(2)):
+        run = self.sessions.get(session_id)
+        if run is None or (not run.is_alive and choices.below(2)):
             world.count("agent: no such session")
             operation = "StopRuntimeSession"
             raise client_error("ResourceNotFoundException", 404, operation, "No such session")
-        if session.is_alive:
+        if run.is_alive:
             how = choices.pick(STOPS)
             world.count(f"agent: session stopped, {how}")
             kinds = wire.by_kind("agent", "InvokeAgentRuntime")
             rows = kinds[choices.pick(STOPPED_BEFORE_THE_HEAD)]
             whole = [row for row in rows if "raises" in row and "while" not in row]
-            session.stop(how, wire.error(choices.pick(whole)))
+            run.stop(how, wire.error(choices.pick(whole)))
         return {}
 
     def _progress(self, run: AgentRun, ending: str) -> list[Piece]:
@@ -360,7 +334,7 @@ class Agent:
             frames.append((run.text[:10], ()))
         plan: list[Piece] = []
         for frame, said in frames:
-            text = _framed(json.dumps(frame).encode(), streams=True)
+            text = run.framed(json.dumps(frame).encode())
             if choices.below(4) == 3:
                 middle = choices.below(len(text) - 2)
                 plan += [Piece(text[:middle]), Piece(text[middle:], said)]
@@ -368,118 +342,89 @@ class Agent:
                 plan.append(Piece(text, said))
         return [] if ending == "empty" else plan
 
-    def _end(self, run: AgentRun, ending: str, *, streams: bool) -> list[Piece]:
+    def _end(self, run: AgentRun, ending: str) -> list[Piece]:
         text = json.dumps(run.answer, ensure_ascii=False).encode()
-        answer = _framed(text, streams=streams)
+        answer = run.framed(text)
         match ending:
             case "says error" | "fails without words" | "blank":
-                said = json.dumps(FAILURES[ending]).encode()
-                return [Piece(_framed(said, streams=streams)), END]
+                return [Piece(run.framed(json.dumps(FAILURES[ending]).encode())), END]
             case "unreadable":
-                run.unread = "what is this" if streams else run.text
-                if streams:
+                run.unread = "what is this" if run.streams else run.text
+                if run.streams:
                     return [Piece(b'data: {"what is this": \xff\n\n'), Piece(answer), END]
                 return [Piece(text[:2] + b"\xff" + text[2:]), END]
             case "empty":
-                return [Piece(b": nothing\n\n"), END] if streams else [END]
+                return [Piece(b": nothing\n\n"), END] if run.streams else [END]
             case "floods":
-                return [Piece(b"data: " * streams + b"x" * 4_000)] * 30
+                return [Piece(b"data: " * run.streams + b"x" * 4_000)] * 30
         if ending in BREAKS:
-            is_begun = ending == "cut" or not streams
+            is_begun = ending == "cut" or not run.streams
             return [*([Piece(answer[:30])] if is_begun else []), BREAKS[ending]]
-        if streams:
+        if run.streams:
             return [Piece(answer, is_answer=True), GOOD_END]
         middle = self.world.choices.below(len(text) // 8) * 8
         return [Piece(text[:middle]), Piece(text[middle:]), GOOD_END]
 
 
-def _framed(data: bytes, *, streams: bool) -> bytes:
-    return b"data: " + data + b"\n\n" if streams else data
-
-
-def _spoiled(
-    plan: list[Piece], content_type: str, fault: Fault, run: AgentRun
-) -> tuple[list[Piece], str]:
+def _spoiled(plan: list[Piece], fault: Fault, run: AgentRun) -> list[Piece]:
     """An answer after what the wire has done to it, as the table's rows have it."""
-    if not fault.row or ("raises" in fault.row and "while" not in fault.row):
-        return plan, content_type
+    if not fault.row or fault.error:
+        return plan
     name = fault.row["fault"]
     if "while" in fault.row:
-        end = STALL if "waits" in fault.row else CUT
-        return (
-            [end] if name.endswith("after the head") else [*plan[: len(plan) // 2], end]
-        ), content_type
+        kept = [] if name.endswith("after the head") else plan[: len(plan) // 2]
+        return [*kept, STALL if "waits" in fault.row else CUT]
     if name.endswith("in the head"):
-        run.unread = ""
-        return [END], ""
+        run.unread = run.content_type = ""
+        return [END]
     if fault.name != "garbled":
-        return plan, content_type
-    garbage = {"200 with HTML": HTML, "200 with nothing": b"", "200 with a list": b"[]"}
+        return plan
     run.unread = ""
+    if name == "200 with HTML":
+        run.content_type = "text/html"
+    garbage = {"200 with HTML": HTML, "200 with nothing": b"", "200 with a list": b"[]"}
     if name in garbage:
-        return [Piece(garbage[name]), END], "text/html" if name == "200 with HTML" else content_type
+        return [Piece(garbage[name]), END]
     *before, last = [piece for piece in plan if piece.data] or [Piece()]
-    if name == "200 with half of it":
-        return [*before, Piece(last.data[:-3], last.said), END], content_type
     middle = len(last.data) // 2
     broken = last.data[:middle] + b"\xff" + last.data[middle:]
-    return [*before, Piece(broken, last.said), END], content_type
+    half = last.data[:-3] if name == "200 with half of it" else broken
+    return [*before, Piece(half, last.said), END]
 
 
-class AgentClient:
+class AgentClient(Client):
     """botocore's AgentCore client."""
 
-    def __init__(self, agent: Agent, config: Config) -> None:
-        self.agent = agent
-        self.config = config
-
-    def invoke_agent_runtime(
-        self,
-        *,
-        agentRuntimeArn: str,  # noqa: N803
-        runtimeSessionId: str,  # noqa: N803
-        payload: BytesIO,
-        **_headers: str,
-    ) -> Any:
+    def invoke_agent_runtime(self, **request: Any) -> Any:
         """Starts the agent and returns its answer as it comes."""
-        assert agentRuntimeArn == AGENT_ARN
-        assert len(runtimeSessionId) >= 33
-        agent = self.agent
-        streams = agent.world.choices.below(2) == 1
+        assert request["agentRuntimeArn"] == AGENT_ARN
+        assert len(request["runtimeSessionId"]) >= 33
+        agent, world = self.aws.agent, self.aws.world
+        streams = world.choices.below(2) == 1
         operation = "InvokeAgentRuntime, streamed" if streams else "InvokeAgentRuntime"
-
-        patience = self.config.read_timeout
+        run = AgentRun(world, self.config.read_timeout, streams, request["runtimeSessionId"])
 
         def arrive(fault: Fault) -> Slow:
             # Read when it is sent, and closed if nobody waits any more.
-            asked = json.loads(payload.getvalue())
-            return agent.start(runtimeSessionId, asked, fault, patience, streams=streams)
+            return agent.start(run, json.loads(request["payload"].getvalue()), fault)
 
         def spoil(fault: Fault, answer: Any) -> Any:
             if fault.name == "unexpected error":
                 raise RuntimeError("What nobody has thought of")
             if answer is None:  # somebody else has answered, and the agent has never heard of it
-                body = Body(AgentRun("", ""), agent.world, patience, lambda: None)
-                plan, kind = _spoiled([Piece(b"{}")], "application/json", fault, body.run)
-                body.pieces = [(agent.world.now, piece) for piece in plan]
-                answer = {"contentType": kind, "response": body}
-            return answer
+                run.content_type = "application/json"
+                run.pieces = [(world.now, piece) for piece in _spoiled([Piece(b"{}")], fault, run)]
+            return {"contentType": run.content_type, "response": run}
 
         return agent.weather.call(self.config, operation, arrive, spoil)
 
-    def stop_runtime_session(
-        self,
-        *,
-        agentRuntimeArn: str,  # noqa: N803
-        runtimeSessionId: str,  # noqa: N803
-    ) -> Any:
+    def stop_runtime_session(self, **request: Any) -> Any:
         """Asks for the end of a session."""
-        assert agentRuntimeArn == AGENT_ARN
-        agent, stopper = self.agent, self.agent.world.sandbox
-
+        assert request["agentRuntimeArn"] == AGENT_ARN
+        agent, stopper = self.aws.agent, self.aws.world.sandbox
         return agent.weather.call(
             self.config,
             "StopRuntimeSession",
-            lambda _fault: agent.stop(runtimeSessionId, stopper),
+            lambda _fault: agent.stop(request["runtimeSessionId"], stopper),
             lambda _fault, _answer: {},
         )

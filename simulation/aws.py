@@ -15,25 +15,19 @@ from botocore.exceptions import ClientError
 from simulation import wire
 from simulation.agent import HTML, Agent, AgentClient
 from simulation.dynamodb import DynamoDB
-from simulation.network import CALL_FAULTS, DYNAMODB_FAULTS, QUEUE_FAULTS, Fault, Weather
+from simulation.network import CALL_FAULTS, DYNAMODB_FAULTS, QUEUE_FAULTS, Client, Fault, Weather
 from simulation.wire import ACCOUNT
-from simulation.world import Sandbox, World
+from simulation.world import Json, Sandbox, World
 from valro.tasks import MAXIMUM_EVENT_AGE_SECONDS, MAXIMUM_RETRY_ATTEMPTS
-
-Json = Any
 
 WORKER_ARN = f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:valro-worker"
 LARGEST_WRITES = (None, None, None, None, None, None, None, 3_000)
 
 
-class DynamoDBClient:
+class DynamoDBClient(Client):
     """botocore's DynamoDB client; its answers are parsed already, whoever would parse them."""
 
     meta = SimpleNamespace(events=SimpleNamespace(register=lambda *_parser: None))
-
-    def __init__(self, aws: Aws, config: Config) -> None:
-        self.aws = aws
-        self.config = config
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         operation = name.title().replace("_", "")
@@ -41,8 +35,7 @@ class DynamoDBClient:
         return lambda **request: self._call(operation, serve, request)
 
     def _call(self, operation: str, serve: Callable[..., Any], request: dict[str, Any]) -> Any:
-        aws, sandbox = self.aws, self.aws.world.sandbox
-        sent = aws.world.now
+        aws, sandbox, sent = self.aws, self.aws.world.sandbox, self.aws.world.now
         if operation == "TransactWriteItems":  # botocore makes one a call
             request["ClientRequestToken"] = f"token-{next(aws.world.ids)}"
 
@@ -57,12 +50,14 @@ class DynamoDBClient:
                     sandbox.faults["size refused"] += 1
                 raise
             self._trace(operation, request, sandbox, "done")
-            weather = aws.dynamodb_weather
-            if operation == "BatchGetItem" and "keys unprocessed" in weather.kinds:
+            is_batch = operation == "BatchGetItem"
+            if is_batch and "keys unprocessed" in aws.dynamodb_weather.kinds:
                 return self._some_unprocessed(request, answer)
             return answer
 
-        return aws.dynamodb_weather.call(self.config, operation, arrive, _unread)
+        # botocore takes what nobody can read for an answer.
+        unread = lambda fault, answer: {} if fault.name == "garbled" else answer  # noqa: E731
+        return aws.dynamodb_weather.call(self.config, operation, arrive, unread)
 
     def _some_unprocessed(self, request: dict[str, Any], answer: Any) -> Any:
         ((table, asked),) = request["RequestItems"].items()
@@ -89,17 +84,8 @@ class DynamoDBClient:
         self.aws.world.trace(f"{what}{outcome}", sandbox.name if sandbox else "")
 
 
-def _unread(fault: Fault, answer: Any) -> Any:
-    """What botocore makes of an answer that it takes for one, though nobody can read it."""
-    return {} if fault.name == "garbled" else answer
-
-
-class LambdaClient:
+class LambdaClient(Client):
     """botocore's Lambda client."""
-
-    def __init__(self, aws: Aws, config: Config) -> None:
-        self.aws = aws
-        self.config = config
 
     def invoke(self, *, FunctionName: str, InvocationType: str, Payload: str) -> Any:  # noqa: N803
         """Hands an asynchronous event to Lambda."""
@@ -231,22 +217,20 @@ class Aws:
         self.table.largest_write = choices.pick(LARGEST_WRITES)
         self.queue = Queue(self)
         self.run_worker = run_worker
-        self.clients: dict[str, Any] = {"dynamodb": DynamoDBClient, "lambda": LambdaClient}
+        self.clients: dict[str, type[Client]] = {
+            "dynamodb": DynamoDBClient,
+            "lambda": LambdaClient,
+            "bedrock-agentcore": AgentClient,
+        }
         self.watching: Any = None  # the watcher's queue and bus, if there is one
 
     def create_client(self, service: str, *, region_name: str, config: Config) -> Any:
         """What botocore's session has under this name."""
         assert region_name == "us-east-1"
-        if service == "bedrock-agentcore":
-            return AgentClient(self.agent, config)
         return self.clients[service](self, config)
 
     def clear_weather(self) -> None:
         """Makes everything work from now on."""
-        for weather in (
-            self.dynamodb_weather,
-            self.lambda_weather,
-            self.queue_weather,
-            self.agent.weather,
-        ):
+        weathers = (self.dynamodb_weather, self.lambda_weather, self.queue_weather)
+        for weather in (*weathers, self.agent.weather):
             weather.clear()

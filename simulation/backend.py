@@ -1,7 +1,5 @@
 """The backend under test: the real modules of both functions, put into a simulated world."""
 
-from __future__ import annotations
-
 import os
 import random
 import sys
@@ -9,7 +7,7 @@ import threading
 import time
 import traceback
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
 from types import SimpleNamespace
@@ -23,13 +21,11 @@ from simulation.agent import AGENT_ARN, Listening
 from simulation.aws import WORKER_ARN, Aws, task_of
 from simulation.checks import agent, writes
 from simulation.checks.known import Known
-from simulation.world import EPOCH, Lock, Sandbox, Timer, Violation, World
+from simulation.world import EPOCH, Json, Lock, Sandbox, Timer, Violation, World
 from valro import api_requests, aws, conversations, dynamodb_items, tasks
 from valro.agent import reader, runtime
 
-Json = Any
-
-API_SECONDS = 30.0
+SECONDS = {"api": 30.0, "watcher": 15.0}
 WORKER_SECONDS = (600.0, 60.0, 900.0)
 DEFAULT_SKEW = 5.0
 REPORTS_BASE_URL = "https://api.invalid"
@@ -58,19 +54,6 @@ SCALED_DOWN = {
     (lambda_function, "MAX_PAGE_BYTES"): 3_000,
     (api_requests, "MAX_REPORT_BYTES"): 20_000,
 }
-
-
-class Context:
-    """Lambda's context object."""
-
-    def __init__(self, world: World, sandbox: Sandbox) -> None:
-        self.aws_request_id = sandbox.request_id
-        self._world = world
-        self._sandbox = sandbox
-
-    def get_remaining_time_in_millis(self) -> int:
-        """Milliseconds until the end."""
-        return int((self._sandbox.end - self._world.now) * 1000)
 
 
 class Backend:
@@ -117,17 +100,22 @@ class Backend:
 
     def new_sandbox(self, function: str, request_id: str) -> Sandbox:
         """A sandbox for one invocation."""
-        seconds = API_SECONDS if function == "api" else self.worker_seconds
+        seconds = SECONDS.get(function, self.worker_seconds)
         return Sandbox(function, self.world.unique(function), request_id, seconds)
 
-    def run_api(self, sandbox: Sandbox, event: Json) -> Json:
-        """Runs the API on a request; returns its response, if it gives one."""
+    def context(self, sandbox: Sandbox) -> Any:
+        """Lambda's context object."""
+        left = lambda: int((sandbox.end - self.world.now) * 1000)  # noqa: E731
+        return SimpleNamespace(aws_request_id=sandbox.request_id, get_remaining_time_in_millis=left)
+
+    def run(self, sandbox: Sandbox, function: Callable[..., Any], event: Json) -> Json:
+        """Runs a function that never raises; returns what it does, if it lives so long."""
 
         def handler() -> Any:
             try:
-                return lambda_function.lambda_handler(event, Context(self.world, sandbox))
+                return function(event, self.context(sandbox))
             except Exception as error:
-                raise Violation("the API never raises", repr(error)) from error
+                raise Violation(f"the {sandbox.function} never raises", repr(error)) from error
 
         return self.world.run_sandbox(sandbox, handler)
 
@@ -138,7 +126,7 @@ class Backend:
 
         def handler() -> Any:
             try:
-                result = worker_lambda.lambda_handler(event, Context(self.world, sandbox))
+                result = worker_lambda.lambda_handler(event, self.context(sandbox))
             except Exception as error:  # noqa: BLE001  Lambda's part: to deliver again
                 agent.raised(self.known, event, sandbox, error)
                 self.world.count("worker: raised")
@@ -153,18 +141,6 @@ class Backend:
         """The time, as the function that asks has it."""
         sandbox = self.world.sandbox
         return EPOCH + self.world.now + (sandbox.skew if sandbox else 0.0)
-
-
-def _store_of(world: World) -> type[dynamodb_helpers.TaskStore]:
-    """The task store; it tells when a worker begins to write how its task ends."""
-
-    class Store(dynamodb_helpers.TaskStore):
-        def end_task(self, claim: dynamodb_helpers.Claim, outcome: tasks.Outcome) -> None:
-            if sandbox := world.sandbox:
-                sandbox.ending_since = world.now
-            super().end_task(claim, outcome)
-
-    return Store
 
 
 @contextmanager
@@ -190,10 +166,7 @@ def in_place_of_aws(backend: Backend) -> Iterator[None]:
     }
     timed: dict[str, Any] = {"clock": backend.clock, "sleep": world.sleep}
 
-    def session() -> Aws:
-        return backend.aws
-
-    fit_answer = tasks.fit_answer
+    fit_answer, end_task = tasks.fit_answer, dynamodb_helpers.TaskStore.end_task
 
     def fit(answer: Json, room: int = 0) -> Any:
         """Fits an answer, and takes the time that a long one takes of the processor."""
@@ -202,16 +175,23 @@ def in_place_of_aws(backend: Backend) -> Iterator[None]:
             world.sleep(backend.fitting_seconds)
         return fit_answer(answer, room)
 
+    def end(store: Any, claim: Any, outcome: Any) -> None:
+        """Ends a task, and takes note of when its worker begins to write that."""
+        if world.sandbox:
+            world.sandbox.ending_since = world.now
+        end_task(store, claim, outcome)
+
     places = (
         SCALED_DOWN
         | {(module, name): stand_ins[value] for module, name, value in IMPORTS}
-        | {(tasks, "fit_answer"): fit}
         | {
-            (aws, "aws_session"): session,
+            (tasks, "fit_answer"): fit,
+            (dynamodb_helpers.TaskStore, "end_task"): end,
+            (aws, "aws_session"): lambda: backend.aws,
             (aws, "sys"): SimpleNamespace(
                 stderr=SimpleNamespace(write=world.log, flush=lambda: None)
             ),
-            (dynamodb_helpers, "TaskStore"): partial(_store_of(world), **timed),
+            (dynamodb_helpers, "TaskStore"): partial(dynamodb_helpers.TaskStore, **timed),
             (worker_lambda, "AgentRuntime"): partial(
                 runtime.AgentRuntime,
                 monotonic=lambda: world.now,
@@ -225,7 +205,7 @@ def in_place_of_aws(backend: Backend) -> Iterator[None]:
                 monotonic=lambda: world.now,
                 timer=partial(Timer, world),
             ),
-            (worker_lambda, "aws_session"): session,
+            (worker_lambda, "aws_session"): lambda: backend.aws,
             # A process of its own, whose store is not the API's.
             (watcher_lambda, "task_store"): cache(dynamodb_helpers.task_store.__wrapped__),
         }

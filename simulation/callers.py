@@ -1,15 +1,13 @@
 """Whoever calls the HTTP API: a request on its way through the gateway, and its reply."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 
+import lambda_function
 from simulation.backend import Backend
 from simulation.checks import answers
 from simulation.checks.known import Reply, Report
-
-Json = Any
+from simulation.world import Json
 
 GATEWAY_LATENCIES = (0.01, 0.001, 0.2)
 
@@ -36,10 +34,11 @@ class Caller:
         world = self.world
         sandbox = self.backend.new_sandbox("api", f"request-{next(world.ids)}")
         sandbox.report = report
+        event = self._event(method, path, body, headers or {})
         going, coming = self.choices.pick(GATEWAY_LATENCIES), self.choices.pick(GATEWAY_LATENCIES)
         world.trace(f"{method} {path} {headers or ''} as {self.owner or 'anybody'}")
         world.sleep(going)
-        response = self.backend.run_api(sandbox, self._event(method, path, body, headers or {}))
+        response = self.backend.run(sandbox, lambda_function.lambda_handler, event)
         answers.answered_in_time(method, path, sandbox)
         if response is not None and self.choices.chance(self.backend.reply_loss):
             world.count("gateway: reply lost")

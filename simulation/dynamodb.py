@@ -5,8 +5,6 @@ What those two do not have is here as well: an index that lags, reads that are n
 a transaction that is sent twice with one token and done once.
 """
 
-from __future__ import annotations
-
 import functools
 import re
 from collections.abc import Callable

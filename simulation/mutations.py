@@ -5,8 +5,6 @@ is taken, changed, and compiled again in its module. A line that is no longer th
 that the list cannot silently lose its meaning.
 """
 
-from __future__ import annotations
-
 import inspect
 import textwrap
 from collections.abc import Iterator

@@ -5,9 +5,8 @@ meets the weather: a fault of the wire table, one of the service's own, or the e
 that sends it. The request may be done all the same.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -71,6 +70,14 @@ class Fault(NamedTuple):
         """Whether the client hears nothing until it gives up."""
         row = self.row
         return self.name in OVERDUE or bool(row and "waits" in row and "while" not in row)
+
+
+@dataclass
+class Client:
+    """One of botocore's clients."""
+
+    aws: Any
+    config: Config
 
 
 class Slow(NamedTuple):

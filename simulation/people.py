@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
 from urllib.parse import urljoin
 
 from simulation.backend import Backend
 from simulation.callers import Caller
 from simulation.checks import answers
 from simulation.checks.known import Reply
-from simulation.world import Violation
-
-Json = Any
+from simulation.world import Json, Violation
 
 OWNERS = (None, "ann", "bob")
 KEYS = (None, "key-1", "key-2")

@@ -5,18 +5,12 @@ tell them to stop; and they may not listen. What a network does to a report: it 
 doubled, and overtaken by the next.
 """
 
-from __future__ import annotations
-
-from typing import Any
-
-from simulation.agent import QUESTION, Session
+from simulation.agent import QUESTION, AgentRun
 from simulation.backend import REPORTS_BASE_URL, Backend
 from simulation.callers import Caller
 from simulation.checks import answers
 from simulation.checks.known import Reply, Report
 from simulation.world import Violation
-
-Json = Any
 
 ENDS = (
     "answers",
@@ -45,25 +39,25 @@ BEFORE_TRYING_AGAIN = (1.0, 0.1, 5.0, 60.0)
 LATE = (1.0, 0.2, 30.0, 601.0)
 
 
-def work(backend: Backend, session: Session) -> None:
+def work(backend: Backend, run: AgentRun) -> None:
     """Lets the agent of a session work and report, in one process or two with the same token."""
     world = backend.world
     two = world.choices.below(4) == 3
     if two:
         world.count("reporter: two processes")
     for number in range(1 + two):
-        world.spawn("reporter", _Process(backend, session, number).work)
+        world.spawn("reporter", _Process(backend, run, number).work)
 
 
 class _Process(Caller):
     """One process of an agent's."""
 
-    def __init__(self, backend: Backend, session: Session, number: int) -> None:
+    def __init__(self, backend: Backend, run: AgentRun, number: int) -> None:
         super().__init__(backend, None)
-        self.session = session
-        self.name = f"{session.run.task_id[-12:]}.{number}"
-        self.task_id = session.run.task_id
-        url, self.token = session.report["url"], session.report["token"]
+        self.run = run
+        self.name = f"{run.task_id[-12:]}.{number}"
+        self.task_id = run.task_id
+        url, self.token = run.report["url"], run.report["token"]
         self.path = url.removeprefix(REPORTS_BASE_URL)
         self.count = 0
         self.is_told_to_stop = False
@@ -98,7 +92,7 @@ class _Process(Caller):
     def _should_stop(self) -> bool:
         """Whether it is dead, or has been told to stop and obeys."""
         stops = self.is_told_to_stop and not self._has("does not stop when told to")
-        return stops or not (self.session.is_alive or self.lives_elsewhere)
+        return stops or not (self.run.is_alive or self.lives_elsewhere)
 
     def _has(self, manner: str) -> bool:
         """Whether it is of that sort, and is so just now."""
@@ -179,7 +173,7 @@ class _Process(Caller):
                 self.is_told_to_stop = True
                 return
             self.world.sleep(self.choices.pick(BEFORE_TRYING_AGAIN))
-            if not (self.session.is_alive or self.lives_elsewhere):
+            if not (self.run.is_alive or self.lives_elsewhere):
                 return
 
     def _send(self, report: Report) -> Reply | None:

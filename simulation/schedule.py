@@ -1,20 +1,15 @@
 """One schedule: people, and the backend that they use, from a seed."""
 
-from __future__ import annotations
-
 import traceback
 from collections import Counter
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from simulation import people, reporters
 from simulation.backend import DEFAULT_SKEW, Backend, in_place_of_aws
 from simulation.checks import ends
 from simulation.watching import Watching
-from simulation.world import Choices, Violation, World
-
-Json = Any
+from simulation.world import Choices, Json, Violation, World
 
 
 @dataclass
@@ -23,7 +18,6 @@ class Result:
 
     violation: Violation | None
     faults: Counter[str]
-    seen: Counter[str]
     trace: list[str]
 
 
@@ -47,7 +41,7 @@ def run(seed: int, *, tracing: bool = False, skew: float = DEFAULT_SKEW) -> Resu
         violation = Violation("nothing unexpected happens", f"{error!r} in {where.name}")
     if violation:
         world.trace(f"VIOLATION {violation}", "-")
-    return Result(violation, world.faults, world.seen, world.lines)
+    return Result(violation, world.faults, world.lines)
 
 
 def _live(backend: Backend, watching: Watching | None) -> None:

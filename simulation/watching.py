@@ -4,8 +4,6 @@ In a schedule that has it every task ends within 2 minutes of its deadline, whoe
 end is told. What hinders the watcher makes that later: counted from the last time that it was hindered.
 """
 
-from __future__ import annotations
-
 import json
 from collections import defaultdict
 from collections.abc import Callable
@@ -14,16 +12,13 @@ from typing import Any
 
 import watcher_lambda
 from simulation import wire
-from simulation.backend import Backend, Context
+from simulation.backend import Backend
 from simulation.checks.known import FINAL, Known, must
 from simulation.dynamodb import Item
-from simulation.network import CALL_FAULTS, Fault, Weather
-from simulation.world import Sandbox, Violation
-
-Json = Any
+from simulation.network import CALL_FAULTS, Client, Fault, Weather
+from simulation.world import Json
 
 LOOK_SECONDS = 90.0  # the queue's delay and its visibility timeout, as in template.yaml
-FUNCTION_SECONDS = 15.0
 LATEST = 120.0  # after its deadline a task has ended
 LAGS = (0.2, 0.05, 1.0, 30.0, 600.0, 3_600.0)
 PROMPT = 2.0  # so long a delivery may take that hinders nobody
@@ -59,7 +54,7 @@ class Watching:
             self._changed(old, new)
 
         backend.aws.table.on_write = written
-        backend.aws.clients |= {"sqs": QueueClient, "events": BusClient}
+        backend.aws.clients |= dict.fromkeys(("sqs", "events"), WatcherClient)
         backend.aws.watching = self
 
     # --- the stream -------------------------------------------------------------------------------
@@ -133,6 +128,15 @@ class Watching:
                 return
             self.world.sleep(LOOK_SECONDS)
 
+    def take_event(self, event: Json) -> Json:
+        """Takes an event for the bus, or says that it did not."""
+        if self.world.choices.chance(self.untaken):
+            self.world.count("bus: event not taken")
+            return {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "InternalFailure"}]}
+        detail = json.loads(event["Detail"])
+        self.told[detail["id"]].append((event["DetailType"], detail))
+        return {"FailedEntryCount": 0, "Entries": [{"EventId": "1"}]}
+
     # --- both -------------------------------------------------------------------------------------
 
     def _repeats(self) -> bool:
@@ -151,43 +155,14 @@ class Watching:
 
     def _run(self, records: list[Json]) -> Json:
         """Runs the function, which may die."""
-        world = self.world
-        name = world.unique("watcher")
-        sandbox = Sandbox("watcher", name, name, FUNCTION_SECONDS)
-
-        def handler() -> Json:
-            try:
-                return watcher_lambda.lambda_handler({"Records": records}, Context(world, sandbox))
-            except Exception as error:
-                raise Violation("the watcher never raises", repr(error)) from error
-
-        result = world.run_sandbox(sandbox, handler)
+        sandbox = self.backend.new_sandbox("watcher", "records")
+        event = {"Records": records}
+        result = self.backend.run(sandbox, watcher_lambda.lambda_handler, event)
         for record in records if sandbox.faults or result is None else ():
             is_change = "dynamodb" in record
             told = record["dynamodb"]["Keys"] if is_change else json.loads(record["body"])
-            self._hinder_task(told["id"]["S"] if is_change else told["task_id"], world.now)
+            self._hinder_task(told["id"]["S"] if is_change else told["task_id"], self.world.now)
         return result
-
-    def call(self, config: Any, serve: Callable[[], Json]) -> Json:
-        """A call of the queue or the bus, with what can befall one of Lambda's."""
-
-        def spoil(fault: Fault, answer: Json) -> Json:
-            if fault.row and "while" in fault.row:
-                raise wire.error(fault.row)
-            if fault.name == "garbled":
-                raise ValueError("no JSON")
-            return answer
-
-        return self.weather.call(config, "Invoke", lambda _fault: serve(), spoil)
-
-    def hear(self, event: Json) -> Json:
-        """Takes an event, or says that it did not."""
-        if self.world.choices.chance(self.untaken):
-            self.world.count("bus: event not taken")
-            return {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "InternalFailure"}]}
-        detail = json.loads(event["Detail"])
-        self.told[detail["id"]].append((event["DetailType"], detail))
-        return {"FailedEntryCount": 0, "Entries": [{"EventId": "1"}]}
 
     # --- the promise ------------------------------------------------------------------------------
 
@@ -205,26 +180,28 @@ class Watching:
             must("each end is told", bool(told), task_id)
             codes = {(detail["status"], detail.get("error_code", "")) for _, detail in told}
             must("what is told is so", codes == {(life.ended, life.error_code)}, f"{told}")
-        self.world.seen["tasks watched"] += len(self.known.lives)
 
 
-class QueueClient:
-    """botocore's SQS client."""
+class WatcherClient(Client):
+    """botocore's clients of SQS and of EventBridge, which meet what can befall one of Lambda's."""
 
-    def __init__(self, aws: Any, config: Any) -> None:
-        self.watching: Watching = aws.watching
-        self.config = config
+    def send_message(self, **request: Any) -> Json:
+        """Sends a message to the queue."""
+        watching = self.aws.watching
+        assert request["QueueUrl"] == watching.backend.environment["WATCH_QUEUE_URL"]
+        return self._call(lambda _fault: watching.take_message(request["MessageBody"]))
 
-    def send_message(self, *, QueueUrl: str, MessageBody: str) -> Json:  # noqa: N803
-        """Sends a message."""
-        assert QueueUrl == self.watching.backend.environment["WATCH_QUEUE_URL"]
-        return self.watching.call(self.config, lambda: self.watching.take_message(MessageBody))
+    def put_events(self, **request: Any) -> Json:
+        """Sends an event to the bus."""
+        (event,) = request["Entries"]
+        return self._call(lambda _fault: self.aws.watching.take_event(event))
 
+    def _call(self, serve: Callable[[Fault], Json]) -> Json:
+        def spoil(fault: Fault, answer: Json) -> Json:
+            if fault.row and "while" in fault.row:
+                raise wire.error(fault.row)
+            if fault.name == "garbled":
+                raise ValueError("no JSON")
+            return answer
 
-class BusClient(QueueClient):
-    """botocore's EventBridge client."""
-
-    def put_events(self, *, Entries: list[Json]) -> Json:  # noqa: N803
-        """Sends an event."""
-        (event,) = Entries
-        return self.watching.call(self.config, lambda: self.watching.hear(event))
+        return self.aws.watching.weather.call(self.config, "Invoke", serve, spoil)

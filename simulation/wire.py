@@ -5,8 +5,6 @@ operations that it names. So the simulation raises what is raised, not what one 
 What a row does not say is what became of the request at the other end: ``effects`` does.
 """
 
-from __future__ import annotations
-
 import functools
 import json
 import pkgutil

@@ -6,8 +6,6 @@ The clients are the product's own, with their configuration but for shorter time
 AWS. The server here is whatever is at the other end: the service, or something in its place.
 """
 
-from __future__ import annotations
-
 import contextlib
 import http.client
 import json
@@ -18,7 +16,7 @@ import struct
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -46,6 +44,8 @@ RESET = struct.pack("ii", 1, 0)
 ARN = "arn:aws:bedrock-agentcore:us-east-1:123456789012:runtime/valro-0123456789"
 HTML = b"<html><body><h1>Bad Gateway</h1></body></html>"
 STREAM = "text/event-stream; charset=utf-8"
+# What is a fault only to who does not wait for ever.
+SLOW = ("stalled", "dripping")
 SERVICES = ("dynamodb", "lambda", "agent")
 
 
@@ -69,11 +69,6 @@ class Operation(NamedTuple):
     name: str
     arguments: dict[str, Any]
     good: Answer
-
-    @property
-    def method(self) -> str:
-        """The client's, which streams or does not as its answer says."""
-        return xform_name(self.name.partition(",")[0])
 
 
 _UPDATE = {"TableName": "valro-tasks", "Key": {"id": {"S": "a"}}}
@@ -107,11 +102,6 @@ class Fault(NamedTuple):
     until: str = "whole"
     then: str = ""
     services: tuple[str, ...] = SERVICES
-
-    @property
-    def takes_time(self) -> bool:
-        """Whether it is a fault only to who does not wait for ever."""
-        return self.then in ("stalled", "dripping")
 
 
 def always(*answer: Any) -> Callable[[Answer], Answer]:
@@ -328,7 +318,6 @@ class Line:
         self.faults = sorted(faults, key=lambda fault: fault.until != "refused")
         self.end = OtherEnd(operation, certificate)
         self.attempts = 0
-        self.is_reading = False
         settings = {
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
@@ -337,7 +326,7 @@ class Line:
             "AWS_ENDPOINT_URL": f"https://127.0.0.1:{self.end.listener.getsockname()[1]}",
             "no_proxy": "127.0.0.1",
         }
-        patience = IMPATIENT if faults[0].takes_time else PATIENT
+        patience = IMPATIENT if faults[0].then in SLOW else PATIENT
         with mock.patch.dict(os.environ, settings):
             self.client = client_of(operation.service, *patience)
         self.client.meta.events.register("before-send", self._count)
@@ -352,9 +341,9 @@ class Line:
 
     def _row(self, fault: Fault) -> Row:
         self.end.play(fault)
-        self.attempts, self.is_reading = 0, False
+        self.attempts = 0
         started = time.monotonic()
-        outcome = self._outcome()
+        outcome = _outcome(self.client, self.operation)
         passed = (time.monotonic() - started) / self.attempts
         row: Row = {"fault": fault.name, "attempts": self.attempts, "requests": self.end.requests}
         row |= outcome
@@ -362,34 +351,33 @@ class Line:
             row["waits"] = "read" if passed >= IMPATIENT[1] else "connect"
         return row | {"operation": self.operation.name}
 
-    def _outcome(self) -> Row:
-        """Calls it and reads its answer; returns what came out."""
-        try:
-            return {"answers": self._answer()}
-        except ClientError as error:
-            status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-            code = error.response["Error"]["Code"]
-            return {"raises": "ClientError", "code": code, "status": status}
-        except Exception as error:  # noqa: BLE001  this is what is looked for
-            raised = {"raises": f"{type(error).__module__}.{type(error).__qualname__}"}
-            return raised | ({"while": "reading"} if self.is_reading else {})
 
-    def _answer(self) -> list[Any]:
-        """The answer, read as the product reads it, in short."""
-        if self.operation.method == "invoke_agent_runtime":
-            stages = runtime._call(self.client, self.operation.arguments)  # noqa: SLF001
-            answer = next(stages)
-            self.is_reading = True
-            return [answer["statusCode"], len(b"".join(stages))]
-        answer = getattr(self.client, self.operation.method)(**self.operation.arguments)
-        if "Payload" in answer:
-            self.is_reading = True
-            with contextlib.closing(answer["Payload"]) as body:
-                return [answer["StatusCode"], len(body.read())]
-        return sorted(answer.keys() - {"ResponseMetadata"})
+def _outcome(client: Any, operation: Operation) -> Row:
+    """Calls it and reads its answer as the product does; returns what came out, in short."""
+    is_reading = False
+    method = xform_name(operation.name.partition(",")[0])
+    try:
+        if method == "invoke_agent_runtime":
+            stages = runtime._call(client, operation.arguments)  # noqa: SLF001
+            status = next(stages)["statusCode"]
+            is_reading = True
+            return {"answers": [status, len(b"".join(stages))]}
+        answer = getattr(client, method)(**operation.arguments)
+        if "Payload" not in answer:
+            return {"answers": sorted(answer.keys() - {"ResponseMetadata"})}
+        is_reading = True
+        with contextlib.closing(answer["Payload"]) as body:
+            return {"answers": [answer["StatusCode"], len(body.read())]}
+    except ClientError as error:
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        code = error.response["Error"]["Code"]
+        return {"raises": "ClientError", "code": code, "status": status}
+    except Exception as error:  # noqa: BLE001  this is what is looked for
+        raised = {"raises": f"{type(error).__module__}.{type(error).__qualname__}"}
+        return raised | ({"while": "reading"} if is_reading else {})
 
 
-def measured(is_wanted: Callable[[Fault], bool] = lambda _fault: True) -> list[Row]:
+def measured(faults: Sequence[Fault] = FAULTS) -> list[Row]:
     """Rows of the table, made now: every one, unless less is asked for."""
     authority = trustme.CA()
     certificate = authority.issue_cert("127.0.0.1")
@@ -401,11 +389,11 @@ def measured(is_wanted: Callable[[Fault], bool] = lambda _fault: True) -> list[R
     ):
         # Who waits needs no processor, and must not be kept waiting for one.
         for is_slow in (True, False):
-            wanted = [fault for fault in FAULTS if is_wanted(fault) and fault.takes_time == is_slow]
+            wanted = [fault for fault in faults if (fault.then in SLOW) == is_slow]
             lines = [
-                Line(operation, faults, certificate, root)
+                Line(operation, own, certificate, root)
                 for operation in OPERATIONS
-                if (faults := [fault for fault in wanted if operation.service in fault.services])
+                if (own := [fault for fault in wanted if operation.service in fault.services])
             ]
             with ThreadPoolExecutor(len(OPERATIONS)) as pool:
                 rows += [row for each in pool.map(Line.rows, lines) for row in each]

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from greenlet import getcurrent, greenlet
 
+Json = Any
 T = TypeVar("T")
 
 EPOCH = 1_767_225_600.0  # 2026-01-01, when every schedule begins
@@ -110,7 +111,6 @@ class World:
         self.most_steps = MOST_STEPS
         self.current: Actor | None = None
         self.faults: Counter[str] = Counter()
-        self.seen: Counter[str] = Counter()  # what became of it all
         self.log_lines: list[str] = []
         self.lines: list[str] = []
         self.tracing = tracing

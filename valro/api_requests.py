@@ -159,7 +159,7 @@ def idempotent_id(owner: str, key: str) -> str:
 
 
 def _invalid_report(reason: str) -> HttpError:
-    message = f"This report cannot be used: {reason}. The task lives on."
+    message = f"This report cannot be used: {reason}. The task goes on."
     return HttpError("invalid_report", message)
 
 

@@ -38,7 +38,7 @@ class AnswersRequired(ValueError):
     """The agent asked something that a description alone cannot answer."""
 
     def __init__(self, interrupts: list[Interrupt]) -> None:
-        super().__init__("The agent asked more than one thing, or not for a text")
+        super().__init__("The agent asked several questions, or for something other than text")
         self.interrupts = interrupts
 
 
@@ -126,7 +126,7 @@ def _stored(resume: list[dict[str, Any]]) -> str:
         text = json.dumps(resume, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
         size = len(text.encode())
     except ValueError as error:  # half of a surrogate pair, or NaN, which Python reads
-        raise InvalidAnswers("'answers' must be JSON text that everybody can read") from error
+        raise InvalidAnswers("'answers' must be valid JSON text") from error
     if size > MAX_RESUME_BYTES:
         raise InvalidAnswers(f"'answers' must be at most {MAX_RESUME_BYTES:,} bytes, not {size:,}")
     return text

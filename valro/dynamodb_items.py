@@ -97,7 +97,7 @@ MAX_SORT_KEY_BYTES = 1_024
 
 def _finite(text: str) -> float:
     if not math.isfinite(number := float(text)):
-        raise ValueError(f"{text} is no number of JSON's")
+        raise ValueError(f"{text} is not a JSON number")
     return number
 
 
@@ -328,12 +328,12 @@ def decode_cursor(cursor: str) -> PagePosition:
         padded = cursor + "=" * (-len(cursor) % 4)
         value = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
     except (ValueError, RecursionError) as error:
-        raise InvalidCursor("'cursor' is not one that this API gave") from error
+        raise InvalidCursor("'cursor' is not one that this API gave out") from error
     match value:
         # Items that something else wrote have other forms of times and ids.
         case [str(created_at), str(task_id)] if all(map(_is_key, (created_at, task_id))):
             return {"created_at": created_at, "id": task_id}
-    raise InvalidCursor("'cursor' is not one that this API gave")
+    raise InvalidCursor("'cursor' is not one that this API gave out")
 
 
 def _is_key(text: str) -> bool:

@@ -1,18 +1,12 @@
 """What must be true of the agent's run, and of the worker that waits for it."""
 
-from __future__ import annotations
-
-from typing import Any
-
 from botocore.exceptions import ClientError
 
 from simulation.agent import QUESTION, AgentRun
 from simulation.checks.known import Known, must
-from simulation.world import Sandbox
+from simulation.world import Json, Sandbox
 from valro.agent.runtime import session_id
 from valro.dynamodb_pages import StoreBusy
-
-Json = Any
 
 # A right to start the agent is 10 s old at most when it is used, and a call takes its way.
 FRESH_BOUND = 10.0 + 1.25
@@ -27,7 +21,6 @@ def started(known: Known, run: AgentRun, asked: Json) -> None:
     life.runs.append(run)
     if "report" in asked:
         known.tokens.add(asked["report"]["token"])
-    known.world.seen["agent runs"] += 1
     known.world.trace(f"the agent starts for {run.task_id}", "agent")
     must("the agent runs once", len(life.runs) == 1, f"{run.task_id}: {len(life.runs)} times")
     must("the prompt is a description", prompt.startswith("Find a "), prompt)

@@ -1,15 +1,10 @@
 """What must be true of every reply of the API, to people and to agents that report."""
 
-from __future__ import annotations
-
 import json
-from typing import Any
 
 from simulation.checks.known import FINAL, NOT_STARTED, ORDER, Known, Reply, Report, has_tried, must
 from simulation.wire import ACCOUNT
-from simulation.world import Sandbox
-
-Json = Any
+from simulation.world import Json, Sandbox
 
 REDISPATCH_BOUND = 31.0
 # As many bytes as Lambda takes of a response, were it as small as answers are here.
@@ -32,7 +27,6 @@ def answered_in_time(method: str, path: str, sandbox: Sandbox) -> None:
 def replied(known: Known, reply: Reply) -> None:
     """Checks any reply."""
     owner, path, sandbox = reply.owner, reply.path, reply.sandbox
-    known.world.seen[f"replies {reply.status}"] += 1
     told = f"{reply.text} {reply.headers}"
     if (reply.method, path) == ("POST", "/tasks") and 400 <= reply.status < 500:
         own = [life for life in known.lives.values() if life.maker is sandbox]

@@ -1,17 +1,12 @@
 """What must be true in the end, once nothing more can happen."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter, defaultdict
-from typing import Any
 
 from simulation.agent import AgentRun
 from simulation.checks.known import FINAL, NO_MORE, Known, Life, Report, events_of, must
 from simulation.dynamodb import Item
-from simulation.world import Sandbox
-
-Json = Any
+from simulation.world import Json, Sandbox
 
 MOST_LINES = 5  # of what an agent says
 LOG_FIRST_SECONDS = 39.0  # with less time left a worker logs the answer before it writes it

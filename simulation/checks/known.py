@@ -1,20 +1,15 @@
 """What is known of one schedule's tasks, which every check looks at, and how a check fails."""
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from simulation.agent import AgentRun
 from simulation.aws import Aws
 from simulation.dynamodb import Item
-from simulation.world import EPOCH, Sandbox, Violation, World
-
-Json = Any
+from simulation.world import EPOCH, Json, Sandbox, Violation, World
 
 CANCELLING_BOUND = 60.0
 LONGEST_WAIT = 1_000.0

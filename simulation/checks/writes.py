@@ -1,9 +1,5 @@
 """What every write must keep: a task goes forward, by who may move it, and no event is lost."""
 
-from __future__ import annotations
-
-from typing import Any
-
 from simulation.checks.known import (
     CANCELLING_BOUND,
     FINAL,
@@ -19,8 +15,6 @@ from simulation.checks.known import (
 )
 from simulation.dynamodb import Item
 from simulation.world import Sandbox
-
-Json = Any
 
 # The published bounds, written here once more: the code's own constants are under test.
 PENDING_BOUND = 16 * 60.0
@@ -142,7 +136,6 @@ class _Change:
         gives_way = not life.followed_by or lives[life.followed_by].never_started
         must("only who never started gives way", gives_way, life.followed_by)
         life.followed_by = follower
-        self.known.world.seen["tasks followed"] += 1
 
     def _deletes(self) -> None:
         must("only what has ended is deleted", self.was in FINAL, f"{self.task_id} was {self.was}")
@@ -155,7 +148,6 @@ class _Change:
         must("a tombstone holds nothing", same and kept.keys() <= rest, f"{self.new}")
         self.life.deleted_at = self.now
         self.known.forget(self.task_id, self.old)
-        self.known.world.seen["tasks deleted"] += 1
 
     def _claims(self) -> None:
         life = self.life
@@ -179,7 +171,6 @@ class _Change:
             must("a request to cancel changes nothing else", only, self.detail)
             life.cancelled_at = self.now
             life.faults_by_then = life.holder.faults["dynamodb"] if life.holder else 0
-            self.known.world.seen["cancellations requested"] += 1
         elif "last_report" in old:
             report = writer.report
             must("only reports go on a reporting task", isinstance(report, Report), self.task_id)
@@ -193,19 +184,16 @@ class _Change:
             must("a report is what the agent says", said and whole, f"{report.id}: {self.lines}")
             life.reported.add(report.id)
             life.deadline = min(self.now + SILENT_BOUND, life.until)
-            self.known.world.seen["reports received"] += 1
         else:
             must("progress is the holder's", writer is life.holder, self.detail)
             asked = "cancel_requested_at" in old
             must("no progress of what is to be cancelled", not asked, self.detail)
             if "last_report" in new:
                 life.accepted_at, life.deadline = self.now, min(self.now + SILENT_BOUND, life.until)
-                self.known.world.seen["tasks accepted"] += 1
 
     def _ends(self, last: tuple[str, str]) -> None:
         life, new, writer, detail = self.life, self.new, self.writer, self.detail
         life.ended, life.ended_by, life.ended_at = self.status, writer, self.now
-        self.known.world.seen[f"tasks {self.status}"] += 1
         self.known.tell_end(self.task_id)
         code = life.error_code = new.get("error_code", {}).get("S", "")
         # Who reports may also find that the time is over, as every reader does.
@@ -241,7 +229,6 @@ class _Change:
         in_time = self.writer.started <= life.until + self.known.tolerance
         must("nobody reports for more than 8 hours", in_time, self.detail)
         life.end = report
-        self.known.world.seen["tasks ended by a report"] += 1
 
     def _fails(self, code: str) -> None:
         """A task fails for a reason, by who may say so."""

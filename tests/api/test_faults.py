@@ -79,7 +79,7 @@ def test_an_agent_that_refuses_connections_was_not_started(stack: Deployment, no
     with changed(stack, "valro-worker", timeout=6, **address):
         task = stack.run(QUIET)
 
-    words = f"The agent was too busy, or out of reach, for too long. {NOT_STARTED}"
+    words = f"The agent was too busy, or could not be reached, for too long. {NOT_STARTED}"
     assert (task["status"], task["error_message"]) == ("error", words)
     assert messages(task) == [CREATED, *STARTED, f"Agent error: {words}"]
 

@@ -276,7 +276,7 @@ def test_an_interrupted_run_goes_on_and_the_next_waits_for_it_and_removes_what_f
         next(line for line in first.stderr if "… " in line)
         first.send_signal(signal.SIGTERM)
         assert (
-            "interrupted. AWS finishes what it has begun. Run this again to go on"
+            "interrupted. AWS finishes what it has begun. Run this again to continue"
             in first.stderr.read()
         )
     assert first.returncode == 130
@@ -288,8 +288,8 @@ def test_an_interrupted_run_goes_on_and_the_next_waits_for_it_and_removes_what_f
 
     said = "".join(line for _, line in lines)
     assert second.returncode == 0, said
-    assert "another run is at work on slow-backend (CREATE_IN_PROGRESS)" in said
-    assert "is what a failed run left (ROLLBACK_COMPLETE): removing it first" in said
+    assert "another run is changing slow-backend (CREATE_IN_PROGRESS)" in said
+    assert "was left by a failed run (ROLLBACK_COMPLETE): removing it first" in said
     # Twice what is promised, for a busy machine.
     assert max(b - a for (a, _), (b, _) in itertools.pairwise(lines)) < 4, lines
     assert not list((stack.ministack.folder / "scripts").glob("valro.*"))

@@ -204,7 +204,7 @@ def test_a_table_is_taken_in_with_its_protections(make_stack: MakeStack):
 
     for said in (dry.said, run.said):
         kept = f"TableDeletionProtection true, TableKmsKeyArn {key}, TableStream KEYS_ONLY"
-        assert f"is taken in with its tasks. It keeps {kept}\n" in said
+        assert f"is adopted with its tasks. It keeps {kept}\n" in said
         assert (
             "  It gets the index, time to live, on-demand capacity, point-in-time recovery\n"
             in said

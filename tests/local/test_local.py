@@ -132,7 +132,7 @@ def test_a_failed_deployment_shows_what_the_script_said(
 
     assert status == 1
     assert "The disk is full." in run.text()
-    assert errors.strip() == f"{script} failed (exit 3). What it said stands above."
+    assert errors.strip() == f"{script} failed (exit 3). Its output is above."
     assert run.left_behind() == []
 
 

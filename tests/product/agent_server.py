@@ -6,7 +6,6 @@ through the real botocore and a real socket.
 
 import json
 import socket
-import ssl
 import struct
 import threading
 import time
@@ -14,11 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
-
-import trustme
 
 from tests.servers import Quiet, serving
 
@@ -67,14 +63,11 @@ class Exchange(Quiet):
         self.close_connection = True
         self.server.script_of(call)(self)
 
-    def begin(self, content_type: str = STREAM, length: int | None = None, status: int = 200):
-        """Sends the head, of a chunked answer if no length is given."""
-        self.send_response(status)
-        self.send_header("Content-Type", content_type)
-        if length is None:
-            self.send_header("Transfer-Encoding", "chunked")
-        else:
-            self.send_header("Content-Length", str(length))
+    def begin(self) -> None:
+        """Sends the head of a stream."""
+        self.send_response(200)
+        self.send_header("Content-Type", STREAM)
+        self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
 
     def chunk(self, data: bytes) -> None:
@@ -83,12 +76,6 @@ class Exchange(Quiet):
     def end(self) -> None:
         self.chunk(b"")
 
-    def whole(
-        self, body: bytes, content_type: str = "application/json", status: int = 200, code: str = ""
-    ) -> None:
-        error = {"x_amzn_ErrorType": code} if code else {}
-        self.send(status, body, Content_Type=content_type, **error)
-
     def stall(self) -> None:
         """Says nothing more and holds the connection until the test is over."""
         self.server.clock.start()
@@ -96,12 +83,6 @@ class Exchange(Quiet):
 
     def drip(self, data: bytes) -> None:
         """Sends the same little thing for ever, faster than any timeout between two bytes."""
-        self.server.clock.start()
-        while not self.server.over.wait(DRIP_SECONDS):
-            self.chunk(data)
-
-    def drip_raw(self, data: bytes) -> None:
-        """The same, outside of chunks: in a head, or in a body of known length."""
         self.server.clock.start()
         while not self.server.over.wait(DRIP_SECONDS):
             self.wfile.write(data)
@@ -177,34 +158,6 @@ def agent_server() -> Iterator[AgentServer]:
             server.over.set()
 
 
-@contextmanager
-def broken_tls_server(
-    folder: Path, on_request: Callable[[bytes], object]
-) -> Iterator[tuple[str, Path]]:
-    """Takes one request over TLS and answers with what is no TLS; gives its URL and certificate."""
-    certificate = folder / "certificate.pem"
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(certificate)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-
-    def serve() -> None:
-        plain, _ = listener.accept()
-        beneath = plain.dup()
-        with plain, beneath, context.wrap_socket(plain, server_side=True) as connection:
-            request = b""
-            while b'"task_id"' not in request:
-                request += connection.recv(65_536)
-            on_request(request)
-            beneath.sendall(b"what? " * 100)
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        yield f"https://127.0.0.1:{listener.getsockname()[1]}", certificate
-        thread.join(LONGEST_SECONDS)
-
-
 def line(frame: Any) -> bytes:
     """A frame as the SDK sends it: non-ASCII is not escaped."""
     return b"data: " + json.dumps(frame, ensure_ascii=False).encode() + b"\n\n"
@@ -215,11 +168,12 @@ def sends_json(value: Any) -> Script:
 
 
 def sends(body: bytes, content_type: str = "application/json") -> Script:
-    return lambda exchange: exchange.whole(body, content_type)
+    return lambda exchange: exchange.send(200, body, Content_Type=content_type)
 
 
 def sends_error(status: int, code: str = "", body: bytes = b'{"message":"no"}') -> Script:
-    return lambda exchange: exchange.whole(body, status=status, code=code)
+    name = {"x_amzn_ErrorType": code} if code else {}
+    return lambda exchange: exchange.send(status, body, Content_Type="application/json", **name)
 
 
 def streams(*pieces: bytes, then: Script = Exchange.end) -> Script:
@@ -238,8 +192,11 @@ def hangs_up(exchange: Exchange) -> None:
     """Closes the connection without another byte."""
 
 
-def free_port() -> int:
-    """A port on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def sends_raw(data: bytes, then: Script = hangs_up) -> Script:
+    """Sends what need not be HTTP, or not all of an answer."""
+
+    def script(exchange: Exchange) -> None:
+        exchange.wfile.write(data)
+        then(exchange)
+
+    return script

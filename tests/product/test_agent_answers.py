@@ -10,15 +10,24 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.product.agent_reading import (
+    ANY_JSON,
     MAYBE,
+    ODD_FRAMES,
     UNHURRIED,
+    read,
     read_frames,
     read_json,
-    read_stream,
-    read_whole,
 )
 from tests.product.agent_server import ARN, STREAM, line
-from valro.agent.answers import AgentError, AgentFailed, AgentLost, AgentNotStarted, Answer
+from valro.agent import dialects
+from valro.agent.answers import (
+    AgentError,
+    AgentFailed,
+    AgentLost,
+    AgentNotStarted,
+    Answer,
+    Run,
+)
 from valro.agent.reader import AgentReader
 
 ANN = [{"name": "Ann", "emails": []}]
@@ -28,10 +37,7 @@ def test_what_a_broken_strands_run_wrote_after_its_last_turn_is_kept_too():
     stream = AgentReader(STREAM, print)
     stream.feed(line({"message": {"role": "assistant", "content": [{"text": "I look."}]}}))
     stream.feed(line({"event": {"contentBlockDelta": {"delta": {"text": "I found"}}}}))
-    partial = stream.partial()
-    assert partial is not None
-    assert "I look." in partial.agent_response
-    assert "I found" in partial.agent_response
+    assert stream.partial() == Answer("I look.\n\nI found")
 
 
 @pytest.mark.parametrize(
@@ -39,11 +45,6 @@ def test_what_a_broken_strands_run_wrote_after_its_last_turn_is_kept_too():
     [
         (["Hello ", {"data": "wor"}, "ld", "\u2028🏠"], Answer("Hello world\u2028🏠"), []),
         ([{"message": " one\n"}, {"message": "  "}, "x"], Answer("x"), ["one"]),
-        (
-            ["thinking…", {"response": "done", "vendors": [{"name": "Ann"}]}],
-            Answer("done", ANN),
-            [],
-        ),
         (["I found Ann.", {"vendors": [{"name": "Ann"}]}], Answer("I found Ann.", ANN), []),
         (
             [{"vendors": [{"name": "Ann"}]}, {"quotes": [{"price": 5}]}, "x"],
@@ -67,38 +68,18 @@ def test_pieces_and_objects_are_one_answer_and_messages_are_progress(
 )
 def test_an_answer_of_nothing_is_a_failure(body: bytes):
     """Blank is nothing, as the only frame of a stream too."""
-    with pytest.raises(AgentFailed, match="ended without an answer"):
-        read_whole(body)
-    with pytest.raises(AgentFailed, match="ended without an answer"):
-        read_whole(body, is_text=True)
-    with pytest.raises(AgentFailed, match="ended without an answer"):
-        read_stream(b"data: " + body.strip() + b"\n\n")
-
-
-JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(
-                "response result message vendors quotes emails emails_sent error event data role "
-                "content text email recipient contentBlockDelta contentBlockStart delta start "
-                "toolUse name".split()
-            )
-            | st.text(max_size=3),
-            inner,
-            max_size=4,
-        )
-    ),
-    max_leaves=12,
-)
+    frame = b"data: " + body.strip() + b"\n\n"
+    for kind, sent in (("application/json", body), ("text/plain", body), (STREAM, frame)):
+        with pytest.raises(AgentFailed, match="ended without an answer"):
+            read(kind, sent)
 
 
 def strict_json(value: Any) -> Any:
-    def refuse(name: str) -> None:
-        raise AssertionError(f"{name} is not JSON")
+    return json.loads(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
 
-    return json.loads(json.dumps(value, ensure_ascii=False).encode(), parse_constant=refuse)
+
+def as_json(value: Any) -> bytes:
+    return json.dumps(value).encode()
 
 
 def check_fit_for_a_task(answer: Answer) -> None:
@@ -112,34 +93,38 @@ def check_fit_for_a_task(answer: Answer) -> None:
 
 
 @UNHURRIED
-@given(body=st.binary(max_size=60) | JSON_VALUES.map(lambda value: json.dumps(value).encode()))
-@example(body=b"\x00")
-@example(body=b'{"error": {"message": 5}}')
-@example(body=b'"\\ud800"')
-def test_no_document_raises_anything_but_agent_error(body: bytes):
-    for is_text in (False, True):
-        with suppress(AgentError):
-            check_fit_for_a_task(read_whole(body, is_text=is_text))
+@given(
+    frames=st.lists(st.binary(max_size=60) | (ANY_JSON | ODD_FRAMES).map(as_json), max_size=5),
+    kind=st.sampled_from([STREAM, "application/json", "text/plain"]),
+)
+@example(frames=[b"\x00"], kind="application/json")
+@example(frames=[b'{"error": {"message": 5}}'], kind="application/json")
+@example(frames=[b'"\\ud800"'], kind="application/json")
+@example(frames=[b"\"{'a', []}\""], kind=STREAM)
+def test_nothing_that_an_agent_sends_raises_anything_but_agent_error(
+    frames: list[bytes], kind: str
+):
+    said: list[str] = []
+    reader = AgentReader(kind, said.append)
+    with suppress(AgentError):
+        for frame in frames:
+            reader.feed(b"data: " + frame + b"\n" if kind is STREAM else frame)
+            assert reader.partial() == reader.partial()
+            check_fit_for_a_task(reader.partial() or Answer(""))
+        check_fit_for_a_task(reader.finish())
+    assert all(one == one.strip() != "" for one in said)
 
 
 @UNHURRIED
-@given(
-    frames=st.lists(
-        st.binary(max_size=30) | JSON_VALUES.map(lambda value: json.dumps(value).encode()),
-        max_size=5,
-    )
-)
-@example(frames=[b"\"{'a', []}\""])
-def test_no_stream_raises_anything_but_agent_error(frames: list[bytes]):
-    said: list[str] = []
-    stream = AgentReader(STREAM, said.append)
+@given(frame=ODD_FRAMES)
+def test_no_frame_breaks_what_reads_it(frame: Any):
+    """Which would cost the other frames nothing, so a reader does not show it."""
+    run = Run(lambda _: None)
     with suppress(AgentError):
-        for frame in frames:
-            stream.feed(b"data: " + frame + b"\n")
-            assert stream.partial() == stream.partial()
-            check_fit_for_a_task(stream.partial() or Answer(""))
-        check_fit_for_a_task(stream.finish())
-    assert all(one == one.strip() != "" for one in said)
+        for event in dialects.read(frame):
+            run.take(event)
+        run.partial()
+        run.finish()
 
 
 @pytest.mark.parametrize(
@@ -149,25 +134,24 @@ def test_no_stream_raises_anything_but_agent_error(frames: list[bytes]):
         ({"error": "Really?"}, "Really?"),
         ({"error": {"message": "Nested"}}, "Nested."),
         ({"error": True, "message": "Beside"}, "Beside."),
-        ({"error": {"code": 5}}, "The agent reported a failure."),
         ({"error": ["x"], "message": " "}, "The agent reported a failure."),
         ({"error": "two\n\nlines  "}, "two lines."),
         ({"error": "x" * 2_000}, "x" * 1_500 + "."),
     ],
 )
 def test_an_agent_s_own_words_are_the_error(answer: dict[str, Any], text: str):
-    for read in (read_json, read_frames):
+    for reads in (read_json, read_frames):
         with pytest.raises(AgentFailed) as caught:
-            read(answer)
+            reads(answer)
         assert str(caught.value) == f"{text} {MAYBE}"
 
 
 def test_what_a_failure_says_beside_its_error_is_kept():
     """A person must see whom the agent had written to before it failed."""
     said = {"error": "Out of paper", "response": "I wrote to Ann", "vendors": [{"name": "Ann"}]}
-    for read in (read_json, read_frames):
+    for reads in (read_json, read_frames):
         with pytest.raises(AgentFailed) as caught:
-            read(said)
+            reads(said)
         assert str(caught.value) == f"Out of paper. {MAYBE}"
         assert caught.value.partial == Answer("I wrote to Ann", ANN)
 
@@ -179,7 +163,6 @@ SECRETS = re.compile(r"arn:|123456789012|AgentCoreRole|valro-AbC")
     "text",
     [
         f"No access to {ARN}",
-        'User: "arn:aws:sts::123456789012:assumed-role/AgentCoreRole/x" may not',
         "account 123456789012 is closed",
         "x" * 1_490 + " 123456789012",
         "x" * 1_490 + f" {ARN}",

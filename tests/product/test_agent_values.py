@@ -13,10 +13,8 @@ ODD = {
     "no value": b"NULL",
     "5,000 digits": b"1" * 5_000,
     "600 deep": b"[" * 600 + b"]" * 600,
-    "100,000 deep": b"[" * 100_000 + b"]" * 100_000,
     "100,000 deep, cut": b'{"a":' * 100_000,
     "invalid UTF-8": b'"\xff\xfe"',
-    "an encoded surrogate": b'"\xed\xa0\x80"',
     "UTF-16": '"x"'.encode("utf-16"),
 }
 
@@ -57,7 +55,6 @@ OBJECT = '{"vendors": [{"name": "Ann"}], "response": "She is free."}'
     [
         (OBJECT, "She is free."),
         (f"```json\n{OBJECT}\n```", "She is free."),
-        (f"```\n{OBJECT}```\n", "She is free."),
         (f"I found Ann. {OBJECT}", "I found Ann.\n\nShe is free."),
         (f"I found Ann:\n```JSON\n{OBJECT}\n```", "I found Ann:\n\nShe is free."),
         ('I found Ann:\n{"vendors": [{"name": "Ann"}]}', "I found Ann:"),
@@ -74,11 +71,9 @@ def test_an_answer_object_at_the_end_of_a_text_is_the_answer(text: str, response
     "text",
     [
         f"{OBJECT} That is all.",
-        'Ask for {"size": 5}',
         'Type {"response": 5',
         '{"a": 1} and {"response": 5}',
         "```\ncode\n```",
-        "```",
         "}",
     ],
 )
@@ -90,7 +85,6 @@ def test_other_text_with_objects_stays_as_it_is(text: str):
     "text",
     [
         "{'data': 'Hi', 'agent': <strands.agent.agent.Agent object at 0x7fa139d4dd90>}",
-        "{'result': AgentResult(stop_reason='end_turn')}",
         "{'data': '" + "x" * 200_000 + "', 'id': UUID('5f')}",
         "{'a': [<__main__.Agent object at 0x7fa139d4dd90>]}",
     ],
@@ -107,20 +101,14 @@ def test_the_repr_of_a_dict_with_python_objects_never_reaches_a_person(text: str
     [
         "{",
         '{"a": 1}',
-        "{ 'a': 1}",
         "Dear {'name'}",
-        "{'a', 'b'}",
-        "{'Greenline': 250}",
-        "{'role': 'user'}",
         "{'a': {'b': [1, None, True]}, 'c': 1.5}",
         "{'data': 'cut off in the mid",
         "{'a': 1, []: 2}",
         "{'a': '\\d'}",
         "{'" + "(" * 10_000,
-        "{'a': " + "[" * 100_000,
         "{'a': " + "-" * 100_000 + "1}",
         "[" * 10_000,
-        "[1, 2]",
     ],
     ids=lambda text: text[:20],
 )
@@ -141,19 +129,12 @@ def test_other_text_with_braces_is_text(text: str):
             "{'a': datetime.datetime(2026, 1, 2, 3, 4, tzinfo=datetime.timezone.utc)}",
             {"a": "2026-01-02T03:04:00+00:00"},
         ),
-        ("{'a': {'b', 'c'} and 1}", None),
         ("{'a': {'b'}}", {"a": ["b"]}),
-        ("{'a': A(x=1)}", None),
-        ("{'a': <x.Y object at 0x7f>}", None),
         ("{'a': Decimal('many')}", None),
-        ("{'a': lambda: 1}", None),
-        ("{'a': __import__('os').getcwd()}", None),
-        ("{'a': x}", None),
     ],
 )
-def test_a_python_repr_is_read_and_never_run(text: str, frame: Any):
-    """Of objects only decimals, dates and UUIDs are values; where one is wanted, each is a dict."""
-    assert from_text(text) == frame
+def test_a_python_repr_is_read(text: str, frame: Any):
+    assert from_text(text) == from_text(text, with_objects=True) == frame
 
 
 @pytest.mark.parametrize(
@@ -165,8 +146,11 @@ def test_a_python_repr_is_read_and_never_run(text: str, frame: Any):
         ("{'a': __import__('os').getcwd()}", {"a": {}}),
     ],
 )
-def test_objects_in_a_repr_may_be_what_they_were_made_with(text: str, frame: Any):
+def test_objects_in_a_repr_are_what_they_were_made_with_if_they_may_be_and_never_run(
+    text: str, frame: Any
+):
     assert from_text(text, with_objects=True) == frame
+    assert from_text(text) is None
 
 
 @pytest.mark.parametrize(
@@ -174,23 +158,17 @@ def test_objects_in_a_repr_may_be_what_they_were_made_with(text: str, frame: Any
     [
         ("Hello", "Hello"),
         ({"response": "Hello"}, "Hello"),
-        ({"result": "Hello"}, "Hello"),
-        ({"output": "Hello"}, "Hello"),
-        ({"message": "Hello"}, "Hello"),
         ({"response": None, "result": "Hello"}, "Hello"),
         ({"response": "", "emails_sent": 1}, ""),
         ({"vendors": [{"name": "Ann"}]}, ""),
         ({"result": {"role": "assistant", "content": [{"text": "Hel"}, {"text": "lo"}]}}, "Hello"),
-        ({"result": {"role": "assistant", "content": "Hello"}}, "Hello"),
         ({"result": [{"text": "Hel"}, {"toolUse": {}}, {"text": "lo"}]}, "Hello"),
         ({"result": {"role": "assistant", "content": [{"toolUse": {}}]}, "emails_sent": 1}, ""),
         ({"result": {"price": 5}}, '{"price": 5}'),
-        ({"result": 5}, "5"),
         ({"result": False}, "false"),
         ({"something": "else"}, '{"something": "else"}'),
         (["a", "b"], '["a", "b"]'),
         (5, "5"),
-        ({"response": "Hello", "error": None}, "Hello"),
         ({"response": "Hello", "error": ""}, "Hello"),
     ],
 )
@@ -239,20 +217,15 @@ def test_emails_sent_is_the_agent_s_number_if_it_is_one(said: Any, counted: int)
         (None, []),
         ({"name": "Ann"}, [{"name": "Ann", "emails": []}]),
         (["Ann"], [{"name": "Ann", "emails": []}]),
-        ("Ann", [{"name": "Ann", "emails": []}]),
     ],
 )
 def test_vendors_in_other_shapes_become_objects(value: Any, vendors: list[Any]):
     assert read_json({"response": "x", "vendors": value}).vendors == vendors
 
 
-def test_values_survive_as_they_were():
-    quote = {
-        "price": 1.5,
-        "large": 1e300,
-        "tiny": 5e-324,
-        "digits": 10**40,
-        "empty": "",
-        "no": None,
-    }
+def test_values_survive_as_they_were_and_what_is_no_number_costs_nothing_else():
+    quote = {"price": 1.5, "large": 1e300, "tiny": 5e-324, "digits": 10**40, "no": None}
     assert read_json({"quotes": [quote]}).quotes == [quote]
+    body = b'{"response": "x", "quotes": [{"price": NaN}, {"price": -Infinity}, {"price": 5}]}'
+    for answer in (read_whole(body), read_stream(b"data: " + body)[0]):
+        assert answer.quotes == [{"price": None}, {"price": None}, {"price": 5}]

@@ -376,12 +376,12 @@ class Run:
     def _interrupted(self, answer: Answer, asked: list[dict[str, Json]]) -> Answer:
         """The agent's questions, with what it said that is not in the timeline."""
         if not asked:
-            raise AgentFailed("The agent stopped to ask, and did not say what.")
+            raise AgentFailed("The agent stopped to ask, but did not say what.")
         if len(asked) > MAX_INTERRUPTS or len(json.dumps(asked)) > MAX_INTERRUPTS_BYTES:
-            raise AgentFailed("The agent asked more than can be answered.", json.dumps(asked))
+            raise AgentFailed("The agent asked too much at once.", json.dumps(asked))
         asked = [{"id": str(number)} | one for number, one in enumerate(asked, 1)]
         if len({one["id"] for one in asked}) < len(asked):
-            raise AgentFailed("The agent asked two things under the same name.", json.dumps(asked))
+            raise AgentFailed("The agent asked two questions under the same id.", json.dumps(asked))
         if self.last_turn and not (self.pending_turn or self.pieces or self.answer):
             answer.agent_response = ""
         answer.interrupts = asked

@@ -30,7 +30,7 @@ OBJECT_START = re.compile(r'\s*(?=(?:\[\s*)?\{\s*"[^"]*"\s*:)')
 ACCEPTED_TEXT = re.compile(r'\s*\{\s*"accepted"\s*:\s*true\s*\}\s*')
 NO_ANSWER = "The agent ended without an answer."
 UNREADABLE = "The agent's answer cannot be read."
-IS_REPR = "The agent's answer cannot be read: it is a Python object, and not text or JSON."
+IS_REPR = "The agent's answer cannot be read: it is a Python object, not text or JSON."
 
 
 class AgentReader:
@@ -75,7 +75,7 @@ class AgentReader:
                 raise UnreadableAnswer(IS_REPR) if self.is_repr else AgentFailed(NO_ANSWER)
             if is_broken_json(answer.agent_response):
                 self.unparsed_data += answer.agent_response.encode()
-                raise UnreadableAnswer(UNREADABLE, "it begins like JSON, and is not")
+                raise UnreadableAnswer(UNREADABLE, "it begins like JSON, but is not JSON")
             answer.unparsed = self.unparsed()
             return answer
 

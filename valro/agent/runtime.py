@@ -259,7 +259,7 @@ class AgentRuntime:
                 wait = self.jitter() * min(MAX_BACKOFF_SECONDS, BACKOFF_SECONDS * 2**attempt)
                 attempt += 1
                 if self.monotonic() + wait >= last_start:
-                    what = "The agent was too busy, or out of reach, for too long."
+                    what = "The agent was too busy, or could not be reached, for too long."
                     raise AgentNotStarted(what, repr(error)) from error
                 self.sleep(wait)
 
@@ -268,7 +268,7 @@ class AgentRuntime:
         while True:
             now = self.monotonic()
             if now >= deadline.end:
-                raise TimeoutError("the time for the agent is over")
+                raise TimeoutError("the agent's time is over")
             if now >= deadline.next_stop_check:
                 deadline.next_stop_check = now + STOP_CHECK_SECONDS
                 # Not right before the end, since it takes time too.

@@ -218,7 +218,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_timeout(showing)
     add("cancel", cancel, "Cancel a task").add_argument("id")
     add("delete", delete, "Delete a task that has ended").add_argument("id")
-    replying = add("reply", reply, "Answer, or say one thing more to, a task that has ended")
+    replying = add("reply", reply, "Reply to a task that has ended: answer it, or ask for more")
     replying.add_argument("id", help="the task that has ended")
     add_waiting(replying)
     replying.add_argument(
@@ -233,7 +233,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_timeout(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--timeout", type=float, metavar="SECONDS", help="stop waiting after that")
+    command.add_argument("--timeout", type=float, metavar="SECONDS", help="stop waiting after that long")
 
 
 def _api_url(text: str) -> str:

@@ -84,15 +84,18 @@ def resent(real: Callable[..., Any], request: dict[str, Any]) -> Any:
     return real(**request)
 
 
-def refused(code: str, reason: str = "", message: str = "") -> Callable[..., Any]:
+def refused(
+    code: str, reason: str = "", message: str = "", status: int = 400
+) -> Callable[..., Any]:
     """DynamoDB says no, and ``reason`` if that cancels a transaction."""
 
     def happening(_real: Callable[..., Any], request: dict[str, Any]) -> Any:
         error: dict[str, Any] = {"Error": {"Code": code, "Message": message}}
         if reason and "TransactItems" in request:
             error = {"Error": {"Code": "TransactionCanceledException"}}
-            error["CancellationReasons"] = [{"Code": reason}, {"Code": "None"}]
-        raise ClientError(error, "AnyOperation")
+            error["CancellationReasons"] = [{"Code": reason}, {"Code": reason}]
+        metadata: Any = {"ResponseMetadata": {"HTTPStatusCode": status}}
+        raise ClientError(error | metadata, "AnyOperation")
 
     return happening
 
@@ -118,10 +121,10 @@ def create(store: TaskStore, task_id: str = "task-1", owner: str = PUBLIC_OWNER)
     return task
 
 
-def claimed(store: TaskStore, task_id: str = "task-1", seconds: float = 600) -> Claim:
-    """A task that one worker has just claimed, with ``seconds`` left to run."""
+def claimed(store: TaskStore, task_id: str = "task-1") -> Claim:
+    """A task that one worker has just claimed, with ten minutes left to run."""
     create(store, task_id)
-    return store.claim_task(task_id, f"token-of-{task_id}", store.clock() + seconds)
+    return store.claim_task(task_id, f"token-of-{task_id}", store.clock() + 600)
 
 
 def stored(store: TaskStore, task_id: str = "task-1") -> dict[str, Any]:
@@ -152,9 +155,9 @@ def runs_forward(task: dict[str, Any]) -> bool:
     return times == sorted(times) and task["created_at"] <= times[0] <= task["updated_at"]
 
 
-def accepted(store: TaskStore, **more: Any) -> Claim:
+def accepted(store: TaskStore) -> Claim:
     """A task whose agent has said that it works on and reports."""
-    claim = claimed(store, **more)
+    claim = claimed(store)
     store.accept_task(claim)
     return claim
 
@@ -166,5 +169,5 @@ def reported(
     return store.report(store.find_task("task-1"), Report(report_id, lines, outcome))
 
 
-def cancelled(store: TaskStore, task_id: str = "task-1") -> dict[str, Any]:
-    return store.cancel_task(task_id, PUBLIC_OWNER)
+def cancelled(store: TaskStore) -> dict[str, Any]:
+    return store.cancel_task("task-1", PUBLIC_OWNER)

@@ -464,5 +464,5 @@ class TestCursors:
         ],
     )
     def test_json_that_is_no_place_in_a_list_is_malformed(self, text: str):
-        with pytest.raises(InvalidCursor, match="'cursor' is not one that this API gave"):
+        with pytest.raises(InvalidCursor, match="'cursor' is not one that this API gave out"):
             decode_cursor(base64.urlsafe_b64encode(text.encode()).decode().rstrip("="))

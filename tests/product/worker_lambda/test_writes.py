@@ -126,7 +126,9 @@ def test_an_answer_that_cannot_be_written_is_in_the_log_and_the_function_raises(
     assert worker.log.outcomes == ["lost"]
 
 
-def test_an_outcome_that_dynamodb_will_never_take_is_not_tried_again(worker: Worker, dynamodb: Any):
+def test_an_outcome_that_dynamodb_will_never_take_is_logged_and_not_tried_again(
+    worker: Worker, dynamodb: Any
+):
     def play(_: Say) -> Answer:
         dynamodb.delete_table(TableName=worker.store.table_name)
         return ANSWER
@@ -134,6 +136,7 @@ def test_an_outcome_that_dynamodb_will_never_take_is_not_tried_again(worker: Wor
     with pytest.raises(ClientError, match="ResourceNotFound"):
         worker.run(play)
     assert worker.client.writes == ["put_item", "update_item", "update_item"]
+    assert ANSWER.agent_response in worker.log.in_case[0]
 
 
 @pytest.mark.parametrize("code", ["AccessDeniedException", "ValidationException"])
