@@ -38,7 +38,7 @@ help: ## List the commands
 	@echo "make test         run all tests (several minutes)"
 	@echo "make check        format, lint, types, scripts and the fast tests (a minute)"
 	@echo "make simulate     run random schedules of faults against the real handlers"
-	@echo "make bench        compare with other ways to write it (six minutes; QUICK=1: one minute)"
+	@echo "make bench        compare with other ways to write it (four minutes; QUICK=1: one minute)"
 	@echo "make format       rewrite Python and shell files in the project's format"
 	@echo "make clean        remove what was built and installed"
 	@echo
@@ -77,8 +77,6 @@ simulate: $(INSTALLED) ## The two promises under every fault there is
 bench: $(INSTALLED) ## Measure beside other ways to write it
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
 	$(BIN)/python -W ignore -m benchmarks.cost
-	$(BIN)/python -W ignore -m benchmarks.reporting
-	$(BIN)/python -W ignore -m benchmarks.watching
 
 format: $(INSTALLED) ## The project's format
 	$(BIN)/python -m ruff format .

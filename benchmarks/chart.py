@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from html import escape
+from typing import NamedTuple
+
+from benchmarks.stats import Estimate
 
 WIDTH, LABELS, VALUES = 760, 170, 70
 BAR, GAP, TITLE, SPACE = 18, 6, 34, 16
@@ -27,35 +29,24 @@ text { font: 13px system-ui, sans-serif; fill: #1f2328 }
 """
 
 
-@dataclass(frozen=True)
-class Bar:
-    """One subject's ratio, with its confidence interval and a text for its right end."""
+class Bar(NamedTuple):
+    """One subject's ratio, and a text for its right end."""
 
     label: str
-    ratio: float
-    low: float
-    high: float
+    ratio: Estimate
     value: str
     kind: str = "bar"  # or mine, or floor
 
 
-@dataclass(frozen=True)
-class Panel:
-    """One figure of all subjects."""
-
-    title: str
-    bars: Sequence[Bar]
-
-
-def draw(panels: Sequence[Panel], description: str) -> str:
-    """Returns the SVG."""
+def draw(panels: Mapping[str, Sequence[Bar]], description: str) -> str:
+    """Returns the SVG; a panel is one figure of all subjects, under its title."""
     parts: list[str] = []
     y = 0.0
-    for panel in panels:
-        scale = (WIDTH - LABELS - VALUES) / max(max(bar.high, 1.0) for bar in panel.bars)
-        parts.append(f'<text class="title" x="0" y="{y + 20:g}">{escape(panel.title)}</text>')
+    for title, bars in panels.items():
+        scale = (WIDTH - LABELS - VALUES) / max(max(bar.ratio.high, 1.0) for bar in bars)
+        parts.append(f'<text class="title" x="0" y="{y + 20:g}">{escape(title)}</text>')
         y += TITLE
-        for bar in panel.bars:
+        for bar in bars:
             parts += draw_bar(bar, y, scale)
             y += BAR + GAP
         y += SPACE
@@ -69,7 +60,7 @@ def draw(panels: Sequence[Panel], description: str) -> str:
 def draw_bar(bar: Bar, y: float, scale: float) -> list[str]:
     """Returns the elements of one bar."""
     middle = y + BAR / 2
-    low, end, high = (LABELS + ratio * scale for ratio in (bar.low, bar.ratio, bar.high))
+    end, low, high = (LABELS + ratio * scale for ratio in bar.ratio)
     return [
         f'<text x="{LABELS - 8}" y="{middle + 4:g}" text-anchor="end">{escape(bar.label)}</text>',
         (

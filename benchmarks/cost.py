@@ -2,349 +2,360 @@
 
     python -m benchmarks.cost
 
-The real zips are run against a DynamoDB (moto) behind a ledger that sees every request, with the
-item before and after it, and bills it by ``dynamodb_cost``. Prices are AWS's list prices for
-us-east-1; Lambda's time is what ``python -m benchmarks`` measured here, by the share of a vCPU that
-512 MB have, and the time DynamoDB takes to answer.
+The functions run in this process, on a DynamoDB of moto's. A meter sees each of their requests on
+its way, with the item before and after it, and bills it by ``dynamodb_cost``; the other services'
+answers are canned. Prices are AWS's list prices for us-east-1; Lambda's time is the CPU time that
+``python -m benchmarks`` measured, by the share of a vCPU that the function's memory buys, and the
+time DynamoDB takes to answer.
 """
 
 from __future__ import annotations
 
-import copy
+import importlib
+import io
 import json
-import re
+import math
+import os
 import statistics
 import sys
-import tempfile
-import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from email.message import Message
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
+import boto3
 import botocore.session
-from botocore.exceptions import ClientError
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from moto import mock_aws
+from moto.core.models import botocore_stubber
+from urllib3 import HTTPResponse
 
-from benchmarks.data import DESCRIPTION, make_task, to_item
-from benchmarks.dynamodb_cost import PAGE_BYTES, Bill, Item, Meter, item_size, read_units
-from benchmarks.measure import child, result_of
-from benchmarks.servers import AGENT_ANSWER
-from benchmarks.subjects import ROOT, SUBJECTS, Subject, environment, event, prepare
+from benchmarks.data import AGENT_ANSWER, TASK, event, http_event, item_of, make_task
+from benchmarks.dynamodb_cost import (
+    Item,
+    index_units,
+    item_size,
+    read_units,
+    write_units,
+)
+from benchmarks.subjects import CONFIGURATION, RESULT
+from valro.aws import aws_session
 from valro.dynamodb_items import TABLE_DEFINITION
 
-BUILD = ROOT / "build/bench"
-BY_NAME = {subject.name: subject for subject in SUBJECTS}
-TABLE = "valro-tasks"
+TABLE = CONFIGURATION["DYNAMODB_TABLE_NAME"]
+BATCH = 25  # so many puts fit into one request
 
-# Prices in dollars, us-east-1, x86, on demand.
+# Prices in dollars, us-east-1, on demand. Lambda reads a table's stream for nothing.
 WRITE_UNIT = 0.625e-6
 READ_UNIT = 0.125e-6
-GB_SECOND = 16.6667e-6
+GB_SECOND = {"x86_64": 16.6667e-6, "arm64": 13.3334e-6}
 LAMBDA_REQUEST = 0.20e-6
 HTTP_REQUEST = 1.00e-6
+SQS_REQUEST = 0.40e-6
+EVENT = 1.00e-6
 
 # The polling rate: what Retry-After asks for, for an agent that takes a minute. A page of the list
 # is looked at once per task.
 AGENT_SECONDS = 60
 POLLS = 10 // 1 + 50 // 2
-API_GB, WORKER_GB = 512 / 1_024, 1.0
-VCPU_SHARE = 512 / 1_769
+PAGE_TASKS = 1_000
+ACCEPT_SECONDS = 1  # until an agent that reports has taken its task
+WORKER_OWN_SECONDS = 0.03
+API_GB, WATCHER_GB, VCPU_GB = 512 / 1_024, 256 / 1_024, 1_769 / 1_024
 DYNAMODB_MS = 5.0
+LOOK_SECONDS = 90  # until the watcher's first look at a task, and between two
 
-# A table with nothing but its key has no index; one index with everything in it is the usual next step.
+# A table with nothing but its key, as most begin with.
 BARE = {
     "AttributeDefinitions": [{"AttributeName": "id", "AttributeType": "S"}],
     "KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}],
     "BillingMode": "PAY_PER_REQUEST",
 }
 
+# So long that the task has the 3.3 KB of the benchmark's.
+ANSWER = AGENT_ANSWER | {"response": AGENT_ANSWER["response"] + "." * 700}
+# As many as the task of the benchmark has, and two more.
+LINES = [event["message"] for event in TASK["events"][3:-1]]
+LINES += ["Two have answered", "The third has answered"]
 
-def with_whole_index(definition: dict[str, Any]) -> dict[str, Any]:
-    """The same table with an index that holds whole items."""
-    indexes = [
-        index | {"Projection": {"ProjectionType": "ALL"}}
-        for index in definition["GlobalSecondaryIndexes"]
-    ]
-    return definition | {"GlobalSecondaryIndexes": indexes}
-
-
-WHOLE = with_whole_index(TABLE_DEFINITION)
-VALRO = BY_NAME["valro"], BY_NAME["valro_worker"]
-NAIVE = BY_NAME["naive"], BY_NAME["naive_worker"]
-WAYS: dict[str, tuple[Subject, Subject, dict[str, Any]]] = {
-    "Valro": (*VALRO, TABLE_DEFINITION),
-    "Valro, index of whole items": (*VALRO, WHOLE),
-    "naive, no index": (*NAIVE, BARE),
-    "naive, index of whole items": (*NAIVE, WHOLE),
+CANNED: dict[str, Any] = {
+    "Invoke": {},
+    "InvokeAgentRuntime": ANSWER,
+    "SendMessage": {"MessageId": "1", "MD5OfMessageBody": ""},
+    "PutEvents": {"FailedEntryCount": 0, "Entries": [{"EventId": "1"}]},
 }
 
+CONTEXT = SimpleNamespace(aws_request_id="", get_remaining_time_in_millis=lambda: 600_000)
+Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
 
-class Ledger:
-    """A DynamoDB, a Lambda and an agent that bill what they are asked."""
 
-    def __init__(self, definition: dict[str, Any], tasks: int = 0) -> None:
-        self.meter = Meter.of(definition)
-        self.lock = threading.Lock()
-        self.invoked: list[dict[str, Any]] = []
-        self.session = botocore.session.get_session()
-        self.session.set_credentials("bench", "bench")
-        self.client = self.session.create_client("dynamodb", region_name="us-east-1")
-        self.client.create_table(TableName=TABLE, **definition)
-        self.items: dict[str, Item] = {}
-        for number in range(tasks):
-            item = to_item(make_task(number))
-            self.client.put_item(TableName=TABLE, Item=item)
-            self.items[item["id"]["S"]] = item
+@dataclass
+class Bill:
+    """The requests that were made, and what DynamoDB bills for them."""
 
-    def take_bill(self) -> Bill:
-        """The bill so far; begins a new one."""
-        bill, self.meter.bill = self.meter.bill, Bill()
-        return bill
+    operations: list[str] = field(default_factory=list)
+    read: float = 0
+    write: int = 0
+    index_write: int = 0
 
-    def item(self, key: Item) -> Item:
-        """An item as it is, unbilled, and without asking: who waits for 3 s asks again."""
-        return self.items.get(key["id"]["S"], {})
+    def __str__(self) -> str:
+        made = ", ".join(f"{count} {name}" for name, count in Counter(self.operations).items())
+        return f"{made}; {self.write} + {self.index_write} write and {self.read:g} read units"
 
-    def answer(self, path: str, headers: Message, body: bytes) -> tuple[int, bytes]:
-        """Answers one request and bills it, once: a busy machine makes botocore send it again."""
-        if path.startswith("/runtimes/"):
-            # So long that the task has the 3.3 KB of the benchmark's.
-            answer = AGENT_ANSWER | {"response": AGENT_ANSWER["response"] + "." * 700}
-            return 200, json.dumps(answer).encode()
-        if path.endswith("/invocations"):
-            self.invoked.append(json.loads(body))
-            return 202, b""
-        operation = headers["X-Amz-Target"].partition(".")[2]
-        with self.lock:
-            bill = copy.deepcopy(self.meter.bill)
-            priced = self._dynamodb(operation, json.loads(body))
-            if not headers.get("amz-sdk-request", "attempt=1").startswith("attempt=1"):
-                self.meter.bill = bill
-            return priced
 
-    def _dynamodb(self, operation: str, request: dict[str, Any]) -> tuple[int, bytes]:
-        key = {"id": request["Item"]["id"]} if "Item" in request else request.get("Key")
-        before = self.item(key) if key else {}
-        method = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", operation).lower()
-        try:
-            response = getattr(self.client, method)(**request)
-            status = 200
-        except ClientError as error:
-            told = error.response["Error"]
-            response, status = {"__type": told["Code"], "message": told["Message"]}, 400
-        response.pop("ResponseMetadata", None)
-        if key and operation in ("PutItem", "UpdateItem"):
-            found = self.client.get_item(TableName=TABLE, Key=key, ConsistentRead=True)
-            self.items[key["id"]["S"]] = found.get("Item", {})
-        self._bill(operation, request, response, before, self.item(key) if key else {})
-        return status, json.dumps(response).encode()
+class Meter:
+    """Answers whatever botocore is about to send, and bills what is for DynamoDB."""
 
-    def _bill(
-        self,
-        operation: str,
-        request: dict[str, Any],
-        response: dict[str, Any],
-        before: Item,
-        after: Item,
-    ) -> None:
-        consistent = request.get("ConsistentRead", False)
+    def __init__(self) -> None:
+        self.client = botocore.session.get_session().create_client("dynamodb")
+        self.bill = Bill()
+        self.indexes: list[tuple[str, ...]] = []
+        self.invoked: dict[str, Any] = {}  # what the worker is to do
+        self.report: dict[str, Any] = {}  # where the agent is to report
+        boto3.setup_default_session(botocore_session=aws_session())
+        # Both would be called otherwise, and everything written twice.
+        aws_session().unregister("before-send", botocore_stubber)
+        aws_session().register("before-send", self.answer)
+
+    @contextmanager
+    def table(self, definition: dict[str, Any]) -> Iterator[None]:
+        """An account with one table."""
+        with mock_aws():
+            self.client.create_table(TableName=TABLE, **definition)
+            self.indexes = [
+                ("id", *(key["AttributeName"] for key in index["KeySchema"]))
+                for index in definition.get("GlobalSecondaryIndexes", ())
+            ]
+            yield
+
+    def fill(self, start: int, end: int) -> None:
+        """Puts completed tasks into the table, unbilled."""
+        for first in range(start, end, BATCH):
+            tasks = map(make_task, range(first, first + BATCH))
+            puts = [{"PutRequest": {"Item": item_of(task)}} for task in tasks]
+            self.client.batch_write_item(RequestItems={TABLE: puts})
+
+    @contextmanager
+    def billing(self) -> Iterator[Bill]:
+        """A bill of its own for the block."""
+        outer, self.bill = self.bill, Bill()
+        yield self.bill
+        self.bill = outer
+
+    def item(self, task_id: str) -> Item:
+        """An item as it is, unbilled."""
+        found = self.client.get_item(TableName=TABLE, Key={"id": {"S": task_id}})
+        item: Item = found.get("Item", {})
+        return item
+
+    def answer(self, event_name: str, request: AWSPreparedRequest, **_: Any) -> AWSResponse:
+        """Takes the place of botocore's connection, and of moto's."""
+        operation = event_name.rpartition(".")[2]
+        self.bill.operations.append(operation)
+        body = request.body.read() if hasattr(request.body, "read") else request.body
+        sent: dict[str, Any] = json.loads(body)
+        if ".dynamodb." in event_name:
+            return self._dynamodb(operation, sent, lambda: botocore_stubber(event_name, request))
+        if operation == "Invoke":
+            self.invoked = sent
+        elif operation == "InvokeAgentRuntime":
+            self.report = sent.get("report", {})
+        answer = {"accepted": True} if self.report else CANNED[operation]
+        headers = {"Content-Type": "application/json"}
+        raw = HTTPResponse(io.BytesIO(json.dumps(answer).encode()), preload_content=False)
+        return AWSResponse("", 200, headers, raw)
+
+    def _dynamodb(
+        self, operation: str, sent: dict[str, Any], send: Callable[[], AWSResponse]
+    ) -> AWSResponse:
+        task_id = sent.get("Item", sent.get("Key", {})).get("id", {}).get("S", "")
+        before = self.item(task_id) if task_id else {}
+        answer = send()
+        consistent = sent.get("ConsistentRead", False)
         match operation:
             case "PutItem" | "UpdateItem":
-                self.meter.wrote(operation, before, after)
+                after = self.item(task_id)
+                self.bill.write += write_units(max(item_size(before), item_size(after)))
+                for keys in self.indexes:
+                    self.bill.index_write += index_units(keys, before, after)
             case "GetItem":
-                self.meter.got(operation, [before], consistent=consistent)
+                self.bill.read += read_units(item_size(before), consistent=consistent)
             case "BatchGetItem":
-                asked = request["RequestItems"][TABLE]
-                items = [self.item(each) for each in asked["Keys"]]
-                self.meter.got(operation, items, consistent=asked.get("ConsistentRead", False))
-            case "Query" | "Scan":
-                items = response["Items"]
-                if "IndexName" in request or "ProjectionExpression" in request:
-                    items = [self.item(each) for each in items]
-                self.meter.paged(operation, items, request.get("IndexName"), consistent=consistent)
+                asked = sent["RequestItems"][TABLE]
+                for size in (item_size(self.item(key["id"]["S"])) for key in asked["Keys"]):
+                    self.bill.read += read_units(size, consistent=asked["ConsistentRead"])
+            case "Query" | "Scan" if not {"ProjectionExpression", "FilterExpression"} & {*sent}:
+                size = sum(map(item_size, json.loads(answer.content)["Items"]))
+                self.bill.read += read_units(size, consistent=consistent)
             case _:
-                raise ValueError(f"No price is known for {operation}.")
-
-
-@contextmanager
-def serving(ledger: Ledger) -> Iterator[int]:
-    """Serves a ledger on a free port."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            status, answer = ledger.answer(self.path.partition("?")[0], self.headers, body)
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
-
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name there
-            """Says nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+                raise ValueError(f"No price is known for {operation} of {sorted(sent)}.")
+        return answer
 
 
 @dataclass
 class Counts:
     """The bills of one way to do it."""
 
-    lifecycle: Bill
-    poll_running: Bill
-    poll_done: Bill
-    page: dict[int, Bill]
+    life: Bill  # from the POST to the end
+    poll: Bill  # while it is under way
+    last_poll: Bill
+    pages: dict[int, Bill]  # by how many tasks there are
     size: int
+    reports: int = 0
 
 
 def count(
-    api: Subject, worker: Subject, folders: dict[str, Path], definition: dict[str, Any], work: Path
+    meter: Meter, api: str, worker: str, definition: dict[str, Any], *, reports: bool = False
 ) -> Counts:
-    """Takes a task through its life, polls it and lists pages, in processes as Lambda's."""
-    with mock_aws():
-        ledger = Ledger(definition)
-        with serving(ledger) as port:
-
-            def run(subject: Subject, *events: dict[str, Any]) -> list[dict[str, Any]]:
-                return call(subject, folders[subject.name], events, port, work)
-
-            (created,) = run(api, event(api, "post", "", DESCRIPTION))
-            task_id = json.loads(created["body"])["id"]
-            lifecycle = ledger.take_bill()
-            poll = event(api, "get", task_id, DESCRIPTION)
-            run(api, poll)
-            poll_running = ledger.take_bill()
-            run(worker, ledger.invoked[0])
-            worked = ledger.take_bill()
-            lifecycle.requests += worked.requests
-            lifecycle.write += worked.write
-            lifecycle.index_write += worked.index_write
-            lifecycle.operations += worked.operations
-            run(api, poll)
-            poll_done = ledger.take_bill()
-            size = item_size(ledger.item({"id": {"S": task_id}}))
+    """Takes a task through its life, polls it and lists pages."""
+    answer, work = handler(api), handler(worker)
+    os.environ["REPORTS_BASE_URL"] = "https://example.com" if reports else ""
+    said = [{"messages": [line]} for line in LINES] + [{"messages": [], "answer": ANSWER}]
+    with meter.table(definition), meter.billing() as life:
+        task_id = json.loads(answer(event("post"), CONTEXT)["body"])["id"]
+        look = http_event("GET", f"/tasks/{task_id}")
+        with meter.billing() as poll:
+            answer(look, CONTEXT)
+        work(meter.invoked, CONTEXT)
+        for number, report in enumerate(said if reports else ()):
+            body = report | {"report_id": str(number)}
+            sent = http_event("POST", f"/tasks/{task_id}/reports", body)
+            sent["headers"]["authorization"] = f"Bearer {meter.report['token']}"
+            answer(sent, CONTEXT)
+        with meter.billing() as last_poll:
+            shown = json.loads(answer(look, CONTEXT)["body"])
+        if shown["status"] != "completed":
+            raise RuntimeError(f"The task is {shown}.")
+        size = item_size(meter.item(task_id))
     pages = {}
-    for tasks in (100, 1_000):
-        with mock_aws():
-            ledger = Ledger(definition, tasks)
-            with serving(ledger) as port:
-                page = event(api, "list", "", DESCRIPTION)
-                page = page | {"queryStringParameters": {"limit": "50"}}
-                call(api, folders[api.name], [page], port, work)
-                pages[tasks] = ledger.take_bill()
-    return Counts(lifecycle, poll_running, poll_done, pages, size)
+    with meter.table(definition):
+        for before, tasks in ((0, 100), (100, PAGE_TASKS)):
+            meter.fill(before, tasks)
+            with meter.billing() as pages[tasks]:
+                answer(http_event("GET", "/tasks", limit=50), CONTEXT)
+    return Counts(life, poll, last_poll, pages, size, len(said) if reports else 0)
 
 
-def call(
-    subject: Subject, folder: Path, events: Any, port: int, work: Path
-) -> list[dict[str, Any]]:
-    """Runs a subject's handler on some events; returns its answers."""
-    answers: list[dict[str, Any]] = run_child(subject, folder, events, port, work)["answers"]
-    return answers
+def watch(meter: Meter) -> Bill:
+    """Brings a task's beginning, its end and its message to the watcher."""
+    item = item_of(TASK)
+    keys = {"SequenceNumber": "1", "Keys": {"id": item["id"]}}
+    images = ({**item, "status": {"S": "pending"}}, item)
+    records: list[dict[str, Any]] = [{"dynamodb": keys | {"NewImage": image}} for image in images]
+    records.append({"messageId": "1", "body": json.dumps({"task_id": TASK["id"]})})
+    with meter.table(TABLE_DEFINITION):
+        meter.fill(0, 1)
+        with meter.billing() as watched:
+            for record in records:
+                if handler("watcher_lambda")({"Records": [record]}, CONTEXT)["batchItemFailures"]:
+                    raise RuntimeError("The watcher wants to see a record again.")
+    return watched
 
 
-def run_child(
-    subject: Subject, folder: Path, events: Any, port: int, work: Path, **variables: str
-) -> dict[str, Any]:
-    """Runs a subject's handler on some events; returns its answers and what they took."""
-    settings = environment({"http": port}, "http", work) | variables
-    with child(subject, folder, events, settings) as process:
-        return result_of(process, subject)
+def handler(module: str) -> Handler:
+    """The function that Lambda calls."""
+    function: Handler = importlib.import_module(module).lambda_handler
+    return function
 
 
-def scan_of(tasks: int, size: int) -> tuple[int, float]:
-    """Requests and units of reading a whole table, eventually consistently."""
-    per_page = PAGE_BYTES // size
-    pages = -(-tasks // per_page)
-    return pages, pages * read_units(per_page * size, consistent=False)
-
-
-def dollars(counts: Counts, api_ms: dict[str, float], page_tasks: int) -> dict[str, float]:
-    """Dollars per million tasks, at the polling rate above."""
-    polls = (POLLS * counts.poll_running.read + counts.poll_done.read) * READ_UNIT
-    requests = POLLS + 3  # the polls, the last one, the POST and a page
-    lambda_ms = (
-        (POLLS + 1) * billed(api_ms["get"], 1)
-        + billed(api_ms["post"], 2)
-        + billed(api_ms["list"] / 2, counts.page[page_tasks].requests)
+def dollars(
+    counts: Counts, cpu_ms: dict[str, float], *, processor: str = "x86_64", worker_gb: float = 1
+) -> dict[str, float]:
+    """Dollars per million tasks, at the polling rate above; a report takes as long as a POST."""
+    gb_second, page, reports = GB_SECOND[processor], counts.pages[PAGE_TASKS], counts.reports
+    requests = POLLS + 3 + reports  # the polls, the last one, the POST and a page
+    api_ms = (
+        (POLLS + 1) * billed_ms(cpu_ms["get"], 1, API_GB)
+        + (1 + reports) * billed_ms(cpu_ms["post"], 2, API_GB)
+        + billed_ms(cpu_ms["list"] / 2, len(page.operations), API_GB)
     )
-    worker = (AGENT_SECONDS + 0.03) * WORKER_GB * GB_SECOND
+    worker_seconds = WORKER_OWN_SECONDS + (ACCEPT_SECONDS if reports else AGENT_SECONDS)
     parts = {
-        "writes": counts.lifecycle.all_writes * WRITE_UNIT,
-        "polls": polls,
-        "page": counts.page[page_tasks].read * READ_UNIT,
+        "writes": (counts.life.write + counts.life.index_write) * WRITE_UNIT,
+        "reads": (counts.life.read + POLLS * counts.poll.read + counts.last_poll.read) * READ_UNIT,
+        "page": page.read * READ_UNIT,
         "gateway": requests * HTTP_REQUEST,
-        "API Lambda": lambda_ms / 1_000 * API_GB * GB_SECOND + requests * LAMBDA_REQUEST,
-        "worker Lambda": worker + LAMBDA_REQUEST,
+        "API Lambda": api_ms / 1_000 * API_GB * gb_second + requests * LAMBDA_REQUEST,
+        "worker Lambda": worker_seconds * worker_gb * gb_second + LAMBDA_REQUEST,
     }
     return {name: value * 1e6 for name, value in parts.items()}
 
 
-def billed(cpu_ms: float, calls: int) -> int:
+def watching_dollars(
+    watched: Bill, cpu_ms: dict[str, float], task_seconds: int
+) -> dict[str, float]:
+    """Dollars that the watcher adds per million tasks; a run of it takes as long as a GET."""
+    looks = -(-task_seconds // LOOK_SECONDS)
+    runs = 2 + looks
+    run_ms = billed_ms(cpu_ms["get"], 1, WATCHER_GB)
+    # A message is sent once, and received with each look; in the end it is deleted.
+    messages = watched.operations.count("SendMessage") + looks + 1
+    parts = {
+        "Lambda": runs * (LAMBDA_REQUEST + run_ms / 1_000 * WATCHER_GB * GB_SECOND["x86_64"]),
+        "SQS": messages * SQS_REQUEST,
+        "EventBridge": watched.operations.count("PutEvents") * EVENT,
+        "DynamoDB": looks * watched.read * READ_UNIT,
+    }
+    return {name: value * 1e6 for name, value in parts.items()}
+
+
+def billed_ms(cpu_ms: float, calls: int, gb: float) -> int:
     """Lambda's milliseconds for one invocation that waits for so many answers."""
-    return -int(-(cpu_ms / VCPU_SHARE + calls * DYNAMODB_MS) // 1)
+    return math.ceil(cpu_ms * VCPU_GB / gb + calls * DYNAMODB_MS)
 
 
 def measured_ms(subject: str) -> dict[str, float]:
-    """A warm request's CPU milliseconds as ``python -m benchmarks`` measured them; or nothing."""
-    result = BUILD / "result.json"
-    if not result.is_file():
-        return {}
-    series = json.loads(result.read_text())["series"]
-    kinds = {"get": "warm get http", "post": "warm post https", "list": "warm list http"}
+    """A warm request's CPU milliseconds as ``python -m benchmarks`` measured them."""
+    measured = json.loads(RESULT.read_text())
     return {
-        kind: statistics.median(series[key][subject]["cpu"]) * 1_000 for kind, key in kinds.items()
+        operation: statistics.median(measured[f"warm {operation}"][subject]["cpu"]) * 1_000
+        for operation in ("get", "post", "list")
     }
 
 
-def all_counts(chosen: Iterable[str] = WAYS) -> dict[str, Counts]:
-    """The counts of the chosen ways."""
-    ways = {name: WAYS[name] for name in chosen}
-    folders = prepare(BUILD, {subject for way in ways.values() for subject in way[:2]})
-    with tempfile.TemporaryDirectory(dir=BUILD) as work:
-        return {
-            name: count(api, worker, folders, definition, Path(work))
-            for name, (api, worker, definition) in ways.items()
-        }
+def told(parts: dict[str, float]) -> str:
+    """A sum and its parts."""
+    listed = ", ".join(f"{name} {value:.2f}" for name, value in parts.items())
+    return f"${sum(parts.values()):,.2f} per million ({listed})"
 
 
 def main() -> int:
-    """Prints the counts; returns the exit code."""
-    print("requests and units: writes of table + index; reads")
-    counted = all_counts()
-    for name, counts in counted.items():
-        life = counts.lifecycle
-        print(
-            f"  {name:28} a {counts.size}-byte task: {life.requests} writes, "
-            f"{life.write:g} + {life.index_write:g} units ({' '.join(life.operations)}); "
-            f"a poll {counts.poll_running.read:g}, of a completed task {counts.poll_done.read:g}"
-        )
-        for tasks, page in counts.page.items():
-            print(f"    a page of {tasks} tasks: {page.requests} requests, {page.read:g} units")
-    size = counted["Valro"].size
-    for tasks in (10_000, 10_000_000):
-        pages, units = scan_of(tasks, size)
-        print(f"  a Scan of {tasks:,} such tasks: {pages:,} requests, {units:,.0f} units")
-    for name, subject in (("Valro", "valro"), ("naive, no index", "naive")):
-        if api_ms := measured_ms(subject):
-            parts = dollars(counted[name], api_ms, 1_000)
-            told = ", ".join(f"{part} {value:.2f}" for part, value in parts.items())
-            print(f"  {name}: ${sum(parts.values()):,.2f} per million tasks: {told}")
+    """Prints the counts and what they cost; returns the exit code."""
+    os.environ |= CONFIGURATION | {"WATCH_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/1/watch"}
+    meter = Meter()
+    naive_names = ("benchmarks.peers.naive", "benchmarks.peers.naive_worker")
+    valro_names = ("lambda_function", "worker_lambda")
+    with redirect_stderr(io.StringIO()):  # the functions' logs
+        valro = count(meter, *valro_names, TABLE_DEFINITION)
+        naive = count(meter, *naive_names, BARE)
+        reporting = count(meter, *valro_names, TABLE_DEFINITION, reports=True)
+        watched = watch(meter)
+    for name, counts in (("Valro", valro), ("naive", naive), ("Valro, reporting", reporting)):
+        print(f"{name}: a {counts.size}-byte task takes {counts.life}")
+        print(f"  a poll takes {counts.poll}; the last {counts.last_poll.read:g}")
+        for tasks, page in counts.pages.items():
+            print(f"  a page of 50 among {tasks} takes {page}")
+    print(f"the watcher takes {watched} for a task")
+    if not RESULT.is_file():
+        print("What that costs depends on the CPU time: run python -m benchmarks first.")
+        return 0
+    cpu_ms = measured_ms("valro")
+    print(f"\nValro: {told(dollars(valro, cpu_ms))}")
+    print(f"naive: {told(dollars(naive, measured_ms('naive')))}")
+    for worker_gb in (1.0, 0.25):
+        for processor in GB_SECOND:
+            waiting, reported = (
+                sum(dollars(each, cpu_ms, processor=processor, worker_gb=worker_gb).values())
+                for each in (valro, reporting)
+            )
+            print(
+                f"  {processor:6} {worker_gb * 1_024:5.0f} MB: waiting ${waiting:8,.2f}, "
+                f"reporting ${reported:7,.2f}, {reported / waiting:.2f} of it"
+            )
+    for name, seconds in (("a minute", 60), ("10 minutes", 600), ("8 hours", 8 * 3_600)):
+        print(f"the watcher, tasks of {name}: {told(watching_dollars(watched, cpu_ms, seconds))}")
     return 0
 
 

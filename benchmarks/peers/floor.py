@@ -10,15 +10,15 @@ import hmac
 import json
 import os
 import time
+import uuid
 from http.client import HTTPConnection, HTTPSConnection
-
-from typed import FIELDS, new_item, route
 
 REGION = os.environ["AWS_REGION"]
 KEY_ID = os.environ["AWS_ACCESS_KEY_ID"]
 SECRET = os.environ["AWS_SECRET_ACCESS_KEY"]
 TABLE = os.environ.get("DYNAMODB_TABLE_NAME", "valro-tasks")
 
+FIELDS = "id description status vendors quotes emails_sent events created_at updated_at".split()
 LISTED = "error_message agent_response_truncated owner deadline event_seq chunks".split()
 
 connections = {}
@@ -26,14 +26,34 @@ connections = {}
 
 def lambda_handler(event, context):
     """Answers one HTTP request."""
-    return route(event, create, get_item, list_items)
+    method = event["requestContext"]["http"]["method"]
+    path = event["rawPath"]
+    if method == "POST" and path == "/tasks":
+        task_id = create(json.loads(event["body"])["description"])
+        message = "Task created and processing started"
+        return respond(202, {"id": task_id, "status": "pending", "message": message})
+    if method == "GET" and path == "/tasks":
+        return respond(200, [public(item, listed=True) for item in list_items()])
+    item = get_item(path.split("/")[2])
+    return respond(200, public(item)) if item else respond(404, {"error": "Task not found"})
 
 
 def create(description):
     """Writes a task and starts its worker; returns its id."""
     now = time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime())
-    item = new_item(description, now)
-    task_id = item["id"]["S"]
+    event = {"ts": {"S": now}, "message": {"S": "Task created"}, "type": {"S": "info"}}
+    texts = {
+        "id": str(uuid.uuid4()),
+        "owner": "public",
+        "description": description,
+        "status": "pending",
+        "vendors": "[]",
+        "quotes": "[]",
+        "created_at": now,
+        "updated_at": now,
+    }
+    task_id = texts["id"]
+    item = {name: {"S": text} for name, text in texts.items()} | {"events": {"L": [{"M": event}]}}
     dynamodb("PutItem", {"TableName": TABLE, "Item": item})
     payload = json.dumps({"task_id": task_id, "description": description, "created_at": now})
     arn = os.environ["WORKER_LAMBDA_ARN"].replace(":", "%3A")
@@ -92,13 +112,8 @@ def call(service, path, body, headers):
     url = os.environ[f"AWS_ENDPOINT_URL_{service.upper()}"]
     scheme, _, host = url.partition("://")
     if service not in connections:
-        if scheme == "https":
-            import ssl
-
-            context = ssl.create_default_context()
-            connections[service] = HTTPSConnection(host, context=context, timeout=3)
-        else:
-            connections[service] = HTTPConnection(host, timeout=3)
+        kind = HTTPSConnection if scheme == "https" else HTTPConnection
+        connections[service] = kind(host, timeout=3)
     now = time.gmtime()
     signed = {
         "host": host,
@@ -123,5 +138,36 @@ def call(service, path, body, headers):
     )
     connection = connections[service]
     connection.request("POST", path, body, signed)
-    response = connection.getresponse()
-    return response.read()
+    return connection.getresponse().read()
+
+
+def public(item, *, listed=False):
+    """What a client may see."""
+    task = {name: plain(item[name]) for name in FIELDS if name in item}
+    for name in ("vendors", "quotes"):
+        if name in task:
+            task[name] = json.loads(task[name])
+    if "agent_response" in item and not listed:
+        task["agent_response"] = item["agent_response"]["S"]
+    return task
+
+
+def plain(value):
+    """A value without DynamoDB's types."""
+    ((kind, content),) = value.items()
+    if kind == "N":
+        return int(content)
+    if kind == "L":
+        return [plain(element) for element in content]
+    if kind == "M":
+        return {name: plain(element) for name, element in content.items()}
+    return content
+
+
+def respond(status, body):
+    """A response with CORS."""
+    return {
+        "statusCode": status,
+        "headers": {"Content-Type": "application/json", "Access-Control-Allow-Origin": "*"},
+        "body": json.dumps(body),
+    }

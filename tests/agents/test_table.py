@@ -25,8 +25,13 @@ def test_every_recording_has_its_block():
 
 
 @every_agent
-def test_people_see_what_was_judged_by_eye(name: str):
-    assert str(seen_of(name)) == BLOCKS[name]
+def test_people_see_what_was_judged_by_eye_and_the_log_has_what_they_do_not(name: str):
+    seen = seen_of(name)
+    assert str(seen) == BLOCKS[name]
+    answer = seen.answer.agent_response if seen.answer else ""
+    for text in (*seen.timeline, seen.error, answer):
+        assert not NOT_FOR_PEOPLE.search(text), text
+    assert seen.unparsed or "cannot be read" not in seen.error
 
 
 @every_agent
@@ -42,21 +47,6 @@ def test_the_same_is_seen_however_the_bytes_arrive(name: str):
             assert judged.unparsed.startswith(seen.unparsed) or rest in recording.body, cuts
             judged = replace(judged, unparsed=seen.unparsed)
         assert seen == judged, cuts
-
-
-def test_nothing_that_python_or_strands_writes_reaches_a_person():
-    for name in BLOCKS:
-        seen = seen_of(name)
-        answer = seen.answer.agent_response if seen.answer else ""
-        for text in (*seen.timeline, seen.error, answer):
-            assert not NOT_FOR_PEOPLE.search(text), (name, text)
-
-
-def test_what_is_not_seen_is_in_the_log():
-    """An error that no text of the agent explains leaves what the agent sent."""
-    for name in BLOCKS:
-        seen = seen_of(name)
-        assert seen.unparsed or "cannot be read" not in seen.error, name
 
 
 def test_an_agent_s_words_stay_the_same_whatever_way_it_hands_them_out():

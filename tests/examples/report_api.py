@@ -1,40 +1,37 @@
 """The reporting route's double: an HTTP server on 127.0.0.1 that keeps the protocol, and breaks it.
 
-It answers as docs/agents.md says. ``faults`` says what goes wrong with the next requests, one each.
+It answers as docs/agents.md says, and judges reports by openapi.yaml. ``faults`` says what goes
+wrong with the next requests, one each.
 """
 
-import hashlib
-import hmac
 import json
-import re
 import socket
 import struct
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import ThreadingHTTPServer
 from typing import Any
 
+from tests.api.contract import reference, validator
 from tests.servers import Quiet, serving
 
 MAX_BYTES = 4 * 1024 * 1024
 TOKEN = "the-token-of-this-task-only-Zm9vYmFy"
+REPORT = validator(reference("Report"))
 
 
 @dataclass
 class Task:
     """The task that is reported on."""
 
-    accepted: bool = True
     cancelled: bool = False
-    deleted: bool = False
     status: str = "processing"
     lines: list[str] = field(default_factory=list)
     answer: Any = None
     error: str = ""
-    report_ids: list[str] = field(default_factory=list)
+    report_ids: set[str] = field(default_factory=set)
 
 
 class ReportApi(ThreadingHTTPServer):
@@ -45,11 +42,9 @@ class ReportApi(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Exchange)
         self.task = Task()
-        self.token_hash = hashlib.sha256(TOKEN.encode()).digest()
+        self.token = TOKEN
         self.faults: list[Fault] = []
-        self.received: list[dict[str, Any]] = []  # everything, doubled or refused
-        self.at_once = 0
-        self.most_at_once = 0
+        self.received: list[dict[str, Any]] = []  # repeated ones too
         self.lock = threading.Lock()
 
     @property
@@ -65,49 +60,23 @@ class ReportApi(ThreadingHTTPServer):
     def receive(self, authorization: str, body: bytes) -> tuple[int, dict[str, Any]]:
         """Judges one report in the order of the real route: token, size, body, task."""
         task = self.task
-        token = authorization.removeprefix("Bearer ").encode()
-        is_right = hmac.compare_digest(hashlib.sha256(token).digest(), self.token_hash)
-        if task.deleted or not is_right:
+        if authorization != f"Bearer {self.token}":
             return 401, {"error": "This token is not the task's.", "code": "invalid_token"}
         if len(body) > MAX_BYTES:
             return 413, {"error": "A report has 4 MB at most.", "code": "body_too_large"}
-        report = read_report(body)
-        if report is None:
+        report = json.loads(body)
+        if not REPORT.is_valid(report):
             return 400, {"error": "This is no report.", "code": "invalid_report"}
         self.received.append(report)
-        if not task.accepted:
-            return 409, {"error": "Not accepted yet: try again.", "code": "not_accepted"}
         if task.status == "processing" and report["report_id"] not in task.report_ids:
-            self._write(report)
+            task.report_ids.add(report["report_id"])
+            task.lines += report.get("messages", [])
+            if "answer" in report:
+                task.status, task.answer = "completed", report["answer"]
+            elif "error" in report:
+                task.status, task.error = "error", report["error"]
         going_on = task.status == "processing" and not task.cancelled
         return 200, {"status": task.status, "continue": going_on}
-
-    def _write(self, report: dict[str, Any]) -> None:
-        task = self.task
-        task.report_ids = [*task.report_ids, report["report_id"]][-32:]
-        task.lines += report.get("messages", [])
-        if "answer" in report:
-            task.status, task.answer = "completed", report["answer"]
-        elif "error" in report:
-            task.status, task.error = "error", report["error"]
-
-
-def read_report(body: bytes) -> dict[str, Any] | None:
-    """Returns the report, None if it is none."""
-    try:
-        report = json.loads(body)
-    except ValueError:
-        return None
-    match report:
-        case {"answer": answer} if not isinstance(answer, dict | str):
-            return None
-        case {"error": error} if not isinstance(error, str):
-            return None
-        case {"report_id": str(name)} if re.fullmatch(r"[\x21-\x7e]{1,100}", name):
-            messages = report.get("messages", [])
-            is_text = isinstance(messages, list) and all(isinstance(one, str) for one in messages)
-            return dict(report) if is_text else None
-    return None
 
 
 class Exchange(Quiet):
@@ -115,29 +84,15 @@ class Exchange(Quiet):
 
     server: ReportApi
     sent = b""
-    is_counted = False
 
     def reply(self) -> None:
         self.sent = self.body()
-        self.is_counted = True
         with self.server.lock:
-            self.server.at_once += 1
-            self.server.most_at_once = max(self.server.most_at_once, self.server.at_once)
             fault = self.server.faults.pop(0) if self.server.faults else Exchange.usual
-        try:
-            fault(self)
-        finally:
-            self.leave()
-
-    def leave(self) -> None:
-        """Counts the request as over: before its client can see that it is, and send another."""
-        with self.server.lock:
-            self.server.at_once -= self.is_counted
-            self.is_counted = False
+        fault(self)
 
     def usual(self) -> None:
-        status, answer = self.received()
-        self.answer(status, answer, **({"Retry-After": "1"} if status == 409 else {}))
+        self.answer(*self.received())
 
     def received(self) -> tuple[int, dict[str, Any]]:
         with self.server.lock:
@@ -145,12 +100,10 @@ class Exchange(Quiet):
 
     def answer(self, status: int, answer: Any, **headers: str) -> None:
         body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-        self.leave()
         self.send(status, body, Content_Type="application/json", **headers)
 
     def reset(self) -> None:
         """Drops the connection with a reset instead of an answer."""
-        self.leave()
         self.close_connection = True
         linger = struct.pack("ii", 1, 0)
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
@@ -158,11 +111,7 @@ class Exchange(Quiet):
 
 
 Fault = Callable[[Exchange], None]
-
-
-def lost_before(exchange: Exchange) -> None:
-    """The report never arrives."""
-    exchange.reset()
+lost_before = Exchange.reset
 
 
 def lost_after(exchange: Exchange) -> None:
@@ -174,7 +123,6 @@ def lost_after(exchange: Exchange) -> None:
 def cut(exchange: Exchange) -> None:
     """The report arrives, and its answer breaks off."""
     exchange.received()
-    exchange.leave()
     exchange.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
     exchange.close_connection = True
 
@@ -184,17 +132,16 @@ def garbled(exchange: Exchange) -> None:
     exchange.answer(200, b"<html>Welcome to our network</html>")
 
 
-def refused(status: int, **headers: str) -> Fault:
-    """A gateway answers in the API's place."""
-    return lambda exchange: exchange.answer(status, {"message": "Refused"}, **headers)
-
-
-def slow(seconds: float) -> Fault:
-    """The answer takes its time."""
+def refused(
+    status: int, is_refused: Callable[[bytes], bool] = lambda _: True, **headers: str
+) -> Fault:
+    """A gateway answers in the API's place, if it dislikes what was sent."""
 
     def fault(exchange: Exchange) -> None:
-        time.sleep(seconds)
-        exchange.usual()
+        if is_refused(exchange.sent):
+            exchange.answer(status, {"message": "Refused"}, **headers)
+        else:
+            exchange.usual()
 
     return fault
 

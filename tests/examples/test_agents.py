@@ -1,20 +1,14 @@
 """The agents to copy, run by the real SDK's server: what the backend makes of each."""
 
-import json
 import re
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from tests.agents.environments import REQUIREMENTS
 from tests.conftest import eventually
-from tests.examples.conftest import EXAMPLES, ROOT, Agent
-from tests.examples.report_api import TOKEN, report_api
-from valro.agent.answers import Answer
-from valro.agent.reader import AgentReader
+from tests.examples.conftest import EXAMPLES, ROOT, Serve
+from tests.examples.report_api import TOKEN, refused, report_api
 
-Serve = Callable[..., Agent]
 AGENTS = ("agent", "streaming_agent", "reporting_agent", "ag_ui_agent")
 SCRIPT = """
 from tests.agents.model import Call, ScriptedModel
@@ -24,15 +18,6 @@ agent.bedrock_model = lambda: ScriptedModel(
     [Call("Result", {"response": "Green Fern asks $240.", "vendors": [green_fern]})],
 )
 """
-
-
-def read(agent: Agent, payload: dict[str, Any]) -> tuple[Answer, list[str]]:
-    """The answer and the timeline that the backend makes of an agent's answer."""
-    said: list[str] = []
-    with agent.invoke(payload) as response:
-        reader = AgentReader(response.headers["Content-Type"], said.append)
-        reader.feed(response.read())
-    return reader.finish(), said
 
 
 @pytest.mark.parametrize("name", AGENTS)
@@ -49,18 +34,18 @@ def test_an_agent_is_short_and_pins_what_the_project_pins(name: str):
 def test_the_plain_agent_answers_with_vendors_and_quotes(serve: Serve):
     agent = serve("agent")
     prompt = "Find me a landscaper in Charlotte under $300"
-    answer, _ = read(agent, {"prompt": prompt, "task_id": "t-1"})
+    answer, _ = agent.read({"prompt": prompt, "task_id": "t-1"})
     assert answer.agent_response == "I found Dogwood Care ($195), Green Fern ($240)."
     assert [vendor["id"] for vendor in answer.vendors] == ["v2", "v1"]
     assert answer.quotes[0] == {"vendor_id": "v2", "amount": 195}
-    answer, _ = read(agent, {"prompt": "Find me a unicorn", "task_id": "t-2"})
+    answer, _ = agent.read({"prompt": "Find me a unicorn", "task_id": "t-2"})
     assert answer.agent_response.startswith("I know nobody")
 
 
 @pytest.mark.e2e
 def test_the_streaming_agent_shows_what_it_does_and_ends_with_its_result(serve: Serve):
     agent = serve("streaming_agent", SCRIPT)
-    answer, said = read(agent, {"prompt": "Find me a landscaper in Charlotte", "task_id": "t-1"})
+    answer, said = agent.read({"prompt": "Find me a landscaper in Charlotte", "task_id": "t-1"})
     assert said == ["I look for landscapers.", "Using find_vendors", "Using Result"]
     assert answer.agent_response == "Green Fern asks $240."
     assert answer.vendors == [{"id": "v1", "name": "Green Fern", "price": 240, "emails": []}]
@@ -83,12 +68,10 @@ assert agent.bedrock_model().get_config()["model_id"] == "eu.amazon.nova-pro-v1:
 def test_the_reporting_agent_accepts_works_on_and_reports(serve: Serve):
     agent = serve("reporting_agent")
     with report_api() as api:
-        api.task.accepted = False
-        with agent.invoke(api.payload) as response:
-            assert json.load(response) == {"accepted": True}
+        api.faults = [refused(409)] * 3  # what comes before the task is accepted
+        answer, _ = agent.read(api.payload)
+        assert answer.agent_response == '{"accepted": true}'
         assert agent.ping() == "HealthyBusy"
-        eventually(lambda: api.received, bool)
-        api.task.accepted = True
         eventually(lambda: api.task.status, lambda status: status == "completed")
         eventually(agent.ping, lambda status: status == "Healthy")
     assert api.task.lines == [
@@ -107,7 +90,7 @@ def test_the_reporting_agent_stops_when_nobody_waits(serve: Serve):
     agent = serve("reporting_agent", "agent.PAUSE_SECONDS = 60.0")
     with report_api() as api:
         api.task.cancelled = True
-        agent.invoke(api.payload).close()
+        agent.read(api.payload)
         eventually(agent.ping, lambda status: status == "Healthy", 20)
         assert api.task.answer is None
         assert "Traceback" not in agent.program.output()
@@ -117,7 +100,7 @@ def test_the_reporting_agent_stops_when_nobody_waits(serve: Serve):
 def test_the_reporting_agent_s_failure_is_reported_and_in_its_log(serve: Serve):
     agent = serve("reporting_agent", "agent.PAUSE_SECONDS = 'not a number'")
     with report_api() as api:
-        agent.invoke(api.payload).close()
+        agent.read(api.payload)
         eventually(lambda: api.task.status, lambda status: status == "error")
         eventually(agent.ping, lambda status: status == "Healthy")
     assert api.task.error == "The agent failed (TypeError)."
@@ -128,6 +111,6 @@ def test_the_reporting_agent_s_failure_is_reported_and_in_its_log(serve: Serve):
 @pytest.mark.e2e
 def test_the_reporting_agent_answers_at_once_where_no_reports_are_allowed(serve: Serve):
     agent = serve("reporting_agent", "agent.PAUSE_SECONDS = 0.01")
-    answer, _ = read(agent, {"prompt": "Find me a painter in Austin", "task_id": "t-1"})
+    answer, _ = agent.read({"prompt": "Find me a painter in Austin", "task_id": "t-1"})
     assert answer.agent_response == "Lone Brush asks $390."
     assert len(answer.vendors) == 2

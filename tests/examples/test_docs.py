@@ -4,22 +4,20 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
-from botocore.stub import Stubber
+from botocore.validate import validate_parameters
 
 from tests.agents import environments
-from tests.examples.conftest import ROOT, Agent
+from tests.examples.conftest import ROOT, Serve
 from tests.examples.report_api import TOKEN, report_api
-from valro.agent.answers import AgentFailed, Answer
+from valro.agent.answers import AgentFailed
 from valro.agent.reader import AgentReader, read_answer
 from valro.agent.runtime import AGUI, AgentRequest
 
-Serve = Callable[..., Agent]
 DOCUMENT = (ROOT / "docs" / "agents.md").read_text(encoding="utf-8")
 
 
@@ -72,13 +70,6 @@ graph = made.compile(checkpointer=InMemorySaver())
 """
 
 
-def read(agent: Agent, payload: dict[str, Any]) -> Answer:
-    with agent.invoke(payload) as response:
-        reader = AgentReader(response.headers["Content-Type"], lambda _: None)
-        reader.feed(response.read())
-    return reader.finish()
-
-
 def test_the_four_lines_are_what_they_are_said_to_be():
     (shown,) = re.findall(r"## Four lines.*?```json\n(.*?)```", DOCUMENT, re.DOTALL)
     line, answer, question, failure = map(str.encode, shown.splitlines())
@@ -99,56 +90,34 @@ def test_the_lines_for_strands_go_on_in_a_new_process_inside_the_tool_that_asked
     serve: Serve, tmp_path: Path
 ):
     (code,) = (block for block in BLOCKS if "S3SessionManager" in block)
-    asked = read(serve("asking", code=AROUND + code), {"prompt": "Book it", "task_id": "t-1"})
+    asked, _ = serve("asking", code=AROUND + code).read({"prompt": "Book it", "task_id": "t-1"})
     (interrupt,) = asked.interrupts
     assert interrupt["message"] == "Shall I book it?"
     assert interrupt["response_schema"] == {"type": "boolean"}
 
     resume = {"interruptId": interrupt["id"], "status": "resolved", "payload": True}
     reply = {"prompt": "Yes", "task_id": "t-2", "thread_id": "t-1", "resume": [resume]}
-    answer = read(serve("answered", code=AROUND + code), reply)
+    answer, _ = serve("answered", code=AROUND + code).read(reply)
     assert answer.agent_response == "It is booked."
     assert (tmp_path / "answered").read_text() == "Green Fern: True"
 
 
 @pytest.mark.e2e
-def test_the_lines_for_langgraph_show_vendors_and_ask(tmp_path: Path):
+def test_the_lines_for_langgraph_show_vendors_and_ask(serve: Serve):
     (code,) = (block for block in BLOCKS if "LangGraphAgent" in block)
-    (tmp_path / "my_agent.py").write_text(GRAPH + code)
-    calls = [
-        AgentRequest("t-1", "Find").payload(AGUI),
-        AgentRequest("t-2", "Yes", thread_id="t-1").payload(AGUI),
-    ]
-    script = """
-import json, sys
-from starlette.testclient import TestClient
-import my_agent
-client = TestClient(my_agent.app)
-assert client.get("/ping").json() == {"status": "Healthy"}
-first, second = json.load(sys.stdin)
-texts = [client.post("/invocations", json=first).text]
-ids = [each["id"] for line in texts[0].splitlines() if "outcome" in line
-       for each in json.loads(line[6:])["outcome"]["interrupts"]]
-second["resume"] = [{"interruptId": ids[0], "status": "resolved", "payload": True}]
-print(json.dumps([*texts, client.post("/invocations", json=second).text]))
-"""
-    run = subprocess.run(
-        [environments.python("ag_ui", "ag_ui_langgraph"), "-W", "ignore", "-c", script],
-        input=json.dumps(calls),
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 0, run.stderr
-    answers = []
-    for text in json.loads(run.stdout):
-        reader = AgentReader("text/event-stream", lambda _: None)
-        reader.feed(text.encode())
-        answers.append(reader.finish())
-    assert answers[0].vendors == [{"id": "v1", "name": "Green Fern", "emails": []}]
-    assert answers[0].interrupts[0]["message"] == "Shall I book it?"
-    assert answers[1].agent_response == "Booked: True"
+    run = "\napp.run = lambda **options: uvicorn.run(app, **options)\n"
+    python = environments.python("ag_ui", "ag_ui_langgraph")
+    agent = serve("graph", code=GRAPH + code + run, python=python)
+    assert agent.ping() == "Healthy"
+
+    asked, _ = agent.read(AgentRequest("t-1", "Find").payload(AGUI))
+    assert asked.vendors == [{"id": "v1", "name": "Green Fern", "emails": []}]
+    (interrupt,) = asked.interrupts
+    assert interrupt["message"] == "Shall I book it?"
+
+    resume = [{"interruptId": interrupt["id"], "status": "resolved", "payload": True}]
+    reply = AgentRequest("t-2", "Yes", thread_id="t-1").payload(AGUI) | {"resume": resume}
+    assert agent.read(reply)[0].agent_response == "Booked: True"
 
 
 def test_the_reports_by_hand_are_answered_as_shown():
@@ -190,11 +159,8 @@ def test_an_agent_is_made_by_a_call_that_agentcore_knows():
         "networkConfiguration": {"networkMode": re.findall(r"networkMode=(\w+)", page)[0]},
         "agentRuntimeArtifact": json.loads(shown),
     }
-    client = boto3.client("bedrock-agentcore-control")
-    with Stubber(client) as stubber:
-        stubber.add_client_error("create_agent_runtime", expected_params=call)
-        with pytest.raises(client.exceptions.ClientError):
-            client.create_agent_runtime(**call)
+    service = boto3.client("bedrock-agentcore-control").meta.service_model
+    validate_parameters(call, service.operation_model("CreateAgentRuntime").input_shape)
     code = call["agentRuntimeArtifact"]["codeConfiguration"]
     assert code["code"]["s3"]["bucket"] == "my-bucket"
     assert (ROOT / "examples" / "agent" / code["entryPoint"][0]).exists()

@@ -23,32 +23,19 @@ from tests.servers import Quiet, serving
 HERE = "127.0.0.1:4566"
 
 
-@pytest.mark.parametrize(
-    "host",
-    [
-        "127.0.0.1",
-        HERE,
-        "localhost:3000",
-        "LOCALHOST",
-        "[::1]:80",
-        "10ca1a91.execute-api.localhost:1",
-    ],
+NAMES = (
+    "127.0.0.1 127.0.0.1:4566 localhost:3000 LOCALHOST [::1]:80 10ca1a91.execute-api.localhost:1"
 )
-def test_names_of_this_machine_are_answered(host: str):
-    assert refusal([("Host", host)]) == ""
+OTHERS = "evil.example 127.0.0.1.evil.example localhost.evil.example evillocalhost 127.0.0.2"
+OTHERS += " 127.0.0.1@evil.example localhost:80.evil.example 192.168.0.7:4566"
 
 
-@pytest.mark.parametrize(
-    "host",
-    [
-        *("evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "evillocalhost", ""),
-        *("127.0.0.2", "127.0.0.1@evil.example", "localhost:80.evil.example", "192.168.0.7:4566"),
-    ],
-)
-def test_any_other_name_is_refused(host: str):
-    assert "names of this machine" in refusal([("Host", host)])
+def test_only_names_of_this_machine_are_answered():
+    assert {refusal([("Host", host)]) for host in NAMES.split()} == {""}
+    for host in ("", *OTHERS.split()):
+        assert "names of this machine" in refusal([("Host", host)]), host
     assert refusal([])
-    assert refusal([("Host", HERE), ("host", host)])
+    assert refusal([("Host", HERE), ("host", HERE)])
 
 
 @pytest.mark.parametrize(
@@ -201,30 +188,6 @@ def test_a_web_page_can_make_no_function_and_run_no_agent(
     assert b"<RoleName>good" in names
     assert b"evil" not in names
     assert stack.agent_report()["reached"] == {}
-
-
-@pytest.mark.e2e
-def test_a_dev_server_of_this_machine_may_do_what_a_foreign_page_may_not(
-    stack: LocalStack, foreign_page: Page
-):
-    for host in ("evil.example", "localhost"):
-        foreign_page.goto(foreign_page.url.replace("evil.example", host))
-        put = "url => fetch(url, {method: 'PUT'}).catch(() => undefined)"
-        foreign_page.evaluate(put, f"{stack.endpoint}/made-by-{host}")
-
-    with urllib.request.urlopen(stack.endpoint, timeout=20) as answer:
-        buckets = answer.read()
-    assert b"made-by-localhost" in buckets
-    assert b"made-by-evil" not in buckets
-
-
-@pytest.mark.e2e
-def test_what_is_served_to_a_rebound_name_is_nothing(ports: dict[str, int], foreign_page: Page):
-    for server, path in PATHS_OF_ALL:
-        answer = foreign_page.goto(f"http://rebound.example:{ports[server]}{path}")
-        assert answer
-        assert answer.status == 403, path
-        assert "only answers to names of this machine" in foreign_page.content()
 
 
 @pytest.mark.e2e

@@ -23,6 +23,7 @@ from local.addresses import API_ID, free_port, port_of
 from local.aws import ROOT, LocalStack
 from local.behaviours import BEHAVIOURS, REFUSALS, REPORTING
 from local.console import LOG_TEXT_CHARACTERS, show_log_line
+from local.task_log import API, WORKER, TaskLog
 from tests.conftest import eventually
 from tests.local.conftest import SECONDS, Run
 
@@ -117,14 +118,10 @@ def test_a_port_in_use_is_a_sentence(start: Callable[..., Run]):
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("script", ["deploy.sh", "create-infrastructure.sh"])
-def test_a_failed_deployment_shows_what_the_script_said(
-    start: Callable[..., Run], tmp_path: Path, script: str
-):
-    copy = tmp_path / "copy"
-    for folder in ("local", "examples", "clients/python"):
-        shutil.copytree(ROOT / folder, copy / folder)
+def test_a_failed_deployment_shows_what_the_script_said(start: Callable[..., Run], tmp_path: Path):
+    copy = copy_of_what_runs(tmp_path / "copy")
     (copy / "deploy.sh").touch()
+    script = "create-infrastructure.sh"
     (copy / script).write_text("echo 'The disk is full.' >&2\nexit 3\n")
 
     run = start(cwd=copy)
@@ -166,9 +163,7 @@ def test_a_killed_run_leaves_nothing_behind(start: Callable[..., Run]):
 def test_an_empty_account_is_one_that_a_shell_can_use_without_python(
     start: Callable[..., Run], tmp_path: Path
 ):
-    copy = tmp_path / "it's a copy"
-    for folder in ("local", "examples", "clients/python"):
-        shutil.copytree(ROOT / folder, copy / folder)
+    copy = copy_of_what_runs(tmp_path / "it's a copy")
     run = start("--empty", "--port", "0", cwd=copy)
     run.read_until("Serving until Ctrl-C.")
     line = run.found(r"  (\. .+)")
@@ -245,7 +240,6 @@ def test_every_behaviour_that_is_listed_is_one_of_the_agent_or_its_runtime():
         (["--port", "99999"], "a port is a number from 0 to 65535"),
         (["--port", "http"], "a port is a number from 0 to 65535"),
         (["--pace", "-1"], "a pace is a number of seconds"),
-        (["--pace", "slow"], "a pace is a number of seconds"),
         (["--agent", "localhost:8080"], "an agent's address is like http://127.0.0.1:8080"),
         (["--agent", "http://[::1"], "an agent's address is like http://127.0.0.1:8080"),
         (["--empty", "--once"], "--empty deploys nothing that could take a task"),
@@ -272,15 +266,6 @@ def test_a_missing_program_is_a_sentence(
     assert "There is no bash on the PATH. Install it" in capsys.readouterr().err
 
 
-def test_a_missing_package_is_a_sentence(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], signals: None
-):
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-
-    assert command.main(["--once"]) == 1
-    assert "has no ministack. Use `make run`" in capsys.readouterr().err
-
-
 def test_a_developers_own_aws_account_cannot_be_reached(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("AWS_PROFILE", "production")
     monkeypatch.setenv("AWS_SESSION_TOKEN", "real")
@@ -290,18 +275,9 @@ def test_a_developers_own_aws_account_cannot_be_reached(monkeypatch: pytest.Monk
     environment = LocalStack().environment()
 
     ours = {name: value for name, value in environment.items() if name.startswith("AWS_")}
-    assert ours.keys() == {
-        "AWS_ENDPOINT_URL",
-        "AWS_ENDPOINT_URL_BEDROCK_AGENTCORE_CONTROL",
-        "AWS_ACCESS_KEY_ID",
-        "AWS_SECRET_ACCESS_KEY",
-        "AWS_REGION",
-        "AWS_DEFAULT_REGION",
-        "AWS_CONFIG_FILE",
-        "AWS_SHARED_CREDENTIALS_FILE",
-        "AWS_EC2_METADATA_DISABLED",
-        "AWS_PAGER",
-    }
+    expected = "ENDPOINT_URL ENDPOINT_URL_BEDROCK_AGENTCORE_CONTROL ACCESS_KEY_ID SECRET_ACCESS_KEY"
+    expected += " REGION DEFAULT_REGION CONFIG_FILE SHARED_CREDENTIALS_FILE EC2_METADATA_DISABLED"
+    assert ours.keys() == {f"AWS_{name}" for name in [*expected.split(), "PAGER"]}
     assert ours["AWS_CONFIG_FILE"] != "/home/me/.aws/config"
     assert ours["AWS_ENDPOINT_URL"].startswith("http://127.0.0.1:")
 
@@ -347,27 +323,19 @@ def test_every_event_is_shown_once_when_a_poll_first_has_it():
     ]
 
 
-def test_quotes_are_shown_in_either_form():
+def test_an_answer_is_shown_with_quotes_in_either_form_and_cannot_control_the_terminal():
     stream = io.StringIO()
-    quotes = [{"vendor": "Ann's", "price": 1200.5}, {"vendor_id": 7, "amount": 80}]
-    vendors = [{"id": 7, "name": "Bob's", "emails": []}]
+    answer = {
+        "agent_response": "a\033]0;title\a\nb",
+        "quotes": [{"vendor": "Ann's", "price": 1200.5}, {"vendor_id": 7, "amount": 80}],
+        "vendors": [{"id": 7, "name": "\033[2JBob's\r\n", "email": "\x9b31m", "emails": []}],
+    }
 
-    show_answer(Console(stream), task_with(status="completed", vendors=vendors, quotes=quotes))
+    show_answer(Console(stream), task_with(status="completed", **answer))
 
     shown = [line.split() for line in stream.getvalue().splitlines()]
     assert ["Ann's", "1,200.50"] in shown
-    assert ["Bob's", "80.00"] in shown
-
-
-def test_what_an_agent_wrote_cannot_control_the_terminal():
-    stream = io.StringIO()
-    vendor = {"name": "\033[2JEvil\r\n", "email": "\x9b31m", "emails": []}
-
-    show_answer(
-        Console(stream),
-        task_with(status="completed", agent_response="a\033]0;title\a\nb", vendors=[vendor]),
-    )
-
+    assert ["[2JBob's", "80.00"] in shown
     assert not set(stream.getvalue()) & set("\033\r\a\x9b")
     assert clean("👩‍🌾 café") == "👩‍🌾 café"
 
@@ -385,6 +353,37 @@ def test_a_log_line_is_shown_by_what_happened_and_by_the_beginning_of_a_long_tex
     assert failed == "  t1  ✘ not understood (part 1 of 2)"
     assert "\033" not in "".join(text)
     assert rest == "      … and 4 characters more in the worker's log"
+
+
+def log_event(timestamp: int, **line: str) -> dict[str, Any]:
+    """A line of a function's log, as CloudWatch gives it."""
+    return {"logStreamName": "s", "timestamp": timestamp, "message": json.dumps(line)}
+
+
+def test_the_workers_log_and_of_the_apis_ends_and_troubles_are_shown_once(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    unshown = ("accepted", "replayed", "stopping", "deleted")
+    groups = {
+        WORKER: [log_event(2, level="INFO", outcome="accepted")],
+        API: [
+            *(log_event(1, level="INFO", outcome=outcome) for outcome in unshown),
+            *(log_event(3, outcome=outcome) for outcome in ("completed", "cancelled", "expired")),
+            log_event(4, level="ERROR", message="internal error"),
+        ],
+    }
+
+    class Logs:
+        def filter_log_events(self, *, logGroupName: str, startTime: int) -> dict[str, Any]:  # noqa: N803
+            events = groups[logGroupName]
+            return {"events": [event for event in events if event["timestamp"] >= startTime]}
+
+    log = TaskLog("http://127.0.0.1:1")
+    monkeypatch.setattr(log, "_client", Logs())
+
+    shown = [line.get("outcome") or line["message"] for line in log.new_lines()]
+    assert shown == ["accepted", "completed", "cancelled", "expired", "internal error"]
+    assert not list(log.new_lines())
 
 
 def test_colour_is_for_terminals_and_not_when_no_color_is_set(monkeypatch: pytest.MonkeyPatch):
@@ -419,6 +418,13 @@ def test_a_stream_without_unicode_gets_ascii():
     Console(stream).line("● Waiting … ✔ café")
 
     assert raw.getvalue() == b"* Waiting ... + caf?\n"
+
+
+def copy_of_what_runs(copy: Path) -> Path:
+    """The folders that `python -m local` reads, without what it deploys."""
+    for folder in ("local", "examples", "clients/python"):
+        shutil.copytree(ROOT / folder, copy / folder)
+    return copy
 
 
 def events_in(lines: list[str]) -> list[str]:

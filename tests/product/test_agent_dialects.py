@@ -82,6 +82,7 @@ ANSWER = "Green Fern asks $240."
 SAID = "Let me look."
 USED = [SAID, "Using find"]
 FIND = {"type": "function_call", "call_id": "c1", "name": "find", "arguments": "{}"}
+LLAMA_CALL = {"tool_id": "c1", "tool_name": "find", "tool_kwargs": {}}
 TOKENS = re.findall(r"\s*\S+", ANSWER)
 GENERAL: dict[str, tuple[list[Any], list[str]]] = {
     "a message beside result keys": ([{"message": ANSWER, "vendors": []}], []),
@@ -134,6 +135,23 @@ GENERAL: dict[str, tuple[list[Any], list[str]]] = {
             for block in (FIND, *({"type": "text", "text": one} for one in TOKENS))
         ],
         ["Using find"],
+    ),
+    "LlamaIndex's": (
+        [
+            {"input": [{"role": "user", "blocks": []}], "current_agent_name": "x"},
+            {"delta": SAID, "response": SAID, "tool_calls": []},
+            {"delta": "", "response": SAID, "tool_calls": [LLAMA_CALL]},
+            {"response": {"role": "assistant", "blocks": [{"block_type": "text", "text": SAID}]}}
+            | {"tool_calls": [LLAMA_CALL]},
+            LLAMA_CALL,
+            LLAMA_CALL | {"tool_output": {"blocks": [{"block_type": "text", "text": "secret"}]}},
+            *({"delta": one, "response": SAID, "tool_calls": []} for one in TOKENS),
+        ],
+        USED,
+    ),
+    "LlamaIndex's, chosen": (
+        [{"delta": SAID}, {"tool": "find"}, *({"delta": one} for one in TOKENS)],
+        USED,
     ),
     **{
         key: ([{key: ANSWER}], [])

@@ -6,8 +6,8 @@ from functools import partial
 from typing import Any
 
 import common
-from common import FAILING, FIND, FOUND, TURNS, dumped, each, pieces, same
-from google.adk.agents import LlmAgent, RunConfig, SequentialAgent
+from common import FAILING, FOUND, TURNS, dumped, each, pieces, same
+from google.adk.agents import LlmAgent, RunConfig
 from google.adk.agents.run_config import StreamingMode
 from google.adk.models.base_llm import BaseLlm
 from google.adk.models.llm_response import LlmResponse
@@ -44,28 +44,15 @@ def find_vendors(city: str) -> dict[str, Any]:
     return {"status": "success", "report": FOUND}
 
 
-def broken(city: str) -> dict[str, Any]:
-    """Finds nothing."""
-    return {"status": "error", "error_message": "no such city"}
-
-
-def agent(*turns: Any, **options: Any) -> LlmAgent:
+def agent(*turns: Any) -> LlmAgent:
     """An agent that says these turns."""
-    options = {"name": "finder", "tools": [find_vendors, broken]} | options
-    return LlmAgent(model=Scripted(model="fake", turns=list(turns or TURNS)), **options)
-
-
-def team() -> SequentialAgent:
-    """Two agents, one after the other."""
-    finder = agent(TURNS[0], ("Two vendors work there.", []))
-    both = [finder, agent(TURNS[1], name="writer", tools=[])]
-    return SequentialAgent(name="team", sub_agents=both)
+    model = Scripted(model="fake", turns=list(turns or TURNS))
+    return LlmAgent(name="finder", model=model, tools=[find_vendors])
 
 
 REFUSAL = LlmResponse(error_code="SAFETY", error_message="The model refused to answer.")
 failing = partial(agent, *FAILING)
 refused = partial(agent, TURNS[0], REFUSAL)
-recovering = partial(agent, (TURNS[0][0], [("broken", FIND[1])]), TURNS[1])  # its tool fails
 
 
 async def events(
@@ -102,8 +89,6 @@ AGENTS = {
     "events": streamed(same),
     "events dumped, streaming": streamed(dumped, mode=StreamingMode.SSE),
     "events in camelCase, streaming": streamed(camel, mode=StreamingMode.SSE),
-    "events dumped: team": streamed(dumped, team),
     "events dumped: failing": streamed(dumped, failing),
     "events dumped: refused": streamed(dumped, refused),
-    "events dumped: tool that fails": streamed(dumped, recovering),
 }

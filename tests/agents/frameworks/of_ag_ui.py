@@ -5,7 +5,6 @@ from typing import Any
 
 from ag_ui.core import (
     CustomEvent,
-    RunErrorEvent,
     RunFinishedEvent,
     RunStartedEvent,
     StateSnapshotEvent,
@@ -42,8 +41,6 @@ def app(*events: Any, **end: Any) -> AGUIApp:
         about = {"thread_id": asked.thread_id, "run_id": asked.run_id}
         yield RunStartedEvent(**about)
         for event in events:
-            if isinstance(event, Exception):
-                raise event
             yield event
         if end:
             yield RunFinishedEvent(**about, **end)
@@ -78,8 +75,6 @@ AGENTS = {
     "state": app(EARLIER, *USED, STATE, outcome=SUCCESS),
     "state of an earlier run": app(EARLIER, *USED, *ANSWERED, EARLIER, outcome=SUCCESS),
     "custom": app(CustomEvent(name="status", value="Comparing quotes"), *ANSWERED, outcome=SUCCESS),
-    "exception": app(*USED, STRIKE),
-    "error": app(*USED, RunErrorEvent(message="The directory is down.", code="X")),
     "cancelled": app(*USED, outcome={"type": "cancelled"}),
     "interrupt": app(*said(SEARCHING, "m1"), outcome=INTERRUPT),
     "no end": app(*USED),

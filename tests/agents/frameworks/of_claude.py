@@ -51,7 +51,6 @@ USE = {"type": "tool_use", "id": "t1", "name": "find_vendors", "input": {"city":
 USED = [assistant(USE), used(FOUND, False)]
 ANSWERED = assistant({"type": "text", "text": ANSWER})
 SUBAGENT = assistant({"type": "text", "text": "Two work there."}, parent_tool_use_id="t1")
-API_ERROR = "API Error: 529 overloaded_error"
 RUNS = {
     "": [INIT, THOUGHT, SAID, *USED, ANSWERED, result()],
     ": tool that fails": [INIT, assistant(USE), used("no such city", True), ANSWERED, result()],
@@ -59,10 +58,6 @@ RUNS = {
     ": subagent": [INIT, assistant(USE), SUBAGENT, used(FOUND, False), ANSWERED, result()],
     ": structured": [INIT, SAID, *USED, result(structured_output=OBJECT)],
     ": too many turns": [SAID, result(subtype="error_max_turns", is_error=True, result=None)],
-    ": API error": [
-        assistant({"type": "text", "text": API_ERROR}, error="server_error"),
-        result(is_error=True, result=API_ERROR),
-    ],
 }
 
 

@@ -10,7 +10,6 @@ os.environ |= {"CREWAI_DISABLE_TELEMETRY": "true", "CREWAI_TRACING_ENABLED": "fa
 import common
 from common import ANSWER, OBJECT, SEARCHING, STRIKE, Found, same
 from crewai import Agent, BaseLLM, Crew, Task
-from crewai.flow.flow import Flow, start
 from crewai.tools import tool
 
 ACT = f'Thought: {SEARCHING}\nAction: find_vendors\nAction Input: {{"city": "Charlotte"}}'
@@ -49,18 +48,6 @@ def returned(give: Any, make: Any = crew) -> Any:
     return lambda payload: give(make().kickoff(inputs={"prompt": payload["prompt"]}))
 
 
-class Finding(Flow):
-    """A flow of one step."""
-
-    @start()
-    def answer(self) -> str:
-        return ANSWER
-
-
-async def flow(_: Any) -> Any:
-    return await Finding().kickoff_async()
-
-
 as_pydantic = partial(structured, output_pydantic=Found)
 AGENTS = {
     "return output": returned(same),
@@ -69,6 +56,4 @@ AGENTS = {
     "return output: output_pydantic": returned(same, as_pydantic),
     "return output.pydantic": returned(lambda it: it.pydantic, as_pydantic),
     "return output: failing": returned(same, failing),
-    "return flow": flow,
-    "return flow: not awaited": lambda _: Finding().kickoff_async(),
 }

@@ -8,7 +8,6 @@ from typing import Any
 import common
 from agents import (
     Agent,
-    ItemHelpers,
     Model,
     ModelResponse,
     Runner,
@@ -17,7 +16,7 @@ from agents import (
     set_tracing_disabled,
 )
 from common import ANSWER, FAILING, TURNS, dumped, each, pieces, same
-from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from openai.types.chat import ChatCompletionChunk
 from openai.types.responses import (
     Response,
     ResponseFunctionToolCall,
@@ -118,39 +117,14 @@ def raw(event: Any) -> Any:
     return event.data if event.type == "raw_response_event" else None
 
 
-def as_documented(event: Any) -> Any:
-    """Chosen as in the SDK's documentation."""
-    if event.type != "run_item_stream_event":
-        return None
-    item = event.item
-    match item.type:
-        case "tool_call_item":
-            return {"type": "tool_call", "name": item.raw_item.name}
-        case "tool_call_output_item":
-            return {"type": "tool_output", "output": item.output}
-        case "message_output_item":
-            return {"type": "message", "content": ItemHelpers.text_message_output(item)}
-
-
-CHAT = {"id": "chatcmpl-1", "created": 1, "model": "fake"}
-
-
 async def chunks(_: Any) -> AsyncIterator[Any]:
     """The chunks of a chat completion."""
-    about = CHAT | {"object": "chat.completion.chunk"}
+    about = {"id": "chatcmpl-1", "created": 1, "model": "fake", "object": "chat.completion.chunk"}
     call = {"index": 0, "id": "c1", "function": {"name": "find_vendors", "arguments": "{}"}}
     first = {"role": "assistant", "content": ""}
     for delta in [{"tool_calls": [call]}, first, *({"content": one} for one in pieces(ANSWER)), {}]:
         choice = {"index": 0, "delta": delta, "finish_reason": None if delta else "stop"}
         yield ChatCompletionChunk.model_validate(about | {"choices": [choice]})
-
-
-def completion(_: Any) -> Any:
-    """A whole chat completion."""
-    message = {"role": "assistant", "content": ANSWER}
-    choices = [{"index": 0, "finish_reason": "stop", "message": message}]
-    about = CHAT | {"object": "chat.completion"}
-    return ChatCompletion.model_validate(about | {"choices": choices})
 
 
 AGENTS = {
@@ -165,8 +139,6 @@ AGENTS = {
     "raw events: failing": streamed(raw, failing),
     "raw events: handing over": streamed(raw, handing_over),
     "type and raw event": streamed(lambda it: {"type": it.type, "data": raw(it)}),
-    "as documented": streamed(as_documented),
-    "chat completion": completion,
     "chat completion chunks": each(chunks, dumped),
     "response": lambda _: response(Scripted(TURNS[1]).output()),
 }

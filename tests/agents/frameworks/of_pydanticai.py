@@ -84,30 +84,23 @@ async def outputs(prompt: str) -> AsyncIterator[Any]:
             yield piece
 
 
-def ag_ui(prompt: str) -> Any:
-    """AG-UI's adapter in a run."""
+def encoded(adapter: Any) -> AsyncIterator[Any]:
+    """An adapter's events as lines of an event stream."""
+    return adapter.encode_stream(adapter.run_stream())
+
+
+def ag_ui(prompt: str) -> AsyncIterator[Any]:
     asked = {"threadId": "t", "runId": "r", "state": {}, "tools": [], "context": []}
     message = {"id": "m", "role": "user", "content": prompt}
     run = RunAgentInput.model_validate(asked | {"forwardedProps": {}, "messages": [message]})
-    return AGUIAdapter(agent=agent(), run_input=run, accept=None)
+    return encoded(AGUIAdapter(agent=agent(), run_input=run, accept=None))
 
 
-def vercel(prompt: str) -> Any:
-    """The Vercel AI SDK's adapter in a run."""
+def vercel(prompt: str) -> AsyncIterator[Any]:
     message = {"id": "m", "role": "user", "parts": [{"type": "text", "text": prompt}]}
     asked = {"trigger": "submit-message", "id": "t", "messages": [message]}
     run = VercelAIAdapter.build_run_input(json.dumps(asked).encode())
-    return VercelAIAdapter(agent=agent(), run_input=run)
-
-
-def encoded(adapter: Any) -> Any:
-    """Yields an adapter's events as lines of an event stream."""
-
-    def events(prompt: str) -> AsyncIterator[Any]:
-        made = adapter(prompt)
-        return made.encode_stream(made.run_stream())
-
-    return each(events)
+    return encoded(VercelAIAdapter(agent=agent(), run_input=run))
 
 
 AGENTS = {
@@ -122,7 +115,6 @@ AGENTS = {
     "events: failing": streamed(failing),
     "stream_text()": each(text),
     "stream_output(): structured": each(outputs),
-    "AG-UI, encoded": encoded(ag_ui),
-    "AG-UI": each(lambda prompt: ag_ui(prompt).run_stream()),
-    "Vercel AI, encoded": encoded(vercel),
+    "AG-UI, encoded": each(ag_ui),
+    "Vercel AI, encoded": each(vercel),
 }

@@ -88,23 +88,10 @@ async def ask_expert(question: str) -> AsyncIterator[Any]:
         yield event
 
 
-@tool
-async def ask_quietly(question: str) -> str:
-    """Asks another agent and hands on what it says."""
-    return str(await agent("Ask for the slope, it matters.", name="q").invoke_async(question))
-
-
 @tool(context=True)
 async def book(tool_context: ToolContext, vendor: str) -> str:
     """Books a vendor, if a person agrees."""
     return str(tool_context.interrupt("approval", reason=f"May I book {vendor} for $240?"))
-
-
-@tool(context=True)
-async def finish(tool_context: ToolContext, text: str) -> str:
-    """Ends the agent's loop at once."""
-    tool_context.invocation_state["request_state"]["stop_event_loop"] = True
-    return text
 
 
 def ask_before(event: BeforeToolCallEvent) -> None:
@@ -117,10 +104,7 @@ def refuse(event: BeforeToolCallEvent) -> None:
     event.cancel_tool = "not today"
 
 
-TOOLS: Any = (
-    *(find_vendors, send_email, broken_tool, slow_search),
-    *(ask_expert, ask_quietly, book, finish),
-)
+TOOLS: Any = (find_vendors, send_email, broken_tool, slow_search, ask_expert, book)
 
 
 def agent(*turns: Turn, name: str = "t", **options: Any) -> Agent:
@@ -159,12 +143,6 @@ def swarm() -> Swarm:
     finder = agent([SEARCHING, FINDS], [handoff], "Handed over.", name="finder")
     writer = agent([Call("send_email", {"recipient": "green-fern"})], ANSWER, name="writer")
     return Swarm([finder, writer], id="swarm")
-
-
-def interrupted_swarm() -> Swarm:
-    """An agent of a swarm asks a person."""
-    finder = agent([SEARCHING, Call("book", {"vendor": "Green Fern"})], ANSWER, name="finder")
-    return Swarm([finder], id="swarm")
 
 
 def graph_of(last: Agent, **nodes: Any) -> Any:
@@ -209,11 +187,9 @@ BY_NAME: dict[str, Callable[[], Any]] = {
     ),
     "agent as a tool": with_agent_as_tool,
     "agent inside a tool, streamed": using("ask_expert", question="What to ask?"),
-    "agent inside a tool, asked": using("ask_quietly", question="What to ask?"),
     "tool that fails": using("broken_tool", city="x"),
     "tool that does not exist": using("no_such_tool"),
     "tool that is refused": lambda: agent([SEARCHING, FINDS], ANSWER, hooks=[refuse]),
-    "tool that ends the loop": lambda: agent([ANSWER, Call("finish", {"text": "done"})]),
     "swarm": swarm,
     "graph": graph,
     "graph that fails": lambda: graph(RuntimeError("The mail server is away.")),
@@ -224,7 +200,6 @@ BY_NAME: dict[str, Callable[[], Any]] = {
     "interrupt in a hook": lambda: agent(
         [SEARCHING, Call("send_email", {"recipient": "green-fern"})], hooks=[ask_before]
     ),
-    "interrupt in a swarm": interrupted_swarm,
     "exception": lambda: agent([SEARCHING, FINDS], STRIKE),
     "exception without text": lambda: agent([SEARCHING, FINDS], TimeoutError()),
     "exception in mid-sentence": lambda: agent(["I wrote to Green", AssertionError()]),

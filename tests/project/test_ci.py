@@ -1,9 +1,12 @@
-"""The requirements files: everything is pinned, and `make run` needs no more than its own file."""
+"""What CI counts on: everything is pinned, and a skipped test is a failed run."""
 
 import re
+import subprocess
+import sys
 from importlib.metadata import requires
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -34,3 +37,32 @@ def test_all_that_make_run_installs_is_pinned_and_the_other_file_adds_to_it():
         for needed in map(Requirement, requires(package) or ()):
             if needed.marker is None or needed.marker.evaluate({"extra": ""}):
                 assert canonicalize_name(needed.name) in run, f"{package} needs {needed}"
+
+
+PASSING = "def test_passes():\n    pass\n"
+SKIPPED = "import pytest\n\ndef test_is_skipped():\n    pytest.skip('no tool')\n"
+SKIPPED_MODULE = "import pytest\n\npytest.importorskip('no_such_module')\n"
+REFUSED = "1 skipped, which counts as a failure here."
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(
+    "other, exit_code, said",
+    [("", 0, "1 passed"), (SKIPPED, 1, REFUSED), (SKIPPED_MODULE, 1, REFUSED)],
+    ids=["passing", "skipped", "skipped module"],
+)
+def test_a_run_passes_only_if_no_test_was_skipped(
+    tmp_path: Path, other: str, exit_code: int, said: str
+) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    for number, text in enumerate((PASSING, other)):
+        (tmp_path / f"test_{number}.py").write_text(text)
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "tests.no_skip", "--rootdir", tmp_path, tmp_path],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.returncode == exit_code
+    assert said in result.stdout
