@@ -8,7 +8,6 @@ import json
 import socket
 import struct
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -133,17 +132,16 @@ def garbled(exchange: Exchange) -> None:
     exchange.answer(200, b"<html>Welcome to our network</html>")
 
 
-def refused(status: int, **headers: str) -> Fault:
-    """A gateway answers in the API's place."""
-    return lambda exchange: exchange.answer(status, {"message": "Refused"}, **headers)
-
-
-def slow(seconds: float) -> Fault:
-    """The answer takes its time."""
+def refused(
+    status: int, is_refused: Callable[[bytes], bool] = lambda _: True, **headers: str
+) -> Fault:
+    """A gateway answers in the API's place, if it dislikes what was sent."""
 
     def fault(exchange: Exchange) -> None:
-        time.sleep(seconds)
-        exchange.usual()
+        if is_refused(exchange.sent):
+            exchange.answer(status, {"message": "Refused"}, **headers)
+        else:
+            exchange.usual()
 
     return fault
 

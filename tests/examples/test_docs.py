@@ -9,7 +9,7 @@ from typing import Any
 
 import boto3
 import pytest
-from botocore.stub import Stubber
+from botocore.validate import validate_parameters
 
 from tests.agents import environments
 from tests.examples.conftest import ROOT, Serve
@@ -159,11 +159,8 @@ def test_an_agent_is_made_by_a_call_that_agentcore_knows():
         "networkConfiguration": {"networkMode": re.findall(r"networkMode=(\w+)", page)[0]},
         "agentRuntimeArtifact": json.loads(shown),
     }
-    client = boto3.client("bedrock-agentcore-control")
-    with Stubber(client) as stubber:
-        stubber.add_client_error("create_agent_runtime", expected_params=call)
-        with pytest.raises(client.exceptions.ClientError):
-            client.create_agent_runtime(**call)
+    service = boto3.client("bedrock-agentcore-control").meta.service_model
+    validate_parameters(call, service.operation_model("CreateAgentRuntime").input_shape)
     code = call["agentRuntimeArtifact"]["codeConfiguration"]
     assert code["code"]["s3"]["bucket"] == "my-bucket"
     assert (ROOT / "examples" / "agent" / code["entryPoint"][0]).exists()

@@ -165,7 +165,7 @@ def test_an_agent_that_asked_goes_on_where_it_stopped_with_the_person_s_answer(
     assert answer.interrupts == []
 
 
-@pytest.mark.parametrize("name", ["strands", "langgraph", "langgraph-whole"])
+@pytest.mark.parametrize("name", ["strands", "langgraph"])
 def test_what_was_said_before_is_read_once_whether_the_process_remembers_it_or_not(
     worker: Make, name: str
 ):

@@ -27,7 +27,6 @@ from tests.examples.report_api import (
     lost_before,
     refused,
     report_api,
-    slow,
 )
 
 ANSWER = {"response": "I found Lone Brush.", "vendors": [{"id": "v2", "name": "Lone Brush"}]}
@@ -82,7 +81,7 @@ def test_saying_never_waits_for_the_network_and_lines_gather_meanwhile(api: Repo
 
 @pytest.mark.parametrize(
     "fault",
-    [lost_before, lost_after, cut, garbled, slow(0.1)]
+    [lost_before, lost_after, cut, garbled]
     + [refused(status) for status in (301, 307, 403, 408, 409, 429, 500, 502, 503, 504)]
     + [refused(503, Retry_After=value) for value in ("0", "1", "Wed, 21 Oct 2026 07:28:00 GMT")],
 )
@@ -224,13 +223,7 @@ def test_an_answer_over_4_mb_is_cut_and_the_timeline_says_so(
 
 
 def test_what_a_gateway_refuses_as_too_long_is_cut_further(api: ReportApi):
-    def gateway(exchange: Exchange) -> None:
-        if len(exchange.sent) > 1_500_000:
-            exchange.answer(413, {"message": "Request Entity Too Large"})
-        else:
-            exchange.usual()
-
-    api.faults = [gateway] * 10
+    api.faults = [refused(413, lambda sent: len(sent) > 1_500_000)] * 10
     with Reporter(api.payload) as report:
         report.finish("x" * 3_000_000)
     assert api.task.status == "completed"
@@ -238,13 +231,7 @@ def test_what_a_gateway_refuses_as_too_long_is_cut_further(api: ReportApi):
 
 
 def test_an_answer_that_is_refused_whatever_its_length_ends_the_task_as_failed(api: ReportApi):
-    def firewall(exchange: Exchange) -> None:
-        if b'"answer"' in exchange.sent:
-            exchange.answer(400, {"error": "This is no report.", "code": "invalid_report"})
-        else:
-            exchange.usual()
-
-    api.faults = [firewall] * 30
+    api.faults = [refused(400, lambda sent: b'"answer"' in sent)] * 30
     with Reporter(api.payload) as report:
         report.finish(ANSWER)
     assert api.task.error == "The agent's answer could not be reported."
@@ -272,7 +259,7 @@ def test_odd_text_arrives_as_far_as_it_is_text(api: ReportApi):
 
 
 def test_lines_of_two_threads_and_the_answer_arrive_in_order(api: ReportApi):
-    api.faults = [random.choice([lost_before, lost_after, slow(0.01)]) for _ in range(20)]
+    api.faults = [random.choice([lost_before, lost_after]) for _ in range(20)]
 
     def work(name: str) -> None:
         for number in range(200):

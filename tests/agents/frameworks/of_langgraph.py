@@ -10,8 +10,9 @@ from common import ANSWER, ASKING, EARLIER, FAILING, FOUND, OBJECT, SEARCHING, T
 from langchain.agents import create_agent
 from langchain.agents.structured_output import ToolStrategy
 from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models.chat_models import generate_from_stream
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.config import get_stream_writer
@@ -39,10 +40,7 @@ class Scripted(BaseChatModel):
         return [{"type": "text", "text": text, "index": 0}] if self.in_blocks else text
 
     def _generate(self, *_: Any, **__: Any) -> ChatResult:
-        text, calls = common.next_of(self.turns)
-        calls = [{"name": name, "args": args, "id": f"c{name}"} for name, args in calls]
-        message = AIMessage(content=self._content(text), tool_calls=calls)
-        return ChatResult(generations=[ChatGeneration(message=message)])
+        return generate_from_stream(self._stream())
 
     def _stream(self, *_: Any, **__: Any) -> Iterator[Any]:
         text, calls = common.next_of(self.turns)

@@ -17,13 +17,9 @@ from bedrock_agentcore.runtime.ag_ui import AGUIApp
 from fastapi import FastAPI
 from langchain.agents import create_agent
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import (
-    AIMessageChunk,
-    AnyMessage,
-    ToolMessage,
-    message_chunk_to_message,
-)
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.language_models.chat_models import generate_from_stream
+from langchain_core.messages import AIMessageChunk, AnyMessage, ToolMessage
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.tools import tool as langchain_tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import interrupt
@@ -137,10 +133,7 @@ class AskingToo(BaseChatModel):
         return self
 
     def _generate(self, messages: list[AnyMessage], *_: Any, **__: Any) -> ChatResult:
-        (chunk,) = self._stream(messages)
-        return ChatResult(
-            generations=[ChatGeneration(message=message_chunk_to_message(chunk.message))]
-        )
+        return generate_from_stream(self._stream(messages))
 
     def _stream(self, messages: list[AnyMessage], *_: Any, **__: Any) -> Iterator[Any]:
         call: dict[str, Any] = {"name": "book_too", "args": json.dumps(BOOK), "index": 0}
@@ -159,10 +152,8 @@ def book_too(vendor: str) -> str:
     return f"{vendor}: {answer if isinstance(answer, bool) else sorted(answer)}"
 
 
-def langgraph(streams: bool = True, **options: Any) -> FastAPI:
-    graph = create_agent(
-        AskingToo(disable_streaming=not streams), [book_too], checkpointer=InMemorySaver()
-    )
+def langgraph(**options: Any) -> FastAPI:
+    graph = create_agent(AskingToo(), [book_too], checkpointer=InMemorySaver())
     app = FastAPI()
     agent = LangGraphAgent(name="finder", graph=graph, **options)
     add_langgraph_fastapi_endpoint(app, agent, "/invocations")
@@ -176,7 +167,6 @@ SERVERS = {
     "template": template,
     "strands": strands,
     "langgraph": langgraph(),
-    "langgraph-whole": langgraph(streams=False),
     "langgraph-outcome": langgraph(emit_interrupt_outcome=True),
 }
 
