@@ -124,7 +124,7 @@ def measure(
 
 def report(results: Results) -> None:
     """Prints the tables."""
-    for measured, by_subject in results.items():
+    for measured, by_subject in sorted(results.items()):
         base = by_subject.get("naive_worker" if measured == "cold run" else "naive")
         print(f"\n{measured}: CPU ms, and as a ratio to boto3.resource")
         for name in (name for name in LABELS if name in by_subject):

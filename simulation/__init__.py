@@ -15,7 +15,7 @@ schedule can be run again.
     network.py     the way to a service: each call meets what the table has for it
     agent.py       the agent, what it says and when, and botocore's client of it
     aws.py         botocore's other clients, and Lambda's queue
-    checks/        what must be true after every step and at the end
+    checks/        what must be true after every write, every reply, and at the end
     backend.py     the real modules, put into a world
     callers.py     a request of the API's on its way through the gateway, and its reply
     reporters.py   agents that work on by themselves and report

@@ -1,7 +1,5 @@
 """`python -m simulation`: many schedules, a few of them at once, until one fails or time is up."""
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import multiprocessing
@@ -27,25 +25,19 @@ class Tally:
 
     schedules: int = 0
     faults: Counter[str] = field(default_factory=Counter)
-    failed: int | None = None  # of the seeds that broke a promise, the one with the shortest trace
-    trace: list[str] = field(default_factory=list)
-
-    def add(self, other: Tally) -> None:
-        """Adds what others came to."""
-        self.schedules += other.schedules
-        self.faults += other.faults
-        if other.trace and not 0 < len(self.trace) <= len(other.trace):
-            self.failed, self.trace = other.failed, other.trace
+    failed: list[tuple[int, int, list[str]]] = field(default_factory=list)  # length, seed, trace
 
 
 def run_batch(mutation: str, seeds: Sequence[int]) -> Tally:
-    """Runs some schedules."""
-    tally = Tally()
+    """Runs some schedules, and those again that break a promise, to tell them."""
+    tally = Tally(len(seeds))
     with mutated(mutation):
         for seed in seeds:
             result = run(seed)
-            trace = run(seed, tracing=True).trace if result.violation else []
-            tally.add(Tally(1, result.faults, seed, trace))
+            tally.faults += result.faults
+            if result.violation:
+                trace = run(seed, tracing=True).trace
+                tally.failed.append((len(trace), seed, trace))
     return tally
 
 
@@ -58,9 +50,11 @@ def explore(seeds: range, seconds: float, jobs: int, mutation: str) -> Tally:
     undisturbed = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
     with multiprocessing.Pool(jobs, undisturbed) as pool, contextlib.suppress(KeyboardInterrupt):
         for batch in pool.imap_unordered(partial(run_batch, mutation), batches):
-            tally.add(batch)
+            tally.schedules += batch.schedules
+            tally.faults += batch.faults
+            tally.failed += batch.failed
             now = time.monotonic()
-            if tally.failed is not None or now > started + seconds:
+            if tally.failed or now > started + seconds:
                 break
             if now > told + LINE_EVERY_SECONDS:
                 told = now
@@ -77,7 +71,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "virtual time, and checks the promises after every step. A schedule that breaks one is "
         "told; the exit code is then 1.",
     )
-    parser.add_argument("--seed", type=int, help="the first schedule (default: by the clock)")
+    now = int(time.time())
+    parser.add_argument("--seed", type=int, default=now, help="the first (default: by the clock)")
     parser.add_argument("--count", type=int, help="how many schedules (default: 10,000)")
     parser.add_argument("--seconds", type=float, default=0.0, help="stop after this time")
     parser.add_argument("--trace", action="store_true", help="tell the one schedule of --seed")
@@ -89,12 +84,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="NAME",
         help="put this fault into the code first: " + "; ".join(MUTATIONS),
     )
-    given = parser.parse_args(arguments)
-    if given.trace and given.seed is None:
-        parser.error("--trace needs --seed")
-    first = int(time.time()) if given.seed is None else given.seed
-    given.seeds = range(first, first + (given.count or (2**40 if given.seconds else 10_000)))
-    return given
+    return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -106,20 +96,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\n".join(result.trace))
         return 1 if result.violation else 0
     started = time.monotonic()
-    tally = explore(given.seeds, given.seconds or float("inf"), given.jobs, given.mutation)
+    count = given.count or (2**40 if given.seconds else 10_000)
+    seeds = range(given.seed, given.seed + count)
+    tally = explore(seeds, given.seconds or float("inf"), given.jobs, given.mutation)
     passed = time.monotonic() - started
     for name, number in sorted(tally.faults.items()):
         print(f"{number:12,}  {name}")
     print(
-        f"{tally.schedules:,} schedules from seed {given.seeds[0]}, {passed:.0f} s, "
+        f"{tally.schedules:,} schedules from seed {given.seed}, {passed:.0f} s, "
         f"{tally.faults.total():,} faults"
     )
-    if tally.failed is None:
+    if not tally.failed:
         print("No promise was broken.")
         return 0
-    print("\n".join(tally.trace))
+    _length, seed, trace = min(tally.failed)
+    print("\n".join(trace))
     mutation = f" --mutation {given.mutation!r}" if given.mutation else ""
-    print(f"\nAgain: python -m simulation --seed {tally.failed} --trace{mutation}")
+    print(f"\nAgain: python -m simulation --seed {seed} --trace{mutation}")
     return 1
 
 

@@ -24,7 +24,8 @@ from simulation.world import Background, Json, Sandbox, World
 AGENT_ARN = f"arn:aws:bedrock-agentcore:us-east-1:{ACCOUNT}:runtime/sim-0123456789"
 HTML = b"<html><body><h1>Bad Gateway</h1></body></html>"
 
-# How an agent's run may end, apart from an answer.
+# How an agent's run may end, apart from an answer; and how its answer may break off.
+BREAKS = ("cut", "stalls", "worker dies in mid-stream", "unexpected error in mid-stream")
 AGENT_ENDINGS = (
     "answers",
     "asks",
@@ -35,11 +36,9 @@ AGENT_ENDINGS = (
     "unreadable",
     "empty",
     "blank",
-    "cut",
-    "stalls",
+    *BREAKS[:2],
     "floods",
-    "worker dies in mid-stream",
-    "unexpected error in mid-stream",
+    *BREAKS[2:],
 )
 ENDINGS = (*AGENT_ENDINGS, "long answer", "too long answer", "too long answer")
 QUESTION = {"id": "booking", "message": "Shall I book Ann?"}
@@ -72,21 +71,14 @@ class Piece(NamedTuple):
 
 
 END, GOOD_END = Piece(then="end"), Piece(then="good end")
-CUT, STALL = Piece(then="cut"), Piece(then="stall")
-DEATH, SURPRISE = Piece(then="death"), Piece(then="surprise")
-BREAKS = {
-    "cut": CUT,
-    "stalls": STALL,
-    "worker dies in mid-stream": DEATH,
-    "unexpected error in mid-stream": SURPRISE,
-}
+CUT, STALL = Piece(then="cut"), Piece(then="stalls")
 
 
 @dataclass(eq=False)
 class AgentRun:
     """One start of the agent: its session, how much of it was heard, and by whom.
 
-    It is the body of its answer too: botocore's StreamingBody, as far as the worker reaches into it.
+    It is the body of its answer too: botocore's StreamingBody, as far as the worker uses it.
     """
 
     world: World
@@ -145,9 +137,9 @@ class AgentRun:
         match piece.then:
             case "cut":
                 raise ProtocolError("Connection broken: IncompleteRead")
-            case "surprise":
+            case "unexpected error in mid-stream":
                 raise RuntimeError("What nobody has thought of")
-            case "death":
+            case "worker dies in mid-stream":
                 self.world.die("in mid-stream")
             case "end" | "good end":
                 self.closed = True
@@ -162,7 +154,7 @@ class AgentRun:
         end = world.now + self.patience
         while True:
             due, piece = plan = self.pieces[0] if self.pieces else (world.now, END)
-            is_silent = piece.then == "stall" or due > end
+            is_silent = piece.then == "stalls" or due > end
             self.wake = world.waker()
             world.sleep((end if is_silent else due) - world.now)
             if self.pieces and self.pieces[0] is not plan:
@@ -301,10 +293,6 @@ class Agent:
             run.pieces.append((due, piece))
         return Slow(run, head, partial(setattr, run, "end_call"))
 
-    def is_alive(self, run: AgentRun) -> bool:
-        """Whether the session of a run has not ended, whatever anybody believes."""
-        return self.sessions[run.session_id].is_alive
-
     def stop(self, session_id: str, stopper: Sandbox | None) -> Json:
         """Ends a session, if there is one."""
         world, choices = self.world, self.world.choices
@@ -317,8 +305,7 @@ class Agent:
         if run.is_alive:
             how = choices.pick(STOPS)
             world.count(f"agent: session stopped, {how}")
-            kinds = wire.by_kind("agent", "InvokeAgentRuntime")
-            rows = kinds[choices.pick(STOPPED_BEFORE_THE_HEAD)]
+            rows = wire.by_kind("InvokeAgentRuntime")[choices.pick(STOPPED_BEFORE_THE_HEAD)]
             whole = [row for row in rows if "raises" in row and "while" not in row]
             run.stop(how, wire.error(choices.pick(whole)))
         return {}
@@ -327,9 +314,7 @@ class Agent:
         """What comes in a stream before its end: steps, and the beginning of the answer."""
         choices = self.world.choices
         steps = [f"Step {number} of it" for number in range(choices.pick((0, 1, 2, 4, 8)))]
-        frames: list[tuple[Json, tuple[str, ...]]] = [
-            ({"message": step}, (step,)) for step in steps
-        ]
+        frames: list[tuple[Json, tuple[str, ...]]] = [({"message": one}, (one,)) for one in steps]
         if ending != "blank":
             frames.append((run.text[:10], ()))
         plan: list[Piece] = []
@@ -359,7 +344,7 @@ class Agent:
                 return [Piece(b"data: " * run.streams + b"x" * 4_000)] * 30
         if ending in BREAKS:
             is_begun = ending == "cut" or not run.streams
-            return [*([Piece(answer[:30])] if is_begun else []), BREAKS[ending]]
+            return [*([Piece(answer[:30])] if is_begun else []), Piece(then=ending)]
         if run.streams:
             return [Piece(answer, is_answer=True), GOOD_END]
         middle = self.world.choices.below(len(text) // 8) * 8

@@ -67,14 +67,13 @@ class DynamoDBClient(Client):
         self.aws.world.count("dynamodb: keys unprocessed")
         if self.aws.writer:
             self.aws.writer.faults["dynamodb"] += 1
-        left = [key["id"] for key in asked["Keys"][:kept]]
+        # Sorted, so that nothing depends on the order in which Python has a set.
+        left = sorted((key["id"] for key in asked["Keys"]), key=lambda key: key["S"])[:kept]
         found = [item for item in answer["Responses"][table] if item["id"] not in left]
         keys = [{"id": key} for key in left]
         return {"Responses": {table: found}, "UnprocessedKeys": {table: {**asked, "Keys": keys}}}
 
-    def _trace(
-        self, operation: str, request: dict[str, Any], sandbox: Sandbox | None, outcome: str
-    ) -> None:
+    def _trace(self, operation: str, request: Json, sandbox: Sandbox | None, outcome: str) -> None:
         if not self.aws.world.tracing:
             return
         (update,) = request.get("TransactItems", [{"Update": request}])[0].values()
@@ -198,8 +197,7 @@ class Aws:
     def __init__(self, world: World, run_worker: Callable[[Json, str], Json]) -> None:
         choices = world.choices
         self.world = world
-        rates = (0, 30, 100, 300)
-        self.dynamodb_weather = Weather(world, "dynamodb", DYNAMODB_FAULTS, rates)
+        self.dynamodb_weather = Weather(world, "dynamodb", DYNAMODB_FAULTS, (0, 30, 100, 300))
         self.lambda_weather = Weather(world, "lambda", CALL_FAULTS, (0, 200, 600))
         self.queue_weather = Weather(world, "queue", QUEUE_FAULTS, (0, 300, 800))
         self.agent = Agent(world, self.dynamodb_weather.agent_ended)

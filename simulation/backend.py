@@ -152,7 +152,6 @@ def in_place_of_aws(backend: Backend) -> Iterator[None]:
     def uuid4() -> uuid.UUID:
         return uuid.UUID(int=next(world.ids) << 80 | 0x4000_8000_0000_0000_0000)
 
-    ids = SimpleNamespace(uuid4=uuid4, uuid5=uuid.uuid5, UUID=uuid.UUID)
     chance = SimpleNamespace(uniform=lambda low, high: low + (high - low) * pick((0.5, 0.0, 1.0)))
     # In every module of the product that has imported them, so that none is forgotten.
     stand_ins: dict[Any, Any] = {
@@ -162,10 +161,10 @@ def in_place_of_aws(backend: Backend) -> Iterator[None]:
         time: SimpleNamespace(time=backend.clock),
         # A stack would take longer to format than all the rest, and says nothing new here.
         traceback: SimpleNamespace(format_exc=lambda: repr(sys.exc_info()[1])),
-        uuid: ids,
+        uuid: SimpleNamespace(uuid4=uuid4, uuid5=uuid.uuid5, UUID=uuid.UUID),
     }
     timed: dict[str, Any] = {"clock": backend.clock, "sleep": world.sleep}
-
+    stderr = SimpleNamespace(write=world.log, flush=lambda: None)
     fit_answer, end_task = tasks.fit_answer, dynamodb_helpers.TaskStore.end_task
 
     def fit(answer: Json, room: int = 0) -> Any:
@@ -188,9 +187,7 @@ def in_place_of_aws(backend: Backend) -> Iterator[None]:
             (tasks, "fit_answer"): fit,
             (dynamodb_helpers.TaskStore, "end_task"): end,
             (aws, "aws_session"): lambda: backend.aws,
-            (aws, "sys"): SimpleNamespace(
-                stderr=SimpleNamespace(write=world.log, flush=lambda: None)
-            ),
+            (aws, "sys"): SimpleNamespace(stderr=stderr),
             (dynamodb_helpers, "TaskStore"): partial(dynamodb_helpers.TaskStore, **timed),
             (worker_lambda, "AgentRuntime"): partial(
                 runtime.AgentRuntime,
@@ -219,14 +216,15 @@ def in_place_of_aws(backend: Backend) -> Iterator[None]:
         worker_lambda.agent_runtime,
     )
     before = {(module, name): getattr(module, name) for module, name in places}
-    for (module, name), value in places.items():
-        setattr(module, name, value)
-    for cached in caches:
-        cached.cache_clear()
-    try:
-        yield
-    finally:
-        for (module, name), value in before.items():
+
+    def put(values: dict[Any, Any]) -> None:
+        for (module, name), value in values.items():
             setattr(module, name, value)
         for cached in caches:
             cached.cache_clear()
+
+    put(places)
+    try:
+        yield
+    finally:
+        put(before)

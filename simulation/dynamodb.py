@@ -1,8 +1,8 @@
 """A DynamoDB in memory: the operations and expressions that dynamodb_helpers uses, and no others.
 
-A test does the same random operations here, in moto and in MiniStack, and finds no difference.
-What those two do not have is here as well: an index that lags, reads that are not consistent, and
-a transaction that is sent twice with one token and done once.
+In a test, moto and MiniStack answer each call of some schedules as this does. What those two do not
+have is here as well: an index that lags, reads that are not consistent, and a transaction that is
+sent twice with one token and done once.
 """
 
 import functools
@@ -13,9 +13,17 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 Item = dict[str, Any]
+Seconds = Callable[[], float]
 
 KEPT_VERSIONS = 3
 REFUSED = "The conditional request failed"
+# How an attribute, if there is one, compares with a value.
+COMPARISONS: dict[str, Callable[[Item | None, Item], bool]] = {
+    "attribute_exists": lambda held, _wanted: held is not None,
+    "attribute_not_exists": lambda held, _wanted: held is None,
+    "=": lambda held, wanted: held == wanted,
+    ">": lambda held, wanted: held is not None and "S" in held and held["S"] > wanted["S"],
+}
 
 
 class DynamoDB:
@@ -26,13 +34,7 @@ class DynamoDB:
     seconds old. Items are never changed in place, so what is handed out needs no copy.
     """
 
-    def __init__(
-        self,
-        *,
-        clock: Callable[[], float] = lambda: 0.0,
-        index_lag: Callable[[], float] = lambda: 0.0,
-        read_lag: Callable[[], float] = lambda: 0.0,
-    ) -> None:
+    def __init__(self, *, clock: Seconds, index_lag: Seconds, read_lag: Seconds) -> None:
         self.clock = clock
         self.on_write: Callable[[Item | None, Item], None] = lambda _old, _new: None
         self.index_lag = index_lag
@@ -156,9 +158,7 @@ class DynamoDB:
     def _must_fit(self, operation: str, *writes: Item) -> None:
         if self.largest_write is None:
             return
-        parts = (
-            write.get("Item") or write.get("ExpressionAttributeValues", {}) for write in writes
-        )
+        parts = (one.get("Item") or one.get("ExpressionAttributeValues", {}) for one in writes)
         texts = (value["S"] for part in parts for value in part.values() if "S" in value)
         if sum(len(text.encode()) for text in texts) > self.largest_write:
             message = "Item size to update has exceeded the maximum allowed size"
@@ -216,33 +216,22 @@ def _projected(item: Item, request: Item) -> Item:
 
 
 @functools.cache
-def _terms(condition: str) -> list[tuple[str, ...]]:
+def _terms(condition: str) -> list[tuple[str, str, str]]:
     """A condition's terms, all of which must hold; an expression not known here is an error."""
-    terms: list[tuple[str, ...]] = []
+    terms: list[tuple[str, str, str]] = []
     for term in filter(None, condition.split(" AND ")):
-        if match := re.fullmatch(r"attribute_(exists|not_exists)\((#\w+)\)", term):
-            terms.append((match[1], match[2], ""))
-        elif match := re.fullmatch(r"(#\w+) (=|>) (:\w+)", term):
-            terms.append((match[2], match[1], match[3]))
-        else:
+        match = re.fullmatch(r"(attribute_\w+)\((#\w+)\)|(#\w+) (=|>) (:\w+)", term)
+        if not match or (match[1] or match[4]) not in COMPARISONS:
             raise ValueError(f"This memory knows no condition {term!r}")
+        terms.append((match[1] or match[4], match[2] or match[3], match[5] or ""))
     return terms
 
 
 def _holds(condition: str, item: Item | None, request: Item) -> bool:
     for operator, name, value in _terms(condition):
         held = (item or {}).get(request["ExpressionAttributeNames"][name])
-        wanted: Any = request["ExpressionAttributeValues"][value] if value else None
-        match operator:
-            case "exists":
-                true = held is not None
-            case "not_exists":
-                true = held is None
-            case "=":
-                true = held == wanted
-            case _:
-                true = held is not None and "S" in held and held["S"] > wanted["S"]
-        if not true:
+        wanted = request["ExpressionAttributeValues"][value] if value else {}
+        if not COMPARISONS[operator](held, wanted):
             return False
     return True
 

@@ -100,6 +100,9 @@ class Trip(NamedTuple):
     sandbox: Sandbox | None
 
 
+Serve = Callable[[Fault], Any]  # what a service does with a request
+
+
 class Weather:
     """The way to a service in one schedule: which faults it knows, how often, and when it is down.
 
@@ -160,9 +163,8 @@ class Weather:
             return fault
         self.world.count(f"{self.service}: {outage}{fault.name}")
         if fault.row:
-            self.world.trace(
-                f"! {operation}: {fault.row['fault']}{'' if fault.is_done else ', not done'}"
-            )
+            done = "" if fault.is_done else ", not done"
+            self.world.trace(f"! {operation}: {fault.row['fault']}{done}")
         if sandbox:
             sandbox.faults[self.service] += 1
             sandbox.troubled.add(self.service)
@@ -178,7 +180,7 @@ class Weather:
             return Fault()  # that is how a batch is answered, not how a call goes
         if name not in wire.KINDS or not operation:
             return Fault(name)
-        rows = wire.by_kind(self.service, operation).get(name)
+        rows = wire.by_kind(operation).get(name)
         if not rows:
             return Fault()  # no such thing there
         row = self.world.choices.pick(rows)
@@ -192,14 +194,11 @@ class Weather:
     # --- calls ------------------------------------------------------------------------------------
 
     def call(
-        self,
-        config: Config,
-        operation: str,
-        serve: Callable[[Fault], Any],
-        spoil: Callable[[Fault, Any], Any],
+        self, config: Config, operation: str, serve: Serve, spoil: Callable[[Fault, Any], Any]
     ) -> Any:
         """A call as botocore makes it, sent again after what its standard retries are for."""
-        attempts, sandbox = attempts_of(config), self.world.sandbox
+        attempts = int((config.retries or {}).get("total_max_attempts", 5))
+        sandbox = self.world.sandbox
         for attempt in range(1, attempts + 1):
             fault = self.fault(operation)
             is_last = attempt == attempts or not fault.is_sent_again
@@ -221,9 +220,7 @@ class Weather:
             self.world.sleep(self.world.choices.pick((0.0, 0.5, 1.0)) * 2 ** (attempt - 1))
         raise AssertionError("unreachable")
 
-    def _send(
-        self, fault: Fault, config: Config, operation: str, serve: Callable[[Fault], Any]
-    ) -> Any:
+    def _send(self, fault: Fault, config: Config, operation: str, serve: Serve) -> Any:
         """One HTTP request; ``serve`` runs when it arrives, whatever became of its sender."""
         world, choices = self.world, self.world.choices
         going, coming = choices.pick(LATENCIES), choices.pick(LATENCIES)
@@ -275,7 +272,7 @@ class Weather:
         if is_so and self.world.sandbox:
             self.world.sandbox.is_overtaken = True
 
-    def _arrive(self, trip: Trip, serve: Callable[[Fault], Any]) -> None:
+    def _arrive(self, trip: Trip, serve: Serve) -> None:
         answer: Any
         fault, delay = trip.fault, trip.coming
         try:
@@ -305,11 +302,6 @@ def _received(fault: Fault, answer: Any) -> Any:
     if isinstance(answer, Exception):
         raise answer
     return answer
-
-
-def attempts_of(config: Config) -> int:
-    """How often botocore sends a call, all in all."""
-    return int((config.retries or {}).get("total_max_attempts", 5))
 
 
 def conflict(operation: str) -> ClientError:

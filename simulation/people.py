@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from urllib.parse import urljoin
 
 from simulation.backend import Backend
@@ -31,7 +32,6 @@ LISTS = (
     "/tasks?status=error",
     "/tasks?status=completed,error&limit=1",
 )
-BY_HAND_ID = "test-123"
 
 
 class Person(Caller):
@@ -58,7 +58,7 @@ class Person(Caller):
 
     def poll(self, task_id: str) -> None:
         """Looks at a task now and then, with a liking for the moment of its deadline."""
-        seen: list[Json] = []
+        before: Json = None
         etag = ""
         for _ in range(self.choices.below(7)):
             if self.choices.below(2):
@@ -69,13 +69,13 @@ class Person(Caller):
             headers = {"if-none-match": etag} if etag and self.choices.below(2) else {}
             reply = self.request("GET", f"/tasks/{task_id}", headers=headers)
             if reply and reply.status == 200:
-                answers.seen_again(seen, reply.body)
-                seen.append(reply.body)
+                answers.seen_again(before, reply.body)
+                before = reply.body
                 etag = reply.headers["ETag"]
                 if "Retry-After" not in reply.headers and self.choices.below(2) == 0:
                     return
-            elif reply and reply.status == 304 and seen:
-                answers.seen_unchanged(seen[-1], reply)
+            elif reply and reply.status == 304 and before:
+                answers.seen_unchanged(before, reply)
 
     def list(self) -> None:
         """Lists tasks, page by page."""
@@ -106,113 +106,105 @@ class Person(Caller):
             answers.removed(self.known, task_id, reply)
         return bool(reply and reply.status == 204)
 
+    def come(self, key: str | None, description: str) -> None:
+        """Posts a task and polls it, and does what else one does with a task."""
+        tries = self.choices.pick((1, 2, 3))
+        task_id = self.insist({"description": description}, key, tries)
+        if not task_id:
+            return
+        self._perhaps_cancel(task_id)
+        self.world.spawn("follows", lambda: self._perhaps_follow(task_id))
+        if self.choices.below(4) == 3:
+            self.world.spawn("deleter", lambda: self._delete_and_disturb(task_id, description, key))
+        if self.choices.below(2):
+            self.world.spawn("poller", lambda: self.poll(task_id))
+        self.poll(task_id)
+
+    def _perhaps_follow(self, task_id: str) -> None:
+        """Has a task followed around its end, once or twice at once, and perhaps by another."""
+        choices, world = self.choices, self.world
+        if choices.below(8) < 5:
+            return
+        world.count("client: follows")
+        wait = 0.0
+        if choices.below(2):
+            self.known.wait_for_end(task_id)
+            world.sleep(choices.pick(AFTER_AN_END))
+        else:
+            wait = choices.pick(BEFORE_FOLLOWING)
+        for _ in range(choices.pick((1, 1, 2, 3))):
+            somebody, key = self.or_other(), choices.pick((None, "follow-1", "follow-2"))
+            world.spawn("follower", partial(somebody.follow, task_id, key), delay=wait)
+            wait += choices.pick((0.0, 0.001, 0.3, 25.0))
+
+    def follow(self, task_id: str, key: str | None) -> None:
+        """Follows a task; and again, perhaps, where the follower never started."""
+        choices = self.choices
+        body: Json = {"description": choices.pick(DESCRIPTIONS), "follows": task_id}
+        if choices.below(3) == 2:
+            body["answers"] = {"booking": True}
+        follower_id = self.insist(body, key, choices.pick((2, 1, 3)))
+        if not follower_id:
+            return
+        self._perhaps_cancel(follower_id)
+        self.world.spawn("follows", lambda: self._perhaps_follow(follower_id))
+        if choices.below(4) < 3:
+            self.known.wait_for_end(follower_id)
+            if self.known.lives[follower_id].never_started:
+                self.world.count("client: follows again")
+                self.follow(task_id, None)
+        self.poll(follower_id)
+        if choices.below(8) == 7:
+            self.delete(task_id)
+
+    def _perhaps_cancel(self, task_id: str) -> None:
+        """Has a task cancelled at some moment, by who owns it or by somebody else."""
+        choices, world = self.choices, self.world
+        if choices.below(8) < 5:
+            return
+        wait, somebody = choices.pick(BEFORE_CANCELLING), self.or_other()
+        world.count("client: cancels")
+        world.spawn("canceller", lambda: somebody.cancel(task_id), delay=wait)
+        if choices.below(4) == 3:
+            wait += choices.pick((0.0, 0.001, 0.3, 25.0))
+            world.spawn("canceller", lambda: somebody.cancel(task_id), delay=wait)
+
+    def _delete_and_disturb(self, task_id: str, description: str, key: str | None) -> None:
+        """Deletes a task once it may be, and then does what must bring nothing back."""
+        choices, world, somebody = self.choices, self.world, self.or_other()
+        for _ in range(3):
+            world.sleep(choices.pick(BEFORE_DELETING))
+            if somebody.delete(task_id):
+                world.count("client: task deleted")
+                break
+        else:
+            return
+        for _ in range(choices.below(4)):
+            world.sleep(choices.pick((0.0, 1.0, 40.0)))
+            match choices.below(5):
+                case 0:
+                    self.request("GET", f"/tasks/{task_id}")
+                case 1:
+                    self.post({"description": choices.pick((description, DESCRIPTIONS[1]))}, key)
+                case 2:
+                    _by_hand(self.backend, {"task_id": task_id, "description": description})
+                case 3:
+                    _by_hand(self.backend, {"stop": task_id})
+                case _:
+                    self.list()
+                    self.delete(task_id)
+
 
 def client(backend: Backend) -> None:
-    """Comes, posts a task, perhaps over two connections at once, and polls it."""
+    """Comes some time, perhaps over two connections at once."""
     choices, world = backend.world.choices, backend.world
     person = Person(backend, choices.pick(OWNERS))
-    key, description = choices.pick(KEYS), choices.pick(DESCRIPTIONS)
+    come = partial(person.come, choices.pick(KEYS), choices.pick(DESCRIPTIONS))
     world.sleep(choices.pick(STARTS))
-    if key and choices.below(3) == 2:
+    if come.args[0] and choices.below(3) == 2:
         world.count("client: two connections")
-        world.spawn("client", lambda: _post_and_poll(person, description, key))
-    _post_and_poll(person, description, key)
-
-
-def _post_and_poll(person: Person, description: str, key: str | None) -> None:
-    tries = person.choices.pick((1, 2, 3))
-    task_id = person.insist({"description": description}, key, tries)
-    if task_id:
-        _perhaps_cancel(person, task_id)
-        person.world.spawn("follows", lambda: _perhaps_follow(person, task_id))
-        if person.choices.below(4) == 3:
-            deleter = lambda: _delete(person, task_id, description, key)  # noqa: E731
-            person.world.spawn("deleter", deleter)
-        if person.choices.below(2):
-            person.world.spawn("poller", lambda: person.poll(task_id))
-        person.poll(task_id)
-
-
-def _perhaps_follow(person: Person, task_id: str) -> None:
-    """Has a task followed around its end, once or twice at once, and perhaps by somebody else."""
-    choices, world = person.choices, person.world
-    if choices.below(8) < 5:
-        return
-    world.count("client: follows")
-    wait = 0.0
-    if choices.below(2):
-        person.known.wait_for_end(task_id)
-        world.sleep(choices.pick(AFTER_AN_END))
-    else:
-        wait = choices.pick(BEFORE_FOLLOWING)
-    for _ in range(choices.pick((1, 1, 2, 3))):
-        somebody = person.or_other()
-        key = choices.pick((None, "follow-1", "follow-2"))
-        follower = lambda who=somebody, key=key: _follow(who, task_id, key)  # noqa: E731
-        world.spawn("follower", follower, delay=wait)
-        wait += choices.pick((0.0, 0.001, 0.3, 25.0))
-
-
-def _follow(person: Person, task_id: str, key: str | None) -> None:
-    """Follows a task; and again, perhaps, where the follower never started."""
-    known, choices = person.known, person.choices
-    body: Json = {"description": choices.pick(DESCRIPTIONS), "follows": task_id}
-    if choices.below(3) == 2:
-        body["answers"] = {"booking": True}
-    follower_id = person.insist(body, key, choices.pick((2, 1, 3)))
-    if not follower_id:
-        return
-    _perhaps_cancel(person, follower_id)
-    person.world.spawn("follows", lambda: _perhaps_follow(person, follower_id))
-    if choices.below(4) < 3:
-        known.wait_for_end(follower_id)
-        if known.lives[follower_id].never_started:
-            person.world.count("client: follows again")
-            _follow(person, task_id, None)
-    person.poll(follower_id)
-    if choices.below(8) == 7:
-        person.delete(task_id)
-
-
-def _perhaps_cancel(person: Person, task_id: str) -> None:
-    """Has a task cancelled at some moment, by who owns it or by somebody else."""
-    choices, world = person.choices, person.world
-    if choices.below(8) < 5:
-        return
-    wait = choices.pick(BEFORE_CANCELLING)
-    somebody = person.or_other()
-    world.count("client: cancels")
-    world.spawn("canceller", lambda: somebody.cancel(task_id), delay=wait)
-    if choices.below(4) == 3:
-        wait += choices.pick((0.0, 0.001, 0.3, 25.0))
-        world.spawn("canceller", lambda: somebody.cancel(task_id), delay=wait)
-
-
-def _delete(person: Person, task_id: str, description: str, key: str | None) -> None:
-    """Deletes a task once it may be, and then does what must bring nothing back."""
-    choices, world, backend = person.choices, person.world, person.backend
-    somebody = person.or_other()
-    for _ in range(3):
-        world.sleep(choices.pick(BEFORE_DELETING))
-        if somebody.delete(task_id):
-            world.count("client: task deleted")
-            break
-    else:
-        return
-    for _ in range(choices.below(4)):
-        world.sleep(choices.pick((0.0, 1.0, 40.0)))
-        match choices.below(5):
-            case 0:
-                person.request("GET", f"/tasks/{task_id}")
-            case 1:
-                person.post({"description": choices.pick((description, DESCRIPTIONS[1]))}, key)
-            case 2:
-                _by_hand(backend, {"task_id": task_id, "description": description})
-            case 3:
-                _by_hand(backend, {"stop": task_id})
-            case _:
-                person.list()
-                person.delete(task_id)
+        world.spawn("client", come)
+    come()
 
 
 def _by_hand(backend: Backend, event: Json) -> None:
@@ -237,7 +229,7 @@ def lister(backend: Backend) -> None:
 def operator(backend: Backend) -> None:
     """Invokes the worker by hand, perhaps twice at once."""
     world, choices = backend.world, backend.world.choices
-    event = {"task_id": BY_HAND_ID, "description": DESCRIPTIONS[0]}
+    event = {"task_id": "test-123", "description": DESCRIPTIONS[0]}
     for _ in range(choices.below(2) + 1):
         _by_hand(backend, event)
         world.sleep(choices.pick((0.0, 0.01, 5.0)))
@@ -262,10 +254,9 @@ def cleaner(backend: Backend) -> None:
         return  # a put that comes after the deletion would make the task anew, as it must
     for _ in range(6):
         world.sleep(choices.pick((0.4, 0.05, 3.0, 20.0)))
-        # Not one made from a key: its key would make it anew, as it should.
-        unkeyed = [task_id for task_id in backend.known.told if task_id.startswith("0000")]
-        for task_id in unkeyed:
-            if items[task_id]["status"]["S"] == status:
+        for task_id in backend.known.told:
+            # Not one made from a key: its key would make it anew, as it should.
+            if task_id.startswith("0000") and items[task_id]["status"]["S"] == status:
                 world.count("operator: task deleted")
                 world.trace(f"deletes {task_id}")
                 backend.known.forget(task_id, items[task_id])

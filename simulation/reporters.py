@@ -118,9 +118,8 @@ class _Process(Caller):
             return report
         size = self.choices.pick((2_000, 5_000)) if end == "answers at length" else 0
         asked = {"interrupts": [QUESTION]} if self.choices.below(3) == 2 else {}
-        report.answer = asked | {
-            "response": f"Found and reported by {report.id}. {'é' * (size // 2)}"
-        }
+        text = f"Found and reported by {report.id}. {'é' * (size // 2)}"
+        report.answer = asked | {"response": text}
         return report
 
     # --- how --------------------------------------------------------------------------------------
@@ -142,9 +141,8 @@ class _Process(Caller):
             self._insist(report)
 
     def _make_trouble(self) -> None:
-        report = Report(
-            self.task_id, f"{self.name}.x{self.count}", self.token, ("Report of others",)
-        )
+        name = f"{self.name}.x{self.count}"
+        report = Report(self.task_id, name, self.token, ("Report of others",))
         if self._has("reports with a wrong token"):
             token = self.choices.pick(("wrong", "", self.token[:-1], self.token.upper() + "é"))
             report.token, report.is_right = token, False
@@ -177,7 +175,8 @@ class _Process(Caller):
                 return
 
     def _send(self, report: Report) -> Reply | None:
-        reply = self.request("POST", self.path, report.body(), report.headers(), report)
+        headers = {"authorization": f"Bearer {report.token}"}
+        reply = self.request("POST", self.path, report.body(), headers, report)
         if reply:
             answers.reported(self.known, report, reply)
             if reply.status == 200 and not reply.body["continue"]:

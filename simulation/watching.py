@@ -13,7 +13,7 @@ from typing import Any
 import watcher_lambda
 from simulation import wire
 from simulation.backend import Backend
-from simulation.checks.known import FINAL, Known, must
+from simulation.checks.known import FINAL, must
 from simulation.dynamodb import Item
 from simulation.network import CALL_FAULTS, Client, Fault, Weather
 from simulation.world import Json
@@ -36,13 +36,12 @@ class Watching:
         world.most_steps *= 3
         self.backend = backend
         self.world = world
-        self.known: Known = backend.known
+        self.known = backend.known
         self.weather = Weather(world, "lambda", CALL_FAULTS, (0, 200, 600))
         self.lags = choices.pick(((0.2,), LAGS[:3], LAGS))
         self.repeats = choices.pick((0, 0, 200))  # of a thousand deliveries
         self.untaken = choices.pick((0, 0, 300))  # of a thousand events
         self.changes: list[Json] = []
-        self.is_reading = False
         self.next_read = 0.0
         self.told: defaultdict[str, list[Json]] = defaultdict(list)
         self.hindered: defaultdict[str, float] = defaultdict(float)  # when last, by task
@@ -67,8 +66,7 @@ class Watching:
             number, keys = f"{next(self.world.ids)}", {"id": new["id"]}
             change = {"SequenceNumber": number, "Keys": keys, "NewImage": new}
             self.changes.append({"eventSource": "aws:dynamodb", "dynamodb": change})
-            if not self.is_reading:
-                self.is_reading = True
+            if len(self.changes) == 1:  # else the shard is being read
                 self.world.spawn("shard", self._read, delay=self._lag())
             self._hinder(self.next_read)
 
@@ -104,7 +102,6 @@ class Watching:
             elif self.changes:
                 most = retries = 0
                 self.world.sleep(self._lag())
-        self.is_reading = False
 
     # --- the queue --------------------------------------------------------------------------------
 
@@ -134,7 +131,7 @@ class Watching:
             self.world.count("bus: event not taken")
             return {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "InternalFailure"}]}
         detail = json.loads(event["Detail"])
-        self.told[detail["id"]].append((event["DetailType"], detail))
+        self.told[detail["id"]].append(detail)
         return {"FailedEntryCount": 0, "Entries": [{"EventId": "1"}]}
 
     # --- both -------------------------------------------------------------------------------------
@@ -178,7 +175,7 @@ class Watching:
             must("a watched task ends in time", life.ended_at <= latest, late)
             told = self.told[task_id]
             must("each end is told", bool(told), task_id)
-            codes = {(detail["status"], detail.get("error_code", "")) for _, detail in told}
+            codes = {(detail["status"], detail.get("error_code", "")) for detail in told}
             must("what is told is so", codes == {(life.ended, life.error_code)}, f"{told}")
 
 

@@ -23,8 +23,6 @@ URL = "https://aws.invalid"
 ACCOUNT = "123456789012"
 INTERNALS = f"arn:aws:iam::{ACCOUNT}:role/secret is not amused"
 
-# The operation that was measured, for all others of its service.
-MEASURED = {"dynamodb": "UpdateItem", "lambda": "Invoke", "agent": "InvokeAgentRuntime"}
 AGENT_OPERATIONS = ("InvokeAgentRuntime", "InvokeAgentRuntime, streamed", "StopRuntimeSession")
 
 # What a service really says, and under which status; every other one is somebody else's doing.
@@ -96,11 +94,10 @@ def _rows() -> dict[str, dict[str, Row]]:
 
 
 @functools.cache
-def by_kind(service: str, operation: str) -> dict[str, tuple[Row, ...]]:
-    """The faults that a call may meet, by their kind."""
+def by_kind(operation: str) -> dict[str, tuple[Row, ...]]:
+    """The faults that a call may meet, by kind; of the table's operations one was measured."""
     kinds: defaultdict[str, list[Row]] = defaultdict(list)
-    measured = operation if operation in AGENT_OPERATIONS else MEASURED[service]
-    for row in _rows()[measured].values():
+    for row in (_rows().get(operation) or _rows()["UpdateItem"]).values():
         if row["fault"] != "none":
             kinds[kind(row)].append(row)
     return {name: tuple(group) for name, group in kinds.items()}

@@ -2,6 +2,8 @@
 
     python -m simulation.wire_record     writes simulation/wire_faults.json anew
 
+A busy machine may be too slow for it; the test then finds other rows.
+
 The clients are the product's own, with their configuration but for shorter times, and TLS as to
 AWS. The server here is whatever is at the other end: the service, or something in its place.
 """
@@ -152,9 +154,8 @@ def _statuses() -> Iterator[Fault]:
             if status == 400 and code in REFUSALS:
                 continue  # DynamoDB's own word, and true
             # In the header as AWS's services do it, or in the body alone.
-            header = always(
-                status, b'{"message": "No."}', "application/json", f"x-amzn-ErrorType: {code}"
-            )
+            told = f"x-amzn-ErrorType: {code}"
+            header = always(status, b'{"message": "No."}', "application/json", told)
             said = {"code": code, "__type": code, "message": "No."}
             body = always(status, json.dumps(said).encode())
             yield Fault(f"{status} {code} in the header", header, services=services)
@@ -184,26 +185,73 @@ FAULTS = (
 )
 
 
-# --- the other end --------------------------------------------------------------------------------
+# --- both ends ------------------------------------------------------------------------------------
 
 
-class OtherEnd:
-    """A server that plays one fault at a time and counts the requests that reach it whole."""
+def client_of(service: str, connect: float, read: float) -> Any:
+    """The product's own client, which waits as long as it is told to."""
+    if service == "agent":
+        agent = runtime.AgentRuntime(botocore.session.get_session(), ARN)
+        return agent._client(connect, read)  # noqa: SLF001  as run() makes it
+    config = aws.CLIENT_CONFIG.merge(Config(connect_timeout=connect, read_timeout=read))
+    with mock.patch.object(aws, "CLIENT_CONFIG", config):
+        if service == "lambda":
+            return aws.lambda_client.__wrapped__()
+        return dynamodb_helpers.task_store.__wrapped__().client
 
-    def __init__(self, operation: Operation, certificate: trustme.LeafCert) -> None:
+
+class Line:
+    """One operation and the faults that it goes through: a client, and a server that plays them."""
+
+    def __init__(
+        self, operation: Operation, faults: list[Fault], certificate: trustme.LeafCert, root: str
+    ) -> None:
         self.operation = operation
+        self.faults = sorted(faults, key=lambda fault: fault.until != "refused")
         self.fault = FAULTS[0]
-        self.requests = 0
+        self.attempts = self.requests = 0  # as the client counts, and whole ones at the server
         self.tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         certificate.configure_cert(self.tls)
         self.sockets = contextlib.ExitStack()
         self.listener = self.sockets.enter_context(socket.socket())
         self.listener.bind(("127.0.0.1", 0))
         self.server: threading.Thread | None = None
+        settings = {
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_REGION": "us-east-1",
+            "AWS_CA_BUNDLE": root,
+            "AWS_ENDPOINT_URL": f"https://127.0.0.1:{self.listener.getsockname()[1]}",
+            "no_proxy": "127.0.0.1",
+        }
+        patience = IMPATIENT if faults[0].then in SLOW else PATIENT
+        with mock.patch.dict(os.environ, settings):
+            self.client = client_of(operation.service, *patience)
+        self.client.meta.events.register("before-send", self._count)
 
-    def play(self, fault: Fault) -> None:
+    def _count(self, **_event: Any) -> None:
+        self.attempts += 1
+
+    def rows(self) -> list[Row]:
+        """What came of every fault."""
+        with self.sockets, contextlib.closing(self.client):
+            return [self._row(fault) for fault in self.faults]
+
+    def _row(self, fault: Fault) -> Row:
+        self._play(fault)
+        started = time.monotonic()
+        outcome = _outcome(self.client, self.operation)
+        passed = (time.monotonic() - started) / self.attempts
+        row: Row = {"fault": fault.name, "attempts": self.attempts, "requests": self.requests}
+        row |= outcome
+        if fault.then == "stalled":
+            row["waits"] = "read" if passed >= IMPATIENT[1] else "connect"
+        return row | {"operation": self.operation.name}
+
+    def _play(self, fault: Fault) -> None:
         """Plays a fault from now on; those in which nobody accepts must come first."""
-        self.fault, self.requests = fault, 0
+        self.fault = fault
+        self.attempts = self.requests = 0
         if fault.name == "nobody accepts":
             # A queue that is full, at which the system drops whoever knocks.
             self.listener.listen(0)
@@ -293,65 +341,6 @@ def _pieces(head: bytes, body: bytes, fault: Fault) -> Iterator[bytes]:
     yield after
 
 
-# --- the clients ----------------------------------------------------------------------------------
-
-
-def client_of(service: str, connect: float, read: float) -> Any:
-    """The product's own client, which waits as long as it is told to."""
-    if service == "agent":
-        agent = runtime.AgentRuntime(botocore.session.get_session(), ARN)
-        return agent._client(connect, read)  # noqa: SLF001  as run() makes it
-    config = aws.CLIENT_CONFIG.merge(Config(connect_timeout=connect, read_timeout=read))
-    with mock.patch.object(aws, "CLIENT_CONFIG", config):
-        if service == "lambda":
-            return aws.lambda_client.__wrapped__()
-        return dynamodb_helpers.task_store.__wrapped__().client
-
-
-class Line:
-    """One operation: both ends, and the faults that they go through."""
-
-    def __init__(
-        self, operation: Operation, faults: list[Fault], certificate: trustme.LeafCert, root: str
-    ) -> None:
-        self.operation = operation
-        self.faults = sorted(faults, key=lambda fault: fault.until != "refused")
-        self.end = OtherEnd(operation, certificate)
-        self.attempts = 0
-        settings = {
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_REGION": "us-east-1",
-            "AWS_CA_BUNDLE": root,
-            "AWS_ENDPOINT_URL": f"https://127.0.0.1:{self.end.listener.getsockname()[1]}",
-            "no_proxy": "127.0.0.1",
-        }
-        patience = IMPATIENT if faults[0].then in SLOW else PATIENT
-        with mock.patch.dict(os.environ, settings):
-            self.client = client_of(operation.service, *patience)
-        self.client.meta.events.register("before-send", self._count)
-
-    def _count(self, **_event: Any) -> None:
-        self.attempts += 1
-
-    def rows(self) -> list[Row]:
-        """What came of every fault."""
-        with self.end.sockets, contextlib.closing(self.client):
-            return [self._row(fault) for fault in self.faults]
-
-    def _row(self, fault: Fault) -> Row:
-        self.end.play(fault)
-        self.attempts = 0
-        started = time.monotonic()
-        outcome = _outcome(self.client, self.operation)
-        passed = (time.monotonic() - started) / self.attempts
-        row: Row = {"fault": fault.name, "attempts": self.attempts, "requests": self.end.requests}
-        row |= outcome
-        if fault.then == "stalled":
-            row["waits"] = "read" if passed >= IMPATIENT[1] else "connect"
-        return row | {"operation": self.operation.name}
-
-
 def _outcome(client: Any, operation: Operation) -> Row:
     """Calls it and reads its answer as the product does; returns what came out, in short."""
     is_reading = False
@@ -401,13 +390,5 @@ def measured(faults: Sequence[Fault] = FAULTS) -> list[Row]:
     return sorted(rows, key=lambda row: order[row["fault"]])
 
 
-def main() -> None:
-    """Writes the table, once it comes out the same twice: a busy machine may be too slow."""
-    rows = measured()
-    while (again := measured()) != rows:
-        rows = again
-    write(rows)
-
-
 if __name__ == "__main__":
-    main()
+    write(measured())

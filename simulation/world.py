@@ -6,6 +6,7 @@ So actors interleave at every call of AWS and at every lock, and always in the s
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import queue
@@ -140,7 +141,10 @@ class World:
     def waker(self) -> Callable[..., None]:
         """What ends the current actor's next wait: in ``delay`` seconds, with a ``value``."""
         assert self.current is not None
-        actor, ticket = self.current, self.current.ticket
+        return self._waker(self.current)
+
+    def _waker(self, actor: Actor) -> Callable[..., None]:
+        ticket = actor.ticket
 
         def wake(delay: float = 0.0, value: Any = None) -> None:
             self.after(delay, resume, value)
@@ -174,32 +178,21 @@ class World:
         return self.current.sandbox if self.current else None
 
     def spawn(
-        self,
-        name: str,
-        body: Callable[[], None],
-        sandbox: Sandbox | None = None,
-        delay: float = 0.0,
+        self, name: str, run: Callable[[], None], sandbox: Sandbox | None = None, delay: float = 0.0
     ) -> None:
         """Starts an actor, in a sandbox if it is a thread of a function."""
         actor = Actor(self.unique(name) if sandbox is None else name, sandbox)
 
         def life(_start: None) -> None:
-            try:
-                body()
-            except Killed:
-                pass
-            finally:
-                self.actors.discard(actor)
-
-        def start() -> None:
-            if not actor.ticket:
-                self._switch(actor, None)
+            with contextlib.suppress(Killed):
+                run()
+            self.actors.discard(actor)
 
         actor.greenlet = greenlet(life, parent=self.hub)
         self.actors.add(actor)
         if sandbox:
             sandbox.actors.append(actor)
-        self.after(delay, start)
+        self._waker(actor)(delay)
 
     def unique(self, name: str) -> str:
         """A name that is used once."""
@@ -280,7 +273,7 @@ class World:
 
     def log(self, text: str) -> None:
         """Takes a line of a function's log."""
-        if text != "\n" and not (self.sandbox and not self.sandbox.alive):
+        if not self.sandbox or self.sandbox.alive:
             self.log_lines.append(text)
             self.trace(f"log {text[:300]}")
 
@@ -337,11 +330,10 @@ class Background:
 
     def _run(self) -> None:
         try:
-            for item in self.items:
+            for item in itertools.chain(self.items, [None]):
                 self._hand(item)
                 if self.is_abandoned:
                     return
-            self._hand(None)
         except Exception as error:  # noqa: BLE001  raised again where it is waited for
             self._hand(None, error)
 

@@ -87,11 +87,10 @@ def raised(known: Known, event: Json, sandbox: Sandbox, error: Exception) -> Non
         had_to = failed or code == "ResourceNotFoundException"
         must("a stop raises only if it failed", had_to, repr(error))
         return
-    task_id = event["task_id"]
     must("a worker raises only for DynamoDB", in_trouble, repr(error))
     if isinstance(error, ClientError) and error.response["Error"]["Code"] in HOPELESS:
         return
-    life = known.lives.get(task_id)
+    life = known.lives.get(event["task_id"])
     left, age = sandbox.end - known.world.now, known.world.now - sandbox.started
     detail = f"{error!r} after {age:.0f} s, {left:.0f} s left"
     if life and life.holder is sandbox and life.runs:

@@ -21,8 +21,7 @@ def over(known: Known, items: dict[str, Item], tasks: dict[str, Json]) -> None:
     for task_id, task in tasks.items():
         must("every task ends", task["status"] in FINAL, f"{task_id} is {task['status']}")
     for task_id, life in known.lives.items():
-        started = bool(life.runs)
-        wrong = life.told_not_started and started
+        wrong = life.told_not_started and bool(life.runs)
         must("who was told that the agent did not start was told so rightly", not wrong, task_id)
         for run in life.runs:
             _answered(known, run, tasks.get(task_id), log[task_id])

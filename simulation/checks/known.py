@@ -1,7 +1,6 @@
 """What is known of one schedule's tasks, which every check looks at, and how a check fails."""
 
 import math
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -58,10 +57,6 @@ class Report:
         """Whether it is the end of the work."""
         return self.answer is not None or self.error is not None
 
-    def headers(self) -> dict[str, str]:
-        """With its right to report."""
-        return {"authorization": f"Bearer {self.token}"}
-
     def body(self) -> Json:
         """As it is sent."""
         if not self.is_usable:
@@ -107,6 +102,7 @@ class Life:
     error_code: str = ""
     told_not_started: bool = False
     stops: int = 0
+    waiting: list[Callable[..., None]] = field(default_factory=list)  # for its end
     is_deleted: bool = False
     deleted_at: float | None = None  # through the API
     item: Item | None = None  # as it was before it was deleted
@@ -154,7 +150,6 @@ class Known:
         self.stops_sessions = False  # after each task
         self.fitting_seconds = 0.0  # that a worker needs for a long answer
         self.aws: Aws
-        self.waiting: dict[str, list[Callable[..., None]]] = defaultdict(list)
         self.stopped: dict[str, str] = {}  # sessions, and the tasks for which they were stopped
         self.tokens: set[str] = set()
 
@@ -166,14 +161,9 @@ class Known:
         """Lets the current actor wait until a task ends, or for a long time."""
         if not self.lives[task_id].ended:
             wake = self.world.waker()
-            self.waiting[task_id].append(wake)
+            self.lives[task_id].waiting.append(wake)
             wake(LONGEST_WAIT)
             self.world.wait()
-
-    def tell_end(self, task_id: str) -> None:
-        """Ends the waiting for a task."""
-        for wake in self.waiting.pop(task_id, ()):
-            wake()
 
     def forget(self, task_id: str, item: Item) -> None:
         """Takes note that somebody deleted a task: nobody is promised its end any more."""
@@ -185,7 +175,7 @@ class Known:
 
         Or was to be cancelled. Not in a task that somebody deleted at the console.
         """
-        is_at_work = bool(life.runs) and self.aws.agent.is_alive(life.runs[-1])
+        is_at_work = bool(life.runs) and self.aws.agent.sessions[life.runs[-1].session_id].is_alive
         if not is_at_work or life.end or (life.is_deleted and life.deleted_at is None):
             return False
         over = life.cancelled_at
@@ -201,9 +191,7 @@ def has_tried(function: Sandbox) -> bool:
 
 def events_of(item: Item) -> list[Json]:
     """The lines of an item's timeline."""
-    return [
-        {name: value["S"] for name, value in event["M"].items()} for event in item["events"]["L"]
-    ]
+    return [{name: value["S"] for name, value in one["M"].items()} for one in item["events"]["L"]]
 
 
 def seconds_of(ts: str) -> float:

@@ -194,7 +194,8 @@ class _Change:
     def _ends(self, last: tuple[str, str]) -> None:
         life, new, writer, detail = self.life, self.new, self.writer, self.detail
         life.ended, life.ended_by, life.ended_at = self.status, writer, self.now
-        self.known.tell_end(self.task_id)
+        for wake in life.waiting:
+            wake()
         code = life.error_code = new.get("error_code", {}).get("S", "")
         # Who reports may also find that the time is over, as every reader does.
         is_reported = bool(writer.report) and self.old.get("last_report") != new.get("last_report")

@@ -17,7 +17,6 @@ from valro.tasks import (
     MAX_ANSWER_BYTES,
     MAX_DESCRIPTION_CHARACTERS,
     MIN_ANSWER_BYTES,
-    REPORT_IDS,
     InvalidDescription,
     Outcome,
     Report,
@@ -119,7 +118,7 @@ class TestTimeline:
 
 
 def test_of_reports_the_last_32_ids_are_kept():
-    ids = [f"r-{number}" for number in range(REPORT_IDS)]
+    ids = [f"r-{number}" for number in range(32)]
     task = {"event_seq": 3, "updated_at": at(0), "report_until": at(9), "report_ids": ids}
     assert Report("new").apply_to(task, NOW)[0]["report_ids"] == [*ids[1:], "new"]
 
