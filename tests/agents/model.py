@@ -17,30 +17,10 @@ class Call:
     input: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass
-class Thought:
-    """The model thinks, which is nobody's business."""
-
-    text: str
-
-
-@dataclass
-class Cited:
-    """The model says something and where it has it from."""
-
-    text: str
-    title: str
-
-
-@dataclass
-class Stop:
-    """The turn ends for another reason than the usual ones."""
-
-    reason: str
-
-
-Block = str | Call | Thought | Cited | Stop | Exception
-Turn = list[Block] | Block
+# What a model says: a text, a tool call, deltas as they are, for whatever else it can say, the
+# reason for which a turn ends if it is not a usual one, an exception.
+Block = str | Call | list[dict[str, Any]] | dict[str, str] | Exception
+Turn = list[Block] | str | Call | Exception
 
 
 class ScriptedModel(Model):
@@ -66,21 +46,22 @@ class ScriptedModel(Model):
         """Yields the next turn's events."""
         self.called += 1
         turn = self.turns[self.called - 1]
-        reason = "tool_use" if any(isinstance(block, Call) for block in turn) else "end_turn"
+        calls = any(isinstance(block, Call) for block in turn)
+        stop = {"stopReason": "tool_use" if calls else "end_turn"}
         yield {"messageStart": {"role": "assistant"}}
         for index, block in enumerate(turn):
             if isinstance(block, Exception):
                 raise block
-            if isinstance(block, Stop):
-                reason = block.reason
+            if isinstance(block, dict):
+                stop = block
                 continue
             for event in self._events(block, index):
                 yield event
-        yield {"messageStop": {"stopReason": reason}}
+        yield {"messageStop": stop}
         usage = {"inputTokens": 11, "outputTokens": 7, "totalTokens": 18}
         yield {"metadata": {"usage": usage, "metrics": {"latencyMs": 5}}}
 
-    def _events(self, block: Block, index: int) -> list[dict[str, Any]]:
+    def _events(self, block: Any, index: int) -> list[dict[str, Any]]:
         start: dict[str, Any] = {}
         deltas: list[dict[str, Any]] = []
         match block:
@@ -90,13 +71,8 @@ class ScriptedModel(Model):
                 use = f"{self.name}{self.called}-{index}"
                 start = {"toolUse": {"name": name, "toolUseId": use}}
                 deltas = [{"toolUse": {"input": piece}} for piece in _halves(value)]
-            case Thought(text):
-                deltas = [{"reasoningContent": {"text": text}}]
-                deltas += [{"reasoningContent": {"signature": "c2lnbmVk"}}]
-            case Cited(text, title):
-                deltas = [{"text": text}]
-                place = {"documentChar": {"documentIndex": 0, "start": 1, "end": 2}}
-                deltas += [{"citation": {"title": title, "location": place, "sourceContent": []}}]
+            case [*said]:
+                deltas = said
         at = {"contentBlockIndex": index}
         return [
             {"contentBlockStart": {"start": start, **at}},

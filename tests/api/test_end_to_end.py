@@ -10,12 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urljoin
 
-import boto3
 import pytest
-from botocore.exceptions import ClientError
 
-from local import REGION, faults
-from local.aws import ACCOUNT, AGENT_RUNTIME_ARN
+from local import faults
 from local.vendors import build_answer
 from tests.api.breaking import COMPLETED, CREATED, PROMPT, STARTED, at_work, messages, outcomes
 from tests.conftest import Deployment, eventually
@@ -158,30 +155,6 @@ def test_a_task_is_cancelled_and_deleted_with_the_functions_own_rights(stack: De
         assert stack.api.request("DELETE", f"/tasks/{each}").status == 204
         assert [one for one in stack.ids() if one.startswith(each)] == [each]
         assert stack.api.request("GET", f"/tasks/{each}").status == 404
-
-
-def test_the_worker_may_call_its_own_agent_and_no_other(stack: Deployment):
-    credentials = stack.client("sts").assume_role(
-        RoleArn=f"arn:aws:iam::{ACCOUNT}:role/valro-worker-{REGION}", RoleSessionName="test"
-    )["Credentials"]
-    client = boto3.client(
-        "bedrock-agentcore",
-        region_name=REGION,
-        endpoint_url=stack.stack.endpoint,
-        aws_access_key_id=credentials["AccessKeyId"],
-        aws_secret_access_key=credentials["SecretAccessKey"],
-        aws_session_token=credentials["SessionToken"],
-    )
-
-    def call(arn: str) -> str:
-        with pytest.raises(ClientError) as refusal:
-            client.invoke_agent_runtime(agentRuntimeArn=arn, payload=b"{}")
-        return str(refusal.value.response["Error"]["Code"])
-
-    other = AGENT_RUNTIME_ARN.replace("valro_sample_agent", "another_agent")
-    assert call(other) == "AccessDeniedException"
-    # The sample agent is not MiniStack's own: that it is not found there is past the policy.
-    assert call(AGENT_RUNTIME_ARN) == "ResourceNotFoundException"
 
 
 # Conversations

@@ -1,20 +1,17 @@
 """What those who deploy must be allowed to do, and that it is no more: the files in docs/policies."""
 
-import copy
 import fnmatch
 import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
 
 from local.aws import AGENT_RUNTIME_ARN, CLI
-from tests.deployment.conftest import MakeStack
-from tests.deployment.operators import ROOT, Stack, make_table
+from tests.deployment.conftest import ROOT, MakeStack, Stack, as_list, make_table, without
 from tests.deployment.test_template import RESOURCES, TEMPLATE
 
 POLICIES = {path.stem: json.loads(path.read_text()) for path in ROOT.glob("docs/policies/*.json")}
@@ -25,9 +22,9 @@ ACTIONS = {
     "HeadObject": "GetObject",
     "DeleteObjects": "DeleteObject",
 }
-# Needed where this test does not go: a change that AWS rejects, a role for CloudFormation, tags.
 # Called, and answered by the local agent's runtime, which knows no rights.
 NOT_ENFORCED = {"bedrock-agentcore:GetAgentRuntime"}
+# Needed where this test does not go: a change that AWS rejects, a role for CloudFormation, tags.
 NOT_CALLED = {"cloudformation:DescribeEvents", "iam:PassRole", "cloudformation:TagResource"}
 # Of what AWS's schemas list for a type, what serves properties that this template does not have.
 NOT_NEEDED = {
@@ -51,10 +48,6 @@ NOT_NEEDED = {
 # What API Gateway documents for access logs, and for tags.
 ALSO_NEEDED = {f"logs:{each}LogDelivery" for each in ("Get", "Update", "Delete")}
 ALSO_NEEDED |= {"logs:ListLogDeliveries"}
-
-
-def as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
 
 
 def actions(policy: dict[str, Any]) -> set[str]:
@@ -132,14 +125,6 @@ class Deployer:
         return "AccessDenied" in done.stderr or "(403)" in done.stderr
 
 
-def without(policy: dict[str, Any], action: str) -> dict[str, Any]:
-    mutant = copy.deepcopy(policy)
-    for statement in mutant["Statement"]:
-        left = [each for each in as_list(statement["Action"]) if each != action]
-        statement["Action"] = left or ["none:None"]
-    return mutant
-
-
 @pytest.mark.e2e
 def test_nothing_can_be_taken_from_what_the_scripts_are_allowed(make_stack: MakeStack):
     """The table is there already, so that all is called that is ever called."""
@@ -169,7 +154,7 @@ def test_nothing_can_be_taken_from_what_the_scripts_are_allowed(make_stack: Make
     for action, words in calls.items():
         if action in NOT_ENFORCED:
             continue
-        deployer.allow(without(policy, action))
+        deployer.allow(without(policy, "Action", action))
         survivors += [] if deployer.is_denied(words) else [action]
         deployer.allow(policy)
         survivors += [f"{action} is there"] if deployer.is_denied(words) else []
@@ -179,18 +164,10 @@ def test_nothing_can_be_taken_from_what_the_scripts_are_allowed(make_stack: Make
 # ---- CloudFormation
 
 
-def types(value: Any) -> Iterator[str]:
-    """Yields the types of all resources in the template, also of those in loops."""
-    for each in value.values() if isinstance(value, dict) else value:
-        if isinstance(each, (dict, list)):
-            yield from types(each)
-        elif isinstance(each, str) and re.fullmatch(r"AWS::\w+::\w+", each):
-            yield each
-
-
 def test_what_cloudformation_may_do_is_what_aws_says_that_its_resources_take():
     needed = set(ALSO_NEEDED)
-    for name in set(types(TEMPLATE["Resources"])):
+    # Those in loops too.
+    for name in set(re.findall(r'"(AWS::\w+::\w+)"', json.dumps(TEMPLATE["Resources"]))):
         schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema("us-east-1", name).schema
         listed = {
             action
@@ -222,19 +199,14 @@ def test_a_role_that_cloudformation_makes_is_within_the_boundary_and_no_role_of_
 
 
 def test_the_boundary_lets_the_functions_do_what_their_roles_say():
-    documents = [
-        document
-        for resource in RESOURCES.values()
-        for document in (
-            *[each["PolicyDocument"] for each in resource["Properties"].get("Policies", [])],
-            *(
-                [resource["Properties"]["PolicyDocument"]]
-                if "IAM::Policy" in resource["Type"]
-                else []
-            ),
-        )
-    ]
-    wanted = {action for document in documents for action in actions(document)}
+    properties = [resource["Properties"] for resource in RESOURCES.values()]
+    policies = [policy for each in properties for policy in each.get("Policies", [each])]
+    wanted = {
+        action
+        for policy in policies
+        if "PolicyDocument" in policy
+        for action in actions(policy["PolicyDocument"])
+    }
 
     given = actions(POLICIES["boundary"])
     assert {each for each in given if not each.startswith("xray:")} == wanted

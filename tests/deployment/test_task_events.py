@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.deployment.conftest import MakeStack
-from tests.deployment.operators import Stack, make_table
+from tests.deployment.conftest import MakeStack, Stack, make_table
 
 pytestmark = pytest.mark.e2e
 
@@ -38,13 +37,20 @@ def test_it_is_switched_on_for_a_living_stack_and_off_and_on_again(make_stack: M
     stack.deploy()
     assert (sources(stack), stream(stack)) == (set(), ("", ""))
 
-    for arguments, count in ((["--alarm-topic-arn", TOPIC], 10), ([], 10)):
+    limits = ("--alarm-after-throttles", "9", "--alarm-after-failed-tasks", "8")
+    for arguments in (["--alarm-topic-arn", TOPIC, *limits], []):
         stack.deploy("--task-events", *arguments)
         kind, arn = stream(stack)
         assert (kind, sources(stack)) == (BOTH, {arn, queue(stack)})
         pages = stack.client("cloudwatch").get_paginator("describe_alarms").paginate()
-        names = [alarm["AlarmName"] for page in pages for alarm in page["MetricAlarms"]]
-        assert len([name for name in names if name.startswith("switched-")]) == count
+        alarms = {
+            alarm["MetricName"]: alarm["Threshold"]
+            for page in pages
+            for alarm in page["MetricAlarms"]
+            if alarm["AlarmName"].startswith("switched-")
+        }
+        assert len(alarms) == 10
+        assert (alarms["Throttles"], alarms["TasksFailed"]) == (9, 8)
         assert "Nothing had to be changed." in stack.deploy().said
 
         stack.deploy("--task-events=false")
@@ -65,20 +71,3 @@ def test_a_table_that_is_taken_in_gets_its_stream_before_the_rest(make_stack: Ma
     assert stream(stack)[0] == BOTH
     assert f"TableStream {BOTH}" in stack.deploy("--task-events").said
     assert stream(stack)[1] in sources(stack)
-
-
-@pytest.mark.parametrize("is_living", [True, False])
-def test_a_stream_of_another_kind_is_refused_in_a_sentence(make_stack: MakeStack, is_living: bool):
-    stack = make_stack(f"other-kind-{is_living}".lower())
-    if is_living:
-        stack.deploy("--table-stream", "KEYS_ONLY")
-        code, words = 2, f"TaskEvents need a stream of the table with {BOTH}, and TableStream is"
-    else:
-        specification = {"StreamEnabled": True, "StreamViewType": "KEYS_ONLY"}
-        make_table(stack, f"{stack.prefix}-tasks", StreamSpecification=specification)
-        code, words = 1, f"has a stream of another kind: KEYS_ONLY, not {BOTH}. Nothing was"
-    before = stack.status()
-
-    run = stack.run("--task-events")
-    assert (run.code, stack.status(), stream(stack)[0]) == (code, before, "KEYS_ONLY")
-    assert words in run.said

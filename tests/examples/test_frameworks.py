@@ -123,24 +123,6 @@ def test_aws_sdk_for_python_takes_the_call(worker: Make):
     assert prompt == PROMPT
 
 
-def test_a_body_of_pydantic_s_takes_the_call(worker: Make):
-    assert worker("fastapi").run("t-1").agent_response == PROMPT
-
-
-def test_aws_s_template_for_strands_takes_the_call(worker: Make):
-    """It hands what it finds under "messages" to Strands; so there is no such key."""
-    history = [{"id": "t-0", "role": "user", "content": "Hello"}]
-    assert worker("template").run("t-1", history=history).agent_response == PROMPT
-
-
-def test_the_ag_ui_app_of_the_sdk_takes_the_call_and_its_follow_up(worker: Make):
-    agent = worker("agui", AGUI)
-    answer = agent.run("t-1")
-    assert answer.agent_response == f"Heard {PROMPT}"
-    answer = agent.reply("t-1", answer, "And a painter?")
-    assert answer.agent_response == f"Heard {PROMPT} / Heard {PROMPT} / And a painter?"
-
-
 @pytest.mark.parametrize("name", ["strands", "langgraph", "langgraph-outcome"])
 @pytest.mark.parametrize("agreed", [True, False, None])
 def test_an_agent_that_asked_goes_on_where_it_stopped_with_the_person_s_answer(

@@ -87,9 +87,9 @@ class Backend:
         self.store.create_task(task_id, description)
         return task_id
 
-    def follow(self, earlier: str, description: str = "More") -> str:
+    def follow(self, earlier: str) -> str:
         task_id = f"task-{time.monotonic_ns()}"
-        self.store.follow_task(task_id, description, "public", "", follows=earlier)
+        self.store.follow_task(task_id, "More", "public", "", follows=earlier)
         return task_id
 
     def claim(self, task_id: str) -> Any:
@@ -228,6 +228,22 @@ def visit(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Open]:
 def page_url(backend: Backend) -> Iterator[str]:
     with serve_page(backend.url) as url:
         yield url
+
+
+@pytest.fixture
+def show(backend: Backend, visit: Open) -> Open:
+    """Opens a task that ended with an answer, or with questions."""
+
+    def show(**answer: Any) -> Page:
+        task_id = backend.create()
+        backend.complete(backend.claim(task_id), **answer)
+        page = visit(f"#/tasks/{task_id}")
+        word = "Needs your answer" if "interrupts" in answer else "Completed"
+        expect(page.locator("#status")).to_have_text(word)
+        expect(page.locator("#answer")).not_to_have_text("Loading…")
+        return page
+
+    return show
 
 
 def go_to(page: Page, task_id: str) -> None:

@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from local.faults import odd_answer
 from tests.page.conftest import Backend, Open
@@ -17,21 +17,6 @@ OUTLINE = """root => [...root.querySelectorAll('*')].filter(e => e.matches(
     'h4, h5, h6, p, li, a, strong, em, del, code, th, td, blockquote, hr, br'))
     .map(e => `${e.localName}: ${e.textContent.trim()}`.trim())"""
 IVY = {"id": "v1", "name": "Ivy", "emails": []}
-
-
-@pytest.fixture
-def show(backend: Backend, visit: Open) -> Any:
-    """Opens a task that ended with an answer."""
-
-    def show(**answer: Any) -> Page:
-        task_id = backend.create()
-        backend.complete(backend.claim(task_id), **answer)
-        page = visit(f"#/tasks/{task_id}")
-        expect(page.locator("#status")).to_have_text("Completed")
-        expect(page.locator("#answer")).not_to_have_text("Loading…")
-        return page
-
-    return show
 
 
 MARKDOWN = {
@@ -116,7 +101,7 @@ def test_only_links_that_are_safe_are_links(visit: Open):
     ],
 )
 def test_vendors_and_their_quotes_are_one_table(
-    show: Any, vendors: Any, quotes: Any, rows: list[str]
+    show: Open, vendors: Any, quotes: Any, rows: list[str]
 ):
     page = show(vendors=vendors, quotes=quotes)
 
@@ -124,7 +109,7 @@ def test_vendors_and_their_quotes_are_one_table(
     assert page.locator("#vendors tbody tr:first-child").evaluate_all(cells) == rows
 
 
-def test_a_vendor_can_be_written_to_and_called(show: Any):
+def test_a_vendor_can_be_written_to_and_called(show: Open):
     vendor = {
         "email": "a@ivy.example",
         "phone": "(704) 555-0134",
@@ -174,7 +159,7 @@ def test_what_users_and_agents_write_is_text_never_markup(backend: Backend, visi
         assert page.evaluate(refused, code) in {"TypeError", "EvalError"}
 
 
-def test_any_answer_that_json_can_hold_is_shown(show: Any):
+def test_any_answer_that_json_can_hold_is_shown(show: Open):
     odd = odd_answer()
     vendors = [odd["vendors"][0] | {"emails": [None, 3]}, {"tags": ["fast", 2], "emails": []}]
     quotes = [{"text": "about $300"}, {}, {"vendor": None, "price": 1e300, "currency": "XYZW"}]

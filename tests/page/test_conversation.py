@@ -28,20 +28,6 @@ def sent(backend: Backend) -> list[dict[str, Any]]:
     return [json.loads(post.body) for post in backend.requests("POST", "/tasks")]
 
 
-@pytest.fixture
-def asked(backend: Backend, visit: Open) -> Any:
-    """Opens a task whose agent stopped to ask."""
-
-    def asked(*interrupts: dict[str, Any], **answer: Any) -> tuple[str, Page]:
-        task_id = backend.create()
-        backend.complete(backend.claim(task_id), interrupts=list(interrupts), **answer)
-        page = visit(f"#/tasks/{task_id}")
-        expect(page.locator("#status")).to_have_text("Needs your answer")
-        return task_id, page
-
-    return asked
-
-
 def open_id(page: Page) -> str:
     return page.url.rpartition("/")[2]
 
@@ -116,9 +102,10 @@ def test_a_conversation_of_three_turns_with_a_question_in_it(backend: Backend, v
     ],
 )
 def test_questions_are_answered_by_buttons_or_in_words(
-    backend: Backend, asked: Any, interrupts: Any, does: Any, body: dict[str, Any]
+    backend: Backend, show: Open, interrupts: Any, does: Any, body: dict[str, Any]
 ):
-    task_id, page = asked(*interrupts)
+    page = show(interrupts=interrupts)
+    task_id = open_id(page)
     send = page.get_by_role("button", name="Send reply")
     send.click()
     expect(page.locator("#reply .problem")).to_have_text("Please answer first.")
@@ -129,16 +116,17 @@ def test_questions_are_answered_by_buttons_or_in_words(
     assert sent(backend) == [body | {"follows": task_id}]
 
 
-def test_a_question_that_is_the_whole_answer_is_shown_once(asked: Any):
-    _, page = asked(COLOUR, COATS, agent_response="Which colour?\nHow many coats?", vendors=[])
+def test_a_question_that_is_the_whole_answer_is_shown_once(show: Open):
+    text = "Which colour?\nHow many coats?"
+    page = show(interrupts=[COLOUR, COATS], agent_response=text, vendors=[])
 
     expect(page.locator("#answer-section")).to_be_hidden()
     expect(page.locator("#reply legend")).to_have_text(["Which colour?", "How many coats?"])
 
 
-def test_a_reply_from_elsewhere_leads_there(backend: Backend, asked: Any):
-    task_id, page = asked(COATS)
-    elsewhere = {"description": "Three", "follows": task_id}
+def test_a_reply_from_elsewhere_leads_there(backend: Backend, show: Open):
+    page = show(interrupts=[COATS])
+    elsewhere = {"description": "Three", "follows": open_id(page)}
     body = json.dumps(elsewhere).encode()
     follower = json.loads(backend.answer("POST", "/tasks", {}, body)["body"])["id"]
     page.get_by_label("Your answer").fill("Two")

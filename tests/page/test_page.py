@@ -39,27 +39,21 @@ def test_a_person_writes_a_task_watches_it_to_its_end_and_deletes_it(
         task_id = page.url.rpartition("#/tasks/")[2]
         task = stack.task(task_id)
         expect(page.get_by_role("heading", level=2, name=PROMPT)).to_be_focused()
-        said = [event["message"] for event in task["events"]]
-        assert said[:3] == [
-            "Task created",
-            "Worker Lambda invoked - processing started",
-            "Agent processing started",
-        ]
+        said = [event["message"] for event in task["events"]][3:-1]
         expect(page.locator("#timeline li span")).to_have_text(
-            ["Request received", "The agent has started", *said[3:-1], "Finished"]
+            ["Request received", "The agent has started", *said, "Finished"]
         )
         expect(page.locator("#answer")).to_have_text(task["agent_response"])
-        names = page.locator("#vendors .name")
         by_price = sorted(task["vendors"], key=lambda vendor: vendor["price"])
-        expect(names).to_have_text([vendor["name"] for vendor in by_price])
+        names = [vendor["name"] for vendor in by_price]
+        expect(page.locator("#vendors .name")).to_have_text(names)
         page.get_by_text("1 e-mail sent").first.click()
         mail = by_price[0]["emails"][0]
         expect(page.locator(".email").first).to_contain_text(mail["subject"])
         expect(page.locator(".email").first).to_contain_text(f"To {mail['recipient']}")
         expect(page.locator("#vendors .amount").first).to_have_text("$195.00")
         expect(page.locator("#emails")).to_have_text("3 e-mails sent")
-        listed = page.locator("#tasks a[aria-current=true]")
-        expect(listed).to_contain_text("Completed")
+        expect(page.locator("#tasks a[aria-current=true]")).to_contain_text("Completed")
 
         page.reload()
 
@@ -140,7 +134,7 @@ def test_it_says_how_long_a_task_runs_and_that_there_was_no_update(backend: Back
 
     page.clock.set_system_time(datetime.now(UTC) + timedelta(minutes=2, seconds=5))
 
-    expect(page.locator("#silence")).to_contain_text("No update for 2 min.")
+    expect(page.get_by_text("No update for 2 min.")).to_be_visible()
     expect(page.locator("#elapsed")).to_contain_text("2 min")
     backend.complete(claim)
     expect(page.locator("#took")).to_have_text(re.compile(r"Took \d+ s"))
@@ -171,6 +165,9 @@ def test_a_long_timeline_is_followed_while_nobody_reads_further_up(backend: Back
     expect(page.locator("#timeline")).to_be_hidden()
     page.locator("#steps summary").click()
     expect(page.get_by_text("Step 29").last).to_be_in_viewport()
+    # A time is not repeated.
+    expect(page.locator("#timeline time").first).not_to_have_class("unseen")
+    expect(page.locator("#timeline li:nth-child(n + 4) time.unseen")).to_have_count(29)
     backend.say(claim, "One more")
     expect(page.locator("#timeline").get_by_text("One more")).to_be_in_viewport()
 

@@ -195,6 +195,17 @@ def test_a_failure_is_never_an_answer(name: str):
         assert str(caught.value) == f"down. {MAYBE}"
 
 
+def test_an_agent_that_ends_while_it_uses_a_tool_is_a_failure():
+    said = {
+        "type": "message",
+        "role": "assistant",
+        "contents": [{"type": "text", "text": SAID}, FIND],
+    }
+    for read in (read_json, read_frames):
+        with pytest.raises(AgentFailed, match="stopped while it was using find"):
+            read({"type": "agent_response", "messages": [said]})
+
+
 def test_an_sse_event_called_error_is_a_failure():
     for data in (b"down", b'{"message": "down"}', b'{"error": "down"}'):
         with pytest.raises(AgentFailed, match="down"):
@@ -274,6 +285,8 @@ def test_what_python_writes_of_objects_is_no_answer(sent: str):
             read(sent)
     with pytest.raises(UnreadableAnswer):
         read_json({"result": sent})
+    answer, _ = read_frames({"source": "x", "content": sent}, {"source": "x", "content": ANSWER})
+    assert (answer.agent_response, answer.unparsed != "") == (ANSWER, True)
 
 
 @pytest.mark.parametrize(

@@ -77,13 +77,6 @@ async def text(prompt: str) -> AsyncIterator[Any]:
             yield piece
 
 
-async def outputs(prompt: str) -> AsyncIterator[Any]:
-    """The structured output, each time as much as there is."""
-    async with structured().run_stream(prompt) as result:
-        async for piece in result.stream_output(debounce_by=None):
-            yield piece
-
-
 def encoded(adapter: Any) -> AsyncIterator[Any]:
     """An adapter's events as lines of an event stream."""
     return adapter.encode_stream(adapter.run_stream())
@@ -114,7 +107,6 @@ AGENTS = {
     "events: structured": streamed(structured),
     "events: failing": streamed(failing),
     "stream_text()": each(text),
-    "stream_output(): structured": each(outputs),
     "AG-UI, encoded": each(ag_ui),
     "Vercel AI, encoded": each(vercel),
 }

@@ -11,7 +11,7 @@ from strands.hooks import BeforeToolCallEvent
 from strands.multiagent import GraphBuilder, Swarm
 from strands.types.exceptions import ModelThrottledException
 
-from tests.agents.model import Call, Cited, ScriptedModel, Stop, Thought, Turn
+from tests.agents.model import Call, ScriptedModel, Turn
 
 VENDORS = [{"id": "v1", "name": "Green Fern", "email": "green-fern@example.com"}]
 FOUND = {"response": "Green Fern asks $240.", "vendors": VENDORS}
@@ -20,6 +20,15 @@ OBJECT = FOUND | {
     "emails": [{"recipient": "green-fern@example.com", "subject": "A lawn in Charlotte"}],
 }
 FINDS = Call(*FIND)
+THOUGHT = [
+    {"reasoningContent": {"text": "The user is stingy."}},
+    {"reasoningContent": {"signature": "c2lnbmVk"}},
+]
+PLACE = {"documentChar": {"documentIndex": 0, "start": 1, "end": 2}}
+CITED = [
+    {"text": "Green Fern has 4.8 stars."},
+    {"citation": {"title": "Reviews", "location": PLACE, "sourceContent": []}},
+]
 
 
 class Vendor(BaseModel):
@@ -203,15 +212,17 @@ BY_NAME: dict[str, Callable[[], Any]] = {
     "exception": lambda: agent([SEARCHING, FINDS], STRIKE),
     "exception without text": lambda: agent([SEARCHING, FINDS], TimeoutError()),
     "exception in mid-sentence": lambda: agent(["I wrote to Green", AssertionError()]),
-    "too many tokens": lambda: agent(["I wrote to Green", Stop("max_tokens")]),
-    "guardrail": lambda: agent(["I cannot help with that.", Stop("guardrail_intervened")]),
+    "too many tokens": lambda: agent(["I wrote to Green", {"stopReason": "max_tokens"}]),
+    "guardrail": lambda: agent(
+        ["I cannot help with that.", {"stopReason": "guardrail_intervened"}]
+    ),
     "throttled once": lambda: agent(
         ModelThrottledException("slow down"),
         ANSWER,
         retry_strategy=ModelRetryStrategy(initial_delay=0, max_delay=0),
     ),
-    "thoughts": lambda: agent([Thought("The user is stingy."), SEARCHING, FINDS], ANSWER),
-    "citations": lambda: agent([Cited("Green Fern has 4.8 stars.", "Reviews")]),
+    "thoughts": lambda: agent([THOUGHT, SEARCHING, FINDS], ANSWER),
+    "citations": lambda: agent([CITED]),
     "blank answer": lambda: agent([SEARCHING, FINDS], " \n"),
     "no text at all": lambda: agent([FINDS], []),
     "JSON as text": lambda: agent([SEARCHING, FINDS], json.dumps(OBJECT)),

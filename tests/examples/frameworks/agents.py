@@ -9,11 +9,9 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import uvicorn
-from ag_ui.core import RunAgentInput, RunFinishedEvent, RunStartedEvent, TextMessageChunkEvent
 from ag_ui_langgraph import LangGraphAgent, add_langgraph_fastapi_endpoint
 from ag_ui_strands import StrandsAgent, create_strands_app
 from bedrock_agentcore import BedrockAgentCoreApp
-from bedrock_agentcore.runtime.ag_ui import AGUIApp
 from fastapi import FastAPI
 from langchain.agents import create_agent
 from langchain_core.language_models import BaseChatModel
@@ -23,7 +21,6 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.tools import tool as langchain_tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import interrupt
-from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.routing import Mount
 from strands import Agent, ToolContext, tool
@@ -40,10 +37,7 @@ def recounted(texts: list[str]) -> str:
     return f"I read: {' / '.join(texts)}" if texts[-1].startswith("What") else ""
 
 
-# ---- the SDK's servers, and FastAPI's
-
-returning, agui = BedrockAgentCoreApp(), AGUIApp()
-fastapi = FastAPI()
+returning = BedrockAgentCoreApp()
 
 
 @returning.entrypoint
@@ -51,49 +45,20 @@ def answer(payload: dict[str, Any]) -> dict[str, Any]:
     return {"response": json.dumps([sorted(payload), payload["prompt"]])}
 
 
-@agui.entrypoint
-async def run(asked: RunAgentInput) -> AsyncIterator[Any]:
-    about = {"thread_id": asked.thread_id, "run_id": asked.run_id}
-    yield RunStartedEvent(**about)
-    said = [message.content for message in asked.messages]
-    yield TextMessageChunkEvent(message_id="m-1", delta=f"Heard {' / '.join(map(str, said))}")
-    yield RunFinishedEvent(**about)
-
-
-class Asked(BaseModel):
-    """What this agent takes; FastAPI refuses a body without a content type, and one that lacks these."""
-
-    prompt: str
-    task_id: str
-
-
-@fastapi.post("/invocations")
-def invoke(asked: Asked) -> dict[str, Any]:
-    return {"output": {"message": {"role": "assistant", "content": [{"text": asked.prompt}]}}}
-
-
-# ---- Strands: as AWS's own template for it does it, and by its AG-UI adapter
-
-template = BedrockAgentCoreApp()
+# ---- Strands, by its AG-UI adapter
 
 
 class Asking(ScriptedModel):
-    """Has a vendor booked, and says what became of that; ``answers``: says the last prompt at once."""
-
-    answers = False
+    """Has a vendor booked, and says what became of that."""
 
     async def stream(self, messages: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         content = messages[-1]["content"][0]
         result = content.get("toolResult", {}).get("content")
-        said = recounted([block.get("text", "-") for one in messages for block in one["content"]])
-        said = result[0]["text"] if result else content["text"] if self.answers else said
+        texts = [block.get("text", "-") for one in messages for block in one["content"]]
+        said = result[0]["text"] if result else recounted(texts)
         self.called, self.turns = 0, [[said] if said else [LOOKING, Call("book", BOOK)]]
         async for event in super().stream():
             yield event
-
-
-class Answering(Asking):
-    answers = True
 
 
 @tool(context=True)
@@ -101,16 +66,6 @@ def book(vendor: str, tool_context: ToolContext) -> str:
     """Books a vendor, if a person agrees."""
     answer = tool_context.interrupt("booking", reason=QUESTION)
     return f"{vendor}: {answer.get('response', answer)}"
-
-
-@template.entrypoint
-async def stream(payload: dict[str, Any]) -> AsyncIterator[Any]:
-    # It takes messages of Strands' own form, where there are any, before the prompt.
-    prompt = payload["messages"] if "messages" in payload else payload.get("prompt", "")
-    agent = Agent(Answering(), callback_handler=None)
-    async for event in agent.stream_async(prompt):
-        if isinstance(event, dict) and "event" in event:
-            yield event
 
 
 strands = create_strands_app(
@@ -162,9 +117,6 @@ def langgraph(**options: Any) -> FastAPI:
 
 SERVERS = {
     "returning": returning,
-    "agui": agui,
-    "fastapi": fastapi,
-    "template": template,
     "strands": strands,
     "langgraph": langgraph(),
     "langgraph-outcome": langgraph(emit_interrupt_outcome=True),

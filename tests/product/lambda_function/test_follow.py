@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.product.dynamodb_helpers.test_follow import ANN, QUESTIONS, asking, ended, follow
-from tests.product.lambda_function.function import Answer, Api, error_of
+from tests.product.lambda_function.function import Answer, Api
 
 
 @pytest.fixture
@@ -82,14 +82,6 @@ def test_each_refusal_has_its_code_and_writes_and_starts_nothing(ann: Api, body:
     assert answer.body.get("interrupts") == (QUESTIONS if "required" in error else None)
     assert answer.body.get("followed_by") == ("follower" if "followed" in error else None)
     assert (ann.items(), ann.worker.events) == (before, [])
-
-
-def test_a_follow_up_that_could_not_be_dispatched_leaves_the_question_open(ann: Api):
-    ann.worker.failure = error_of("TooManyRequestsException")
-    assert follow_up(ann, "k").status == 502
-    ann.worker.failure = None
-    assert follow_up(ann, "k").status == 502
-    assert follow_up(ann, "another key").status == 202
 
 
 def test_without_sign_in_nobody_follows_unless_the_operator_says_so(

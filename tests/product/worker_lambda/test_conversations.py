@@ -52,17 +52,6 @@ def test_a_follow_up_goes_on_with_all_that_was_said_and_the_answer_in_the_same_s
     )
 
 
-def test_an_agent_that_stopped_to_ask_has_completed_its_run(worker: Worker):
-    assert worker.run(answers(QUESTION)) == "completed"
-    task = worker.task()
-    assert task["interrupts"] == ASKS
-    assert task["agent_response"] == ASKS[0]["message"]
-    assert worker.messages()[3:] == [
-        "The agent asks: Book Lone Brush for $390?",
-        "Agent completed task successfully",
-    ]
-
-
 def test_an_error_beside_the_questions_wins_and_they_are_logged(worker: Worker):
     worker.run(raises(AgentFailed("It failed.", partial=QUESTION)))
     assert worker.task()["status"] == "error"
