@@ -1,11 +1,13 @@
 """What the worker writes while the agent works."""
 
+import itertools
 import threading
 
 import pytest
 
 from dynamodb_helpers import Claim
 from tests.product.worker_lambda.fakes import ANSWER, BEGINNING, COMPLETED, NOW, Say, Worker
+from valro import progress
 from valro.agent.answers import Answer
 from valro.tasks import Outcome, timestamp
 
@@ -140,3 +142,31 @@ def test_with_real_timers_a_slow_write_keeps_neither_the_agent_nor_loses_the_out
     worker.run(play)
     assert order == ["progress", "outcome"]
     assert worker.messages() == [*BEGINNING, "one", "two", COMPLETED]
+
+
+def test_with_real_timers_a_flood_over_a_bad_line_is_told_once_and_in_order(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+):
+    """Lines arrive while others are being written, and answers get lost."""
+    monkeypatch.setattr(progress, "PROGRESS_INTERVAL_SECONDS", 0.001)
+    steps = [f"step {number}" for number in range(150)]
+    faults = itertools.cycle([("lose", 1), ("lose", 0), ("refuse", 1), ("lose", 2)])
+    record = worker.store.record_progress
+
+    def record_badly(claim: Claim) -> None:
+        fault, times = next(faults)
+        setattr(worker.client, fault, ["update_item"] * times)
+        record(claim)
+
+    def play(say: Say) -> Answer:
+        for step in steps:
+            say(step)
+            worker.time.now += 0.001
+            threading.Event().wait(0.0005)
+        return ANSWER
+
+    monkeypatch.setattr(worker.store, "record_progress", record_badly)
+    worker.timer = threading.Timer
+    assert worker.run(play) == "completed"
+    assert worker.messages() == [*BEGINNING, *steps, COMPLETED]
+    assert len(worker.client.writes) > 6
