@@ -8,8 +8,11 @@ as ``dynamodb_helpers`` writes it; every subject of the benchmark reads this sam
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
+
+from boto3.dynamodb.types import TypeSerializer
 
 from valro.dynamodb_items import to_item
 from valro.tasks import dumps
@@ -17,6 +20,7 @@ from valro.tasks import dumps
 Task = dict[str, Any]
 
 TASK_COUNT = 100
+LISTS_TABLE = "tasks-with-lists"  # where vendors and quotes are DynamoDB's own lists
 PUBLIC = (
     "id,description,status,vendors,quotes,emails_sent,events,created_at,updated_at,agent_response"
 ).split(",")
@@ -55,6 +59,13 @@ def item_of(task: Task) -> dict[str, Any]:
     """The task as DynamoDB keeps it; vendors and quotes are JSON text."""
     texts = {name: dumps(task[name]) for name in ("vendors", "quotes") if name in task}
     return to_item(task | texts)
+
+
+def item_with_lists(task: Task) -> dict[str, Any]:
+    """The task as boto3.resource writes it: vendors and quotes are DynamoDB's own lists."""
+    exact = json.loads(dumps(task), parse_float=Decimal)
+    item: dict[str, Any] = TypeSerializer().serialize(exact)["M"]
+    return item
 
 
 def event(operation: str) -> dict[str, Any]:

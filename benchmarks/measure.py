@@ -49,7 +49,9 @@ class Bench:
         spec = {"folder": folder, "module": subject.module, "event": event(case.operation)}
         with subprocess.Popen(
             [*PYTHON, str(CHILD), json.dumps(spec | {"seconds": seconds})],
-            env=self.environment | {f"AWS_ENDPOINT_URL_{name}": case.stub.url for name in SERVICES},
+            env=self.environment
+            | {f"AWS_ENDPOINT_URL_{name}": case.stub.url for name in SERVICES}
+            | {"DYNAMODB_TABLE_NAME": subject.table},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

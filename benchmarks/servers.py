@@ -19,7 +19,16 @@ from pathlib import Path
 import botocore.httpsession
 import trustme
 
-from benchmarks.data import AGENT_ANSWER, TASK, TASK_COUNT, item_of, make_task, running
+from benchmarks.data import (
+    AGENT_ANSWER,
+    LISTS_TABLE,
+    TASK,
+    TASK_COUNT,
+    item_of,
+    item_with_lists,
+    make_task,
+    running,
+)
 from valro.dynamodb_pages import LISTED_ATTRIBUTES
 from valro.tasks import dumps
 
@@ -52,6 +61,7 @@ def answers() -> dict[str, bytes]:
         "Query": page | {"ScannedCount": len(keys)},
         "BatchGetItem": {"Responses": {"valro-tasks": listed}, "UnprocessedKeys": {}},
         "Scan": {"Count": len(items), "Items": items, "ScannedCount": len(items)},
+        "Scan, own lists": {"Items": [item_with_lists(task) for task in tasks[:-1]]},
         "PutItem": {},
         "UpdateItem": {},
         "UpdateItem, ALL_NEW": {"Attributes": item_of(running(TASK))},
@@ -109,6 +119,8 @@ class Connection(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if operation == "UpdateItem" and b"ALL_NEW" in body:
             operation = "UpdateItem, ALL_NEW"
+        if operation == "Scan" and LISTS_TABLE.encode() in body:
+            operation = "Scan, own lists"
         self.wfile.write(self.server.answers[operation])
 
     def log_message(self, *_: object) -> None:

@@ -20,6 +20,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.data import LISTS_TABLE
 from benchmarks.servers import make_certificates
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,7 +39,6 @@ CONFIGURATION = {
     "AWS_LAMBDA_FUNCTION_NAME": "valro-backend",
     "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",
     "AWS_EXECUTION_ENV": "AWS_Lambda_python3.11",
-    "DYNAMODB_TABLE_NAME": "valro-tasks",
     "WORKER_LAMBDA_ARN": "arn:aws:lambda:us-east-1:000000000000:function:valro-worker",
     "AGENT_RUNTIME_ARN": "arn:aws:bedrock-agentcore:us-east-1:000000000000:runtime/valro-0123456789",
 }
@@ -53,6 +53,7 @@ class Subject:
     module: str
     packages: tuple[str, ...] = ()
     zip_name: str = ""
+    table: str = "valro-tasks"
 
     @property
     def is_worker(self) -> bool:
@@ -63,6 +64,7 @@ class Subject:
 SUBJECTS = (
     Subject("valro", "Valro", "lambda_function", zip_name="valro-api-lambda.zip"),
     Subject("naive", "boto3.resource", "naive", ("boto3",)),
+    Subject("naive_lists", "boto3.resource, own lists", "naive", ("boto3",), table=LISTS_TABLE),
     Subject("powertools", "Powertools", "powertools", ("boto3", "aws-lambda-powertools")),
     Subject("fastapi", "FastAPI + Mangum", "fastapi_mangum", ("boto3", "fastapi", "mangum")),
     Subject("floor", "the floor", "floor"),

@@ -181,9 +181,7 @@ def _wait(console: Console, stack: LocalStack) -> int:
         from local.task_log import TaskLog  # noqa: PLC0415
 
         log = TaskLog(stack.endpoint)
-        console.line(
-            "Serving until Ctrl-C. Below: how each task ended, and what its agent sent"
-        )
+        console.line("Serving until Ctrl-C. Below: how each task ended, and what its agent sent")
         console.line("that was not understood.")
         while not stack.ended_program():
             for line in log.new_lines():
@@ -279,7 +277,9 @@ def _read_arguments(arguments: list[str] | None) -> argparse.Namespace:
         help="the protocol of your agent: HTTP (the default) or AGUI (AG-UI)",
     )
     parser.add_argument(
-        "--empty", action="store_true", help="deploy nothing: an empty account to try the scripts in"
+        "--empty",
+        action="store_true",
+        help="deploy nothing: an empty account to try the scripts in",
     )
     parser.add_argument(
         "--port",

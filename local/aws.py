@@ -134,20 +134,17 @@ class LocalStack:
         protocol: str = "HTTP",
         pace: float = 0,
         authorization: bool = True,
-        function_environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Takes a listening socket to serve on (default: on any port), the URL of an agent of one's own in the place
-        of the sample with the protocol that it speaks, and the sample's seconds per step; starts nothing yet.
+        """Starts nothing yet.
 
-        The functions inherit MiniStack's environment, and so function_environment: this is how
-        the worker finds the agent while scripts and zips know nothing of a local AWS.
+        ``listener`` is a socket to serve on (default: any port), ``agent`` the URL of an agent to
+        use instead of the sample, ``protocol`` what it speaks, ``pace`` the sample's seconds per step.
         """
         self._listener = listener
         self._agent = agent
         self._protocol = protocol
         self._pace = pace
         self._authorization = authorization
-        self._function_environment = dict(function_environment or {})
         self.port = 0
         self.agent_port = 0
         self.folder = Path()
@@ -290,8 +287,9 @@ class LocalStack:
             # Two services that would listen on ports of their own, on every interface.
             "IOT_MTLS_ENABLED": "0",
             "SFTP_ENABLED": "0",
+            # The functions inherit this: so the worker finds the agent, while scripts and zips know
+            # nothing of a local AWS.
             "AWS_ENDPOINT_URL_BEDROCK_AGENTCORE": self.agent_endpoint,
-            **self._function_environment,
         }
 
     def _start_agent(self, listener: socket.socket) -> None:

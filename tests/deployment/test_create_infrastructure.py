@@ -90,9 +90,9 @@ def test_help_is_the_usage_and_every_option(deployed: Stack, script: str):
 # ---- a deployment
 
 
-def keys_in_bucket(stack: Stack) -> set[str]:
-    """Returns the keys of this stack's zips in the bucket of all stacks."""
-    found = stack.client("s3").list_objects_v2(Bucket=BUCKET, Prefix=f"{stack.prefix}/")
+def keys_in_bucket(stack: Stack, bucket: str = BUCKET) -> set[str]:
+    """Returns the keys of this stack's zips in a bucket, by default that of all stacks."""
+    found = stack.client("s3").list_objects_v2(Bucket=bucket, Prefix=f"{stack.prefix}/")
     return {each["Key"] for each in found.get("Contents", [])}
 
 
@@ -333,6 +333,16 @@ def test_destroying_keeps_the_table_for_the_next_stack_unless_told_to_delete_the
     assert (refused.code, "Nothing was removed." in refused.said) == (1, True)
     assert "The table our-tasks is kept." in stack.destroy("--dry-run").said
     assert stack.status() == "CREATE_COMPLETE"
+
+    protect = stack.client("cloudformation").update_termination_protection
+    protect(StackName="doomed-backend", EnableTerminationProtection=True)
+    protected = stack.run("--yes", "--delete-data", script=script)
+    assert (protected.code, stack.status()) == (1, "CREATE_COMPLETE")
+    allow = "aws cloudformation update-termination-protection --region us-east-1 --stack-name"
+    assert f"{allow} doomed-backend --no-enable-termination-protection" in protected.said
+    assert keys_in_bucket(stack, "doomed-zips")
+    assert dynamodb.scan(TableName="our-tasks")["Items"] == [{"id": {"S": "a"}}]
+    protect(StackName="doomed-backend", EnableTerminationProtection=False)
 
     agreed = stack.run(script=script, answer="yes")
     assert agreed.code == 0, agreed.said

@@ -233,7 +233,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_timeout(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--timeout", type=float, metavar="SECONDS", help="stop waiting after that long")
+    command.add_argument(
+        "--timeout", type=float, metavar="SECONDS", help="stop waiting after that long"
+    )
 
 
 def _api_url(text: str) -> str:
