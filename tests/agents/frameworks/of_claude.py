@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 from unittest.mock import AsyncMock
 
@@ -31,7 +32,7 @@ def used(content: str, is_error: bool) -> dict[str, Any]:
     return {"type": "user", "message": {"role": "user", "content": [block]}} | SESSION
 
 
-def partial(text: str) -> list[dict[str, Any]]:
+def in_pieces(text: str) -> list[dict[str, Any]]:
     """A message in pieces, as ``include_partial_messages`` has it."""
     said = [{"type": "text_delta", "text": one} for one in pieces(text)]
     events = [
@@ -54,7 +55,7 @@ SUBAGENT = assistant({"type": "text", "text": "Two work there."}, parent_tool_us
 RUNS = {
     "": [INIT, THOUGHT, SAID, *USED, ANSWERED, result()],
     ": tool that fails": [INIT, assistant(USE), used("no such city", True), ANSWERED, result()],
-    ": partial": [*partial(SEARCHING), SAID, *USED, *partial(ANSWER), ANSWERED, result()],
+    ": partial": [*in_pieces(SEARCHING), SAID, *USED, *in_pieces(ANSWER), ANSWERED, result()],
     ": subagent": [INIT, assistant(USE), SUBAGENT, used(FOUND, False), ANSWERED, result()],
     ": structured": [INIT, SAID, *USED, result(structured_output=OBJECT)],
     ": too many turns": [SAID, result(subtype="error_max_turns", is_error=True, result=None)],
@@ -92,14 +93,10 @@ def messages(run: str) -> Any:
     return lambda prompt: query(prompt=prompt, options=ClaudeAgentOptions(), transport=Script(run))
 
 
-def raw(run: str) -> Any:
+async def raw(_: str, run: str) -> AsyncIterator[Any]:
     """What the program says, as it is."""
-
-    async def events(_: str) -> AsyncIterator[Any]:
-        for message in RUNS[run]:
-            yield message
-
-    return each(events)
+    for message in RUNS[run]:
+        yield message
 
 
 async def all_messages(prompt: str) -> list[Any]:
@@ -110,5 +107,5 @@ AGENTS = {
     "return messages": returned(all_messages),
     "str(message)": each(messages(""), str),
     **{f"messages{run}": each(messages(run)) for run in RUNS},
-    **{f"what the program says{run}": raw(run) for run in RUNS},
+    **{f"what the program says{run}": each(partial(raw, run=run)) for run in RUNS},
 }

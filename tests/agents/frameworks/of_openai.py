@@ -17,12 +17,7 @@ from agents import (
 )
 from common import ANSWER, FAILING, TURNS, dumped, each, pieces, same
 from openai.types.chat import ChatCompletionChunk
-from openai.types.responses import (
-    Response,
-    ResponseFunctionToolCall,
-    ResponseOutputMessage,
-    ResponseStreamEvent,
-)
+from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import BaseModel, TypeAdapter
 
 set_tracing_disabled(True)
@@ -42,12 +37,12 @@ class Scripted(Model):
         content = [{"text": text, "type": "output_text", "annotations": []}]
         message = {"id": f"msg_{self.count}", "role": "assistant", "type": "message"}
         said = [message | {"status": "completed", "content": content}] if text else []
-        return [ResponseOutputMessage.model_validate(one) for one in said] + [
-            ResponseFunctionToolCall(
-                name=name, arguments=json.dumps(args), call_id=f"c{name}", type="function_call"
-            )
+        uses = [
+            {"name": name, "arguments": json.dumps(args), "call_id": f"c{name}"}
+            | {"type": "function_call"}
             for name, args in calls
         ]
+        return response(said + uses).output
 
     async def get_response(self, *_: Any, **__: Any) -> ModelResponse:
         return ModelResponse(output=self.output(), usage=Usage(), response_id="resp_1")
