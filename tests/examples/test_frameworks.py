@@ -27,7 +27,7 @@ from valro.conversations import follow_up
 
 pytestmark = pytest.mark.e2e
 
-SERVERS = Path(__file__).with_name("frameworks") / "agents.py"
+SERVERS = Path(__file__).with_name("frameworks")
 PROMPT = "Find me a landscaper in Charlotte"
 PACKAGE = json.loads((EXAMPLES / "typescript_agent/package.json").read_text())
 NPM = " ".join(map("@".join, (PACKAGE["dependencies"] | PACKAGE["devDependencies"]).items()))
@@ -73,7 +73,10 @@ class Worker:
 def python_agents(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of agents.py, below which each agent has its path."""
     port, python = str(free_port()), environments.python("ag_ui", "ag_ui_langgraph")
-    url, command = f"http://127.0.0.1:{port}", [python, "-W", "ignore", str(SERVERS), port]
+    url, command = (
+        f"http://127.0.0.1:{port}",
+        [python, "-W", "ignore", str(SERVERS / "agents.py"), port],
+    )
     log = tmp_path_factory.mktemp("frameworks") / "python.log"
     with running(command, log, f"{url}/returning/ping", ROOT, PYTHONPATH=str(ROOT)):
         yield url
@@ -123,6 +126,36 @@ def test_aws_sdk_for_python_takes_the_call(worker: Make):
     assert prompt == PROMPT
 
 
+def test_a_body_of_pydantic_s_takes_the_call(worker: Make):
+    assert worker("fastapi").run("t-1").agent_response == PROMPT
+
+
+def test_aws_s_template_for_strands_takes_the_call(worker: Make):
+    """It hands what it finds under "messages" to Strands; so there is no such key."""
+    history = [{"id": "t-0", "role": "user", "content": "Hello"}]
+    assert worker("template").run("t-1", history=history).agent_response == PROMPT
+
+
+def test_the_ag_ui_app_of_the_sdk_takes_the_call_and_its_follow_up(worker: Make):
+    agent = worker("agui", AGUI)
+    answer = agent.run("t-1")
+    assert answer.agent_response == f"Heard {PROMPT}"
+    answer = agent.reply("t-1", answer, "And a painter?")
+    assert answer.agent_response == f"Heard {PROMPT} / Heard {PROMPT} / And a painter?"
+
+
+@pytest.mark.parametrize("kind", ["returning", "streaming"])
+def test_aws_sdk_for_typescript_takes_the_call(kind: str, tmp_path: Path, make: Make):
+    folder, port = environments.node(NPM), free_port()
+    script = folder / f"{kind}.mjs"  # packages are looked for beside the script
+    shutil.copy(SERVERS / "agents.mjs", script)
+    url, command = f"http://127.0.0.1:{port}", [shutil.which("node") or "", str(script), kind]
+    with running(command, tmp_path / "log", f"{url}/ping", folder, PORT=str(port)):
+        worker = make(url)
+        assert worker.run("t-1").agent_response == PROMPT
+        assert worker.said == ["Comparing quotes"] * (kind == "streaming")
+
+
 @pytest.mark.parametrize("name", ["strands", "langgraph", "langgraph-outcome"])
 @pytest.mark.parametrize("agreed", [True, False, None])
 def test_an_agent_that_asked_goes_on_where_it_stopped_with_the_person_s_answer(
@@ -147,7 +180,7 @@ def test_an_agent_that_asked_goes_on_where_it_stopped_with_the_person_s_answer(
     assert answer.interrupts == []
 
 
-@pytest.mark.parametrize("name", ["strands", "langgraph"])
+@pytest.mark.parametrize("name", ["strands", "langgraph", "langgraph-whole"])
 def test_what_was_said_before_is_read_once_whether_the_process_remembers_it_or_not(
     worker: Make, name: str
 ):

@@ -9,9 +9,11 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import uvicorn
+from ag_ui.core import RunAgentInput, RunFinishedEvent, RunStartedEvent, TextMessageChunkEvent
 from ag_ui_langgraph import LangGraphAgent, add_langgraph_fastapi_endpoint
 from ag_ui_strands import StrandsAgent, create_strands_app
 from bedrock_agentcore import BedrockAgentCoreApp
+from bedrock_agentcore.runtime.ag_ui import AGUIApp
 from fastapi import FastAPI
 from langchain.agents import create_agent
 from langchain_core.language_models import BaseChatModel
@@ -21,6 +23,7 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.tools import tool as langchain_tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import interrupt
+from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.routing import Mount
 from strands import Agent, ToolContext, tool
@@ -37,7 +40,9 @@ def recounted(texts: list[str]) -> str:
     return f"I read: {' / '.join(texts)}" if texts[-1].startswith("What") else ""
 
 
-returning = BedrockAgentCoreApp()
+# ---- the SDK's servers, and FastAPI's
+
+returning, agui, fastapi = BedrockAgentCoreApp(), AGUIApp(), FastAPI()
 
 
 @returning.entrypoint
@@ -45,7 +50,48 @@ def answer(payload: dict[str, Any]) -> dict[str, Any]:
     return {"response": json.dumps([sorted(payload), payload["prompt"]])}
 
 
-# ---- Strands, by its AG-UI adapter
+@agui.entrypoint
+async def run(asked: RunAgentInput) -> AsyncIterator[Any]:
+    about = {"thread_id": asked.thread_id, "run_id": asked.run_id}
+    yield RunStartedEvent(**about)
+    said = [str(message.content) for message in asked.messages]
+    yield TextMessageChunkEvent(message_id="m-1", delta=f"Heard {' / '.join(said)}")
+    yield RunFinishedEvent(**about)
+
+
+class Asked(BaseModel):
+    """What this agent takes; FastAPI refuses a body without a content type, and one that lacks these."""
+
+    prompt: str
+    task_id: str
+
+
+@fastapi.post("/invocations")
+def invoke(asked: Asked) -> dict[str, Any]:
+    return {"output": {"message": {"role": "assistant", "content": [{"text": asked.prompt}]}}}
+
+
+# ---- Strands: as AWS's own template for it does it, and by its AG-UI adapter
+
+template = BedrockAgentCoreApp()
+
+
+class Echo(ScriptedModel):
+    """Says the last prompt."""
+
+    async def stream(self, messages: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        self.turns = [[messages[-1]["content"][0]["text"]]]
+        async for event in super().stream():
+            yield event
+
+
+@template.entrypoint
+async def stream(payload: dict[str, Any]) -> AsyncIterator[Any]:
+    # It takes messages of Strands' own form, where there are any, before the prompt.
+    prompt = payload["messages"] if "messages" in payload else payload.get("prompt", "")
+    async for event in Agent(Echo(), callback_handler=None).stream_async(prompt):
+        if isinstance(event, dict) and "event" in event:
+            yield event
 
 
 class Asking(ScriptedModel):
@@ -107,8 +153,9 @@ def book_too(vendor: str) -> str:
     return f"{vendor}: {answer if isinstance(answer, bool) else sorted(answer)}"
 
 
-def langgraph(**options: Any) -> FastAPI:
-    graph = create_agent(AskingToo(), [book_too], checkpointer=InMemorySaver())
+def langgraph(streams: bool = True, **options: Any) -> FastAPI:
+    model = AskingToo(disable_streaming=not streams)
+    graph = create_agent(model, [book_too], checkpointer=InMemorySaver())
     app = FastAPI()
     agent = LangGraphAgent(name="finder", graph=graph, **options)
     add_langgraph_fastapi_endpoint(app, agent, "/invocations")
@@ -117,8 +164,12 @@ def langgraph(**options: Any) -> FastAPI:
 
 SERVERS = {
     "returning": returning,
+    "agui": agui,
+    "fastapi": fastapi,
+    "template": template,
     "strands": strands,
     "langgraph": langgraph(),
+    "langgraph-whole": langgraph(streams=False),
     "langgraph-outcome": langgraph(emit_interrupt_outcome=True),
 }
 
