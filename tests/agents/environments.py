@@ -24,6 +24,9 @@ REQUIREMENTS = {
     "adk": "google-adk==2.13.0",
     "crewai": "crewai==1.15.30",
     "claude": "claude-agent-sdk==0.2.189",
+    "llamaindex": "llama-index-core==0.14.25",
+    "microsoft": "agent-framework-core==1.23.0",
+    "autogen": "autogen-agentchat==0.7.5 autogen-ext==0.7.5",
 }
 PACKAGES = "bedrock-agentcore@0.4.4 @strands-agents/sdk@1.16.0 ai@6.0.326 zod"  # npm's
 
