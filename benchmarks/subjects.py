@@ -39,6 +39,7 @@ CONFIGURATION = {
     "AWS_LAMBDA_FUNCTION_NAME": "valro-backend",
     "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",
     "AWS_EXECUTION_ENV": "AWS_Lambda_python3.11",
+    "DYNAMODB_TABLE_NAME": "valro-tasks",
     "WORKER_LAMBDA_ARN": "arn:aws:lambda:us-east-1:000000000000:function:valro-worker",
     "AGENT_RUNTIME_ARN": "arn:aws:bedrock-agentcore:us-east-1:000000000000:runtime/valro-0123456789",
 }
@@ -53,7 +54,7 @@ class Subject:
     module: str
     packages: tuple[str, ...] = ()
     zip_name: str = ""
-    table: str = "valro-tasks"
+    table: str = CONFIGURATION["DYNAMODB_TABLE_NAME"]
 
     @property
     def is_worker(self) -> bool:

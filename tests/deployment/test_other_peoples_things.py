@@ -292,9 +292,13 @@ EARLY = {
     "ResourceExistenceCheck]. To troubleshoot Early Validation errors, use the DescribeEvents API",
 }
 EXISTS = {
+    "EventType": "VALIDATION_ERROR",
     "LogicalResourceId": "WorkerFunction",
+    "ValidationName": "NAME_CONFLICT_VALIDATION",
+    "ValidationStatus": "FAILED",
     "ValidationStatusReason": "Resource of type 'AWS::Lambda::Function' already exists.",
 }
+OTHER_EVENT = {"EventType": "STACK_EVENT", "OperationStatus": "FAILED"}
 REJECTED = f"AWS rejects this change: {EARLY['StatusReason']}\n"
 BUSY = "Stack:words is in UPDATE_IN_PROGRESS state and can not be updated."
 
@@ -306,7 +310,7 @@ BUSY = "Stack:words is in UPDATE_IN_PROGRESS state and can not be updated."
         (
             {
                 "describe-change-set": EARLY,
-                "describe-events": {"OperationEvents": [{"EventType": "STACK_EVENT"}, EXISTS]},
+                "describe-events": {"OperationEvents": [OTHER_EVENT, EXISTS]},
             },
             f"{REJECTED}WorkerFunction: {EXISTS['ValidationStatusReason']}\n",
             "--name-prefix",
@@ -330,12 +334,38 @@ BUSY = "Stack:words is in UPDATE_IN_PROGRESS state and can not be updated."
             "aws configure list-profiles",
         ),
         (
-            {"create-change-set": f"An error occurred (ValidationError): {BUSY}"},
+            {
+                "describe-stacks": 'Could not connect to the endpoint URL: "https://us-esat-1.example"'
+            },
+            "error: Could not connect to the endpoint URL",
+            "Is us-east-1 the name of a region, and is the network up?",
+        ),
+        (
+            {
+                "describe-stacks": "An error occurred (ExpiredToken) when calling the DescribeStacks"
+                " operation: The security token included in the request is expired"
+            },
+            "error: An error occurred (ExpiredToken)",
+            "Are the credentials right, and is us-east-1 enabled?",
+        ),
+        (
+            {
+                "create-change-set": "An error occurred (AccessDenied) when calling the CreateChangeSet"
+                " operation: User is not authorized to perform: cloudformation:CreateChangeSet"
+            },
+            "error: An error occurred (AccessDenied)",
+            "Are these the right credentials?",
+        ),
+        (
+            {
+                "create-change-set": "An error occurred (ValidationError) when calling the"
+                f" CreateChangeSet operation: {BUSY}"
+            },
             f"{BUSY}\n",
             "Somebody else is working on words-backend. Run this again later.",
         ),
     ],
-    ids=["exists", "old CLI", "stuck", "no profile", "busy"],
+    ids=["exists", "old CLI", "stuck", "no profile", "no network", "expired", "denied", "busy"],
 )
 def test_aws_speaks_for_itself_and_the_script_says_what_helps(
     make_stack: MakeStack, answers: dict[str, Any], said: str, hint: str

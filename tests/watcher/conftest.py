@@ -95,6 +95,15 @@ class Watched(Deployment):
             lambda seen: seen == wanted,
         )
 
+    def invoke(self, *records: dict[str, Any]) -> list[str]:
+        """Calls the function with records; returns which are to come again."""
+        answer = self.client("lambda").invoke(
+            FunctionName="valro-watcher", Payload=json.dumps({"Records": records})
+        )
+        assert "FunctionError" not in answer
+        failures = json.load(answer["Payload"])["batchItemFailures"]
+        return [failure["itemIdentifier"] for failure in failures]
+
     def is_quiet(self) -> bool:
         """Tells whether no message is in the queue, of those who wait and those who are looked at."""
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]

@@ -4,12 +4,14 @@ import copy
 import functools
 import json
 import time
+from typing import Any
 
 import pytest
 
 from local import REGION
 from tests.conftest import eventually
 from tests.watcher.conftest import Watched
+from valro.dynamodb_items import to_item
 from valro.tasks import Outcome
 
 pytestmark = pytest.mark.e2e
@@ -104,3 +106,60 @@ def test_while_the_function_fails_nothing_is_lost(watched: Watched):
         functions.update_function_configuration(FunctionName="valro-watcher", Handler=handler)
     for kind, task_id in tasks.items():
         watched.ends(task_id, KINDS[kind], is_stopped=kind != "never started")
+
+
+def test_a_slow_queue_is_late_and_loses_nothing(watched: Watched):
+    queue = {"QueueUrl": watched.queue_url}
+    watched.client("sqs").set_queue_attributes(**queue, Attributes={"DelaySeconds": "6"})
+    try:
+        task_id = watched.overdue("worker lost", seconds=0)
+        time.sleep(3)
+        assert watched.item(task_id)["status"] == "processing"
+    finally:
+        watched.client("sqs").set_queue_attributes(**queue, Attributes={"DelaySeconds": "1"})
+    watched.ends(task_id, "worker_lost")
+
+
+def change(watched: Watched, task_id: str, number: str, **fields: Any) -> dict[str, Any]:
+    """What the stream says of a task, with these fields in the place of those that it has now."""
+    image = to_item({"id": task_id}) | to_item(watched.item(task_id) | {"events": []} | fields)
+    about = {"SequenceNumber": number, "Keys": to_item({"id": task_id}), "NewImage": image}
+    return {"eventSource": "aws:dynamodb", "dynamodb": about}
+
+
+def test_changes_that_come_twice_out_of_order_and_hours_late_end_and_tell_all_the_same(
+    watched: Watched,
+):
+    task_id = watched.overdue("worker lost", seconds=-7200)
+    watched.ends(task_id, "worker_lost")
+    ended, began = change(watched, task_id, "2"), change(watched, task_id, "1", status="pending")
+
+    assert watched.invoke(ended, began, ended, began) == []
+    told = eventually(lambda: watched.told(task_id), lambda told: len(told) >= 3)
+    assert all(each == told[0] for each in told)  # at least once: its id tells repeats apart
+    eventually(watched.is_quiet, bool)
+    assert watched.item(task_id)["event_seq"] == 4  # and ended once
+
+
+def test_a_change_that_can_never_be_handled_is_logged_and_does_not_stop_the_others(
+    watched: Watched,
+):
+    junk = {
+        "SequenceNumber": "1",
+        "Keys": {"id": {"S": "junk"}},
+        "NewImage": {"status": "completed"},
+    }
+    behind = watched.claimed()
+    watched.store.end_task(behind, Outcome())
+    end = change(watched, behind.task["id"], "2")
+    assert watched.invoke({"eventSource": "aws:dynamodb", "dynamodb": junk}, end) == []
+    eventually(lambda: watched.told(behind.task["id"]), lambda told: len(told) == 2)
+    watched.client("sqs").send_message(QueueUrl=watched.queue_url, MessageBody="junk")
+    task_id = watched.overdue("worker lost", seconds=0)
+
+    watched.ends(task_id, "worker_lost")
+    eventually(watched.is_quiet, bool)
+    lines = eventually(
+        lambda: watched.logged("valro-backend", "watch_failed"), lambda lines: len(lines) > 1
+    )
+    assert {json.loads(line)["of"] for line in lines} == {"junk"}

@@ -171,3 +171,34 @@ def reported(
 
 def cancelled(store: TaskStore) -> dict[str, Any]:
     return store.cancel_task("task-1", PUBLIC_OWNER)
+
+
+# --- conversations --------------------------------------------------------------------------------
+
+ANN = "jwt#ann"
+ASKS = [{"id": "i-1", "message": "Book Lone Brush for $390?"}]
+QUESTIONS = [{"id": "i-1", "message": "Which?"}, {"id": "i-2", "response_schema": {"enum": [1]}}]
+
+
+def ended(
+    store: TaskStore, task_id: str = "task-1", error_code: str = "", **answer: Any
+) -> dict[str, Any]:
+    """A task of Ann's whose agent has run."""
+    store.create_task(task_id, "Find me a painter", ANN, "f")
+    claim = store.claim_task(task_id, "token", store.clock() + 600)
+    answer = {"agent_response": "I found two."} | answer
+    message = "The agent was lost." if error_code else ""
+    store.end_task(claim, Outcome.of(answer, error_code, message))
+    return store.get_task(task_id, ANN)
+
+
+def asking(store: TaskStore) -> dict[str, Any]:
+    return ended(store, interrupts=ASKS)
+
+
+def follow(
+    store: TaskStore, task_id: str = "task-2", follows: str = "task-1", **options: Any
+) -> tuple[dict[str, Any], bool]:
+    options = {"description": "Book the second", "owner": ANN, "fingerprint": "g"} | options
+    _, created = store.follow_task(task_id, follows=follows, **options)
+    return store.get_task(task_id, ANN), created

@@ -7,11 +7,17 @@ import pytest
 
 from dynamodb_helpers import TaskStore
 from tests.product.dynamodb_helpers.fakes import (
+    ANN,
+    ASKS,
     NOW,
+    QUESTIONS,
     Clock,
     Network,
     after,
+    asking,
+    ended,
     everything,
+    follow,
     resent,
     stored,
 )
@@ -27,37 +33,10 @@ from valro.conversations import (
 from valro.store_errors import AlreadyFollowed, TaskNotFinal, TaskNotFound
 from valro.tasks import CANCELLED, NOT_STARTED, Outcome, dumps
 
-ANN = "jwt#ann"
-ASKS = [{"id": "i-1", "message": "Book Lone Brush for $390?"}]
-
-
-def ended(
-    store: TaskStore, task_id: str = "task-1", error_code: str = "", **answer: Any
-) -> dict[str, Any]:
-    """A task of Ann's whose agent has run."""
-    store.create_task(task_id, "Find me a painter", ANN, "f")
-    claim = store.claim_task(task_id, "token", store.clock() + 600)
-    answer = {"agent_response": "I found two."} | answer
-    message = "The agent was lost." if error_code else ""
-    store.end_task(claim, Outcome.of(answer, error_code, message))
-    return store.get_task(task_id, ANN)
-
-
-def asking(store: TaskStore) -> dict[str, Any]:
-    return ended(store, interrupts=ASKS)
-
 
 def never_started(store: TaskStore, task_id: str) -> dict[str, Any]:
     """Ends a pending task without its agent."""
     return store.fail_pending_task(task_id, "", "No worker.", NOT_STARTED)
-
-
-def follow(
-    store: TaskStore, task_id: str = "task-2", follows: str = "task-1", **options: Any
-) -> tuple[dict[str, Any], bool]:
-    options = {"description": "Book the second", "owner": ANN, "fingerprint": "g"} | options
-    _, created = store.follow_task(task_id, follows=follows, **options)
-    return store.get_task(task_id, ANN), created
 
 
 class TestFollow:
@@ -229,9 +208,6 @@ class TestFollowAgain:
             follow(store, "task-4")
         assert caught.value.follower == "task-3"
         assert stored(store, "task-4") == {}
-
-
-QUESTIONS = [{"id": "i-1", "message": "Which?"}, {"id": "i-2", "response_schema": {"enum": [1]}}]
 
 
 class TestResume:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.product.dynamodb_helpers.test_follow import ANN, QUESTIONS, asking, ended, follow
+from tests.product.dynamodb_helpers.fakes import ANN, QUESTIONS, asking, ended, follow
 from tests.product.lambda_function.function import Answer, Api
 
 
