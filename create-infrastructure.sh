@@ -5,10 +5,10 @@
 # Creates everything that Valro needs in an AWS account, or updates it: the CloudFormation stack of
 # template.yaml, with the code of the two zips. It shows what will change and changes nothing else. If
 # AWS rejects a change, it is rolled back and the old stack keeps running. Messages go to stderr, the
-# API's URL to stdout. Run it again at any time, also after it was interrupted.
+# API's URL to stdout. Run it again at any time, even after an interruption.
 #
 # Every option is an environment variable too: --worker-memory-size is WORKER_MEMORY_SIZE. What is
-# not given keeps its value; --worker-concurrency= empties it. Needs bash 4.4, curl, Python 3.11 and
+# not given keeps its value; --worker-concurrency= clears it. Needs bash 4.4, curl, Python 3.11 and
 # the AWS CLI (2.16 or 1.33, or later) with credentials. Exit status: 0 done; 1 something failed, and
 # the last lines say what to do; 2 wrong options.
 
@@ -77,7 +77,7 @@ usage() {
 # give OPTION VALUE SOURCE: takes one value, from a variable or from the command line.
 give() {
   local value="$2"
-  [[ "$value" != *[[:cntrl:]]* ]] || wrong_usage "$3 has a line break or another control character in it"
+  [[ "$value" != *[[:cntrl:]]* ]] || wrong_usage "$3 contains a line break or another control character"
   if [[ "${SWITCHES[$1]}" != 0 ]]; then
     case "${value,,}" in
       true | yes | on | 1 | t | y) value=true ;;
@@ -174,7 +174,7 @@ look() {
 die_of_aws() {
   local hint=''
   case "$1" in
-    *'config profile'*) hint='The profiles that there are: aws configure list-profiles' ;;
+    *'config profile'*) hint='To list your profiles: aws configure list-profiles' ;;
     *AccessDenied* | *'not authorized'*) hint='Are these the right credentials? aws sts get-caller-identity' ;;
     *endpoint* | *'supported format'*) hint="Is $REGION the name of a region, and is the network up?" ;;
     *oken* | *redentials* | *SSO* | *Signature*) hint="Are the credentials right, and is $REGION enabled?" ;;
@@ -255,7 +255,7 @@ inspect_runtime() {
   [[ "$arn" =~ ^arn:[a-z-]+:bedrock-agentcore:([a-z0-9-]+):([0-9]+):runtime/([A-Za-z0-9_-]+)$ ]] || return 0
   region="${BASH_REMATCH[1]}" name="the runtime ${BASH_REMATCH[3]}"
   if [[ "${BASH_REMATCH[2]}" != "$ACCOUNT" ]]; then
-    reason='it is of another account'
+    reason='it belongs to another account'
   elif REGION="$region" aws_cli bedrock-agentcore-control get-agent-runtime --agent-runtime-id "${BASH_REMATCH[3]}" \
     --query '[status, protocolConfiguration.serverProtocol, lifecycleConfiguration.idleRuntimeSessionTimeout,
       authorizerConfiguration.customJWTAuthorizer.discoveryUrl, failureReason]' >"$WORK/runtime" 2>"$WORK/refused"; then
@@ -267,7 +267,7 @@ inspect_runtime() {
   fi
   if [[ -z "$status" ]]; then
     [[ -v GIVEN[AgentProtocol] ]] || { [[ -v STACK[AgentProtocol] ]] && is_deployed AgentRuntimeArn; } \
-      || say "note: $name could not be looked at: ${reason:0:300}"$'\n''  If it speaks AG-UI: --agent-protocol AGUI.'
+      || say "note: $name could not be inspected: ${reason:0:300}"$'\n''  If it speaks AG-UI: --agent-protocol AGUI.'
     return
   fi
   [[ "$issuer" == None ]] || die "$name admits only tokens of $issuer, and so refuses the worker, which signs its" \
@@ -428,7 +428,7 @@ say_changes() {
 require_tables_kept() {
   local name why
   while read -r name; do
-    why="this would replace the table with the tasks ($name) by an empty one; the old one would stay, unused. If you"
+    why="this would replace the tasks' table ($name) with an empty one; the old one would stay, unused. If you"
     why+=" mean that: --allow-replacing $name."
     if [[ ",${GIVEN[ALLOW_REPLACING]:-}," == *",$name,"* ]]; then
       look other ResourceNotFoundException aws_cli dynamodb describe-table --table-name "$TABLE" || continue
@@ -493,7 +493,7 @@ take_in_table() {
     "$TEMPLATE" >"$WORK/table.yaml"
   make_change_set IMPORT "$WORK/table.yaml" --resources-to-import \
     "ResourceType=AWS::DynamoDB::Table,LogicalResourceId=Table,ResourceIdentifier={TableName=$TABLE}"
-  ! is_on DRY_RUN || end_dry_run 'Everything else would be made beside the table.'
+  ! is_on DRY_RUN || end_dry_run 'Everything else would then be created around the table.'
   [[ -v TABLE_HAS[ON_DEMAND] ]] || change_table update-table --billing-mode PAY_PER_REQUEST
   [[ -v TABLE_HAS[INDEX] ]] || change_table update-table --attribute-definitions AttributeName=id,AttributeType=S \
     AttributeName=owner,AttributeType=S AttributeName=created_at,AttributeType=S --global-secondary-index-updates \

@@ -31,7 +31,7 @@ END
 ask_first() {
   local answer
   is_on YES && return
-  [[ -t 0 ]] || wrong_usage 'nobody can be asked here, so give --yes. Nothing was removed.'
+  [[ -t 0 ]] || wrong_usage 'there is nobody to ask here, so give --yes. Nothing was removed.'
   read -r -p 'Remove all this? [y/N] ' answer
   [[ "${answer,,}" == y || "${answer,,}" == yes ]] || die 'Nothing was removed.'
 }
@@ -97,7 +97,7 @@ destroy() {
   begin "$@"
   for name in CodeBucket DynamodbTableName; do
     [[ -z "${STACK[StackId]:-}" || -z "${GIVEN[$name]:-}" || "${GIVEN[$name]}" == "${STACK[$name]:-}" ]] \
-      || die "the stack $STACK_NAME has another $name than ${GIVEN[$name]}. Nothing was removed."
+      || die "the $name of stack $STACK_NAME is not ${GIVEN[$name]}. Nothing was removed."
   done
   BUCKET=(--bucket "${GIVEN[CodeBucket]:-${STACK[CodeBucket]:-valro-zips-$ACCOUNT-$REGION}}" --expected-bucket-owner "$ACCOUNT")
   look_at_table || GIVEN[DELETE_DATA]=''

@@ -152,7 +152,7 @@ def post_task(request: Request, request_id: str) -> Response:
     task_id = str(uuid.uuid4()) if key is None else idempotent_id(owner, key)
     task, created = _create(task_id, new, owner)
     if task["status"] == DELETED:
-        raise HttpError("task_deleted", "The task of this Idempotency-Key was deleted.")
+        raise HttpError("task_deleted", "The task that this Idempotency-Key created was deleted.")
     if not created and task.get("fingerprint") != new.fingerprint():
         message = "This Idempotency-Key was already used for another request. Use a new key."
         raise HttpError("idempotency_key_reused", message)
@@ -165,7 +165,7 @@ def post_task(request: Request, request_id: str) -> Response:
     if not created:
         headers["Idempotent-Replayed"] = "true"
     if task["status"] == "error" and task.get("error_code") == DISPATCH_FAILED:
-        message = "Please submit it again, with a new Idempotency-Key if any."
+        message = "Please submit it again, with a new Idempotency-Key if you use one."
         message = f"{task['error_message']} {message}"
         raise HttpError("worker_unavailable", message, headers=headers, id=task["id"])
     outcome = "accepted" if created else "replayed"
@@ -326,7 +326,7 @@ def _owner_who_may(request: Request) -> str:
     """The owner whose tasks a request may stop, delete or follow; raises HttpError 403."""
     owner = owner_of(request)
     if owner == PUBLIC_OWNER and os.environ.get("PUBLIC_CANCEL_AND_DELETE", "").lower() != "true":
-        message = "Tasks can be cancelled, deleted and followed only where users sign in."
+        message = "Cancelling, deleting and following are switched off for this API."
         raise HttpError("not_allowed", message)
     return owner
 
@@ -397,7 +397,7 @@ def _method_not_allowed(allow: str) -> HttpError:
 
 def _wrong_token() -> HttpError:
     headers = {"WWW-Authenticate": "Bearer"}
-    return HttpError("invalid_token", "This token is not the task's.", headers=headers)
+    return HttpError("invalid_token", "This token does not belong to this task.", headers=headers)
 
 
 def main(arguments: list[str]) -> int:

@@ -2,8 +2,8 @@
 
 It starts MiniStack (a local AWS) and a sample agent, deploys the backend to it with the project's
 own scripts, posts a task, shows its timeline as a poller sees it grow, and serves until Ctrl-C.
-With --agent an agent of your own takes the sample's place, and no task is posted but the one named.
-Addresses are the same at every run, while their ports are free.
+With --agent, your own agent takes the sample's place, and no task is posted unless you name one.
+Addresses stay the same from run to run, as long as their ports are free.
 """
 
 import argparse

@@ -20,7 +20,7 @@ BEHAVIOURS = {
     "cut": "closes the connection in the middle of an event",
     "json": "answers in plain JSON, not as a stream",
     "text": "answers in plain JSON with a bare string",
-    "ask": "asks before it books the best vendor; a task that follows has the answer",
+    "ask": "asks before it books the best vendor; answer it with a follow-up task",
     "pieces": "streams text only, without an answer object",
     "quiet": "streams the answer object only, without progress",
     "odd": "answers with floats, deep nesting, empty strings, emoji and U+2028",
@@ -28,7 +28,7 @@ BEHAVIOURS = {
     "invalid-json": "answers with JSON that ends too early",
     "invalid-utf8": "streams bytes that are not UTF-8",
     "empty": "answers with an empty body",
-    "leak": "repeats all that it was given, including the token for its reports",
+    "leak": "repeats everything it was given, including the token for its reports",
     "strands": "streams raw Strands events, as an agent that passes them on does",
     "report SECONDS": "accepts at once, keeps working for that long, and reports over HTTP",
     "report-fail SECONDS": "the same, but fails at the end",
@@ -36,7 +36,7 @@ BEHAVIOURS = {
     "accept": "accepts at once, and is never heard from again",
     "throttle TIMES": "is refused by the runtime with 429 that many times (1), then answers",
     "conflict TIMES": "is refused by the runtime with 409 that many times (1), then answers",
-    "unavailable TIMES": "is not reached: the runtime answers 500 that many times (1), then it answers",
+    "unavailable TIMES": "cannot be reached: the runtime answers 500 that many times (1), then the agent answers",
 }
 """What may stand in a prompt as `[agent: …]`, and what happens then."""
 

@@ -69,13 +69,17 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m simulation",
         description="Runs the backend's real handlers through random schedules of faults, in "
         "virtual time, and checks the promises after every step. A schedule that breaks one is "
-        "told; the exit code is then 1.",
+        "printed, and the exit code is then 1.",
     )
     now = int(time.time())
-    parser.add_argument("--seed", type=int, default=now, help="the first (default: by the clock)")
+    parser.add_argument(
+        "--seed", type=int, default=now, help="the first seed (default: from the clock)"
+    )
     parser.add_argument("--count", type=int, help="how many schedules (default: 10,000)")
     parser.add_argument("--seconds", type=float, default=0.0, help="stop after this time")
-    parser.add_argument("--trace", action="store_true", help="tell the one schedule of --seed")
+    parser.add_argument(
+        "--trace", action="store_true", help="print the schedule for --seed, step by step"
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes at once")
     parser.add_argument(
         "--mutation",

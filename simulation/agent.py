@@ -396,7 +396,7 @@ class AgentClient(Client):
         def spoil(fault: Fault, answer: Any) -> Any:
             if fault.name == "unexpected error":
                 raise RuntimeError("What nobody has thought of")
-            if answer is None:  # somebody else has answered, and the agent has never heard of it
+            if answer is None:  # something in between answered; the agent never ran
                 run.content_type = "application/json"
                 run.pieces = [(world.now, piece) for piece in _spoiled([Piece(b"{}")], fault, run)]
             return {"contentType": run.content_type, "response": run}

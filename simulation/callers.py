@@ -35,22 +35,25 @@ class Caller:
         sandbox = self.backend.new_sandbox("api", f"request-{next(world.ids)}")
         sandbox.report = report
         event = self._event(method, path, body, headers or {})
-        going, coming = self.choices.pick(GATEWAY_LATENCIES), self.choices.pick(GATEWAY_LATENCIES)
+        delay_there, delay_back = (
+            self.choices.pick(GATEWAY_LATENCIES),
+            self.choices.pick(GATEWAY_LATENCIES),
+        )
         world.trace(f"{method} {path} {headers or ''} as {self.owner or 'anybody'}")
-        world.sleep(going)
+        world.sleep(delay_there)
         response = self.backend.run(sandbox, lambda_function.lambda_handler, event)
         answers.answered_in_time(method, path, sandbox)
         if response is not None and self.choices.chance(self.backend.reply_loss):
             world.count("gateway: reply lost")
             response = None
-        world.sleep(coming)
+        world.sleep(delay_back)
         if response is None:
             world.trace("gets no answer")
             return None
         text = response.get("body") or ""
-        got = json.loads(text or "null")
-        status, told = response["statusCode"], response["headers"]
-        reply = Reply(self.owner, method, path, status, told, got, text, sandbox)
+        answer = json.loads(text or "null")
+        status, reply_headers = response["statusCode"], response["headers"]
+        reply = Reply(self.owner, method, path, status, reply_headers, answer, text, sandbox)
         world.trace(f"gets {reply.status} {text[:160]}")
         answers.replied(self.known, reply)
         return reply

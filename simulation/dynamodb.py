@@ -76,7 +76,7 @@ class DynamoDB:
             )
         for (kind, write), (_old, new) in zip(writes, outcomes, strict=True):
             if new and kind != "Delete":
-                self._keep(new)
+                self._store(new)
             else:
                 self.items.pop(write["Key"]["id"]["S"], None)
         if token:
@@ -129,7 +129,7 @@ class DynamoDB:
         if new is None:
             held = _old_as_asked(request, old)
             raise client_error("ConditionalCheckFailedException", 400, operation, **held)
-        self._keep(new)
+        self._store(new)
         return {"Attributes": new} if request.get("ReturnValues") == "ALL_NEW" else {}
 
     def _outcome(self, kind: str, request: Item) -> tuple[Item | None, Item | None]:
@@ -164,7 +164,7 @@ class DynamoDB:
             message = "Item size to update has exceeded the maximum allowed size"
             raise client_error("ValidationException", 400, operation, message)
 
-    def _keep(self, item: Item) -> None:
+    def _store(self, item: Item) -> None:
         item_id, now = item["id"]["S"], self.clock()
         old = self.items.get(item_id)
         self.items[item_id] = item

@@ -31,7 +31,7 @@ class Change(NamedTuple):
     old: str = ""
     new: Any = None
 
-    def made(self) -> Any:
+    def build(self) -> Any:
         """The changed function, or the constant's other value."""
         if not self.old:
             return self.new
@@ -162,5 +162,5 @@ def mutated(name: str) -> Iterator[None]:
         yield
         return
     change = MUTATIONS[name]
-    with mock.patch.object(change.owner, change.name, change.made()):
+    with mock.patch.object(change.owner, change.name, change.build()):
         yield

@@ -67,4 +67,4 @@ def _live(backend: Backend, watching: Watching | None) -> None:
     tasks: dict[str, Json] = {}
     world.spawn("last reader", partial(people.last_reader, backend, tasks))
     world.run()
-    ends.over(backend.known, backend.aws.table.items, tasks)
+    ends.check_ends(backend.known, backend.aws.table.items, tasks)

@@ -21,7 +21,7 @@ from simulation.world import Json
 LOOK_SECONDS = 90.0  # the queue's delay and its visibility timeout, as in template.yaml
 LATEST = 120.0  # after its deadline a task has ended
 LAGS = (0.2, 0.05, 1.0, 30.0, 600.0, 3_600.0)
-PROMPT = 2.0  # so long a delivery may take that hinders nobody
+ON_TIME_SECONDS = 2.0  # a delivery within this delays no task
 MOST_AT_ONCE = (10, 1, 2)
 
 
@@ -68,15 +68,15 @@ class Watching:
             self.changes.append({"eventSource": "aws:dynamodb", "dynamodb": change})
             if len(self.changes) == 1:  # else the shard is being read
                 self.world.spawn("shard", self._read, delay=self._lag())
-            self._hinder(self.next_read)
+            self._excuse_all(self.next_read)
 
     def _lag(self) -> float:
         """When the shard is read next, if nothing failed."""
         lag = self.world.choices.pick(self.lags)
-        if lag > PROMPT:
+        if lag > ON_TIME_SECONDS:
             self.world.count("stream: late")
         self.next_read = self.world.now + lag
-        self._hinder(self.next_read)
+        self._excuse_all(self.next_read)
         return lag
 
     def _read(self) -> None:
@@ -97,7 +97,7 @@ class Watching:
                 pause = min(2.0**retries, 60.0)
                 retries += 1
                 self.next_read = self.world.now + pause
-                self._hinder(self.next_read + PROMPT)
+                self._excuse_all(self.next_read + ON_TIME_SECONDS)
                 self.world.sleep(pause)
             elif self.changes:
                 most = retries = 0
@@ -110,17 +110,17 @@ class Watching:
         task_id = json.loads(body)["task_id"]
         for _ in range(2 if self._repeats() else 1):
             lag = self.world.choices.pick(self.lags)
-            if lag > PROMPT:
+            if lag > ON_TIME_SECONDS:
                 self.world.count("timer: late")
-                self._hinder_task(task_id, self.world.now + LOOK_SECONDS + lag)
-            bring = partial(self._bring, body, task_id)
+                self._excuse_task(task_id, self.world.now + LOOK_SECONDS + lag)
+            bring = partial(self._deliver, body, task_id)
             self.world.spawn("message", bring, delay=LOOK_SECONDS + lag)
 
-    def _bring(self, body: str, task_id: str) -> None:
+    def _deliver(self, body: str, task_id: str) -> None:
         while True:
             result = self._run([{"messageId": "m", "body": body}])
             if result is None:
-                self._hinder_task(task_id, self.world.now)
+                self._excuse_task(task_id, self.world.now)
             elif not result["batchItemFailures"] and not self._repeats():
                 return
             self.world.sleep(LOOK_SECONDS)
@@ -142,12 +142,12 @@ class Watching:
             return True
         return False
 
-    def _hinder(self, until: float) -> None:
+    def _excuse_all(self, until: float) -> None:
         """Takes note that no change is brought before."""
-        for change in self.changes if until > self.world.now + PROMPT else ():
-            self._hinder_task(change["dynamodb"]["Keys"]["id"]["S"], until)
+        for change in self.changes if until > self.world.now + ON_TIME_SECONDS else ():
+            self._excuse_task(change["dynamodb"]["Keys"]["id"]["S"], until)
 
-    def _hinder_task(self, task_id: str, until: float) -> None:
+    def _excuse_task(self, task_id: str, until: float) -> None:
         self.hindered[task_id] = max(self.hindered[task_id], until)
 
     def _run(self, records: list[Json]) -> Json:
@@ -158,7 +158,7 @@ class Watching:
         for record in records if sandbox.faults or result is None else ():
             is_change = "dynamodb" in record
             told = record["dynamodb"]["Keys"] if is_change else json.loads(record["body"])
-            self._hinder_task(told["id"]["S"] if is_change else told["task_id"], self.world.now)
+            self._excuse_task(told["id"]["S"] if is_change else told["task_id"], self.world.now)
         return result
 
     # --- the promise ------------------------------------------------------------------------------

@@ -144,7 +144,7 @@ class World:
         return self._waker(self.current)
 
     def _waker(self, actor: Actor) -> Callable[..., None]:
-        ticket = actor.ticket
+        ticket = actor.ticket  # one that is stale wakes nobody
 
         def wake(delay: float = 0.0, value: Any = None) -> None:
             self.after(delay, resume, value)

@@ -82,7 +82,9 @@ def read_new_task(request: Request) -> NewTask:
     if not isinstance(follows, (str, NoneType)):
         raise _invalid_body("'follows' is not the id of a task")
     if not isinstance(answers, (dict, NoneType)) or (answers is not None and follows is None):
-        raise HttpError("invalid_answers", "'answers' must be an object, beside 'follows'.")
+        raise HttpError(
+            "invalid_answers", "'answers' must be an object, and needs 'follows' beside it."
+        )
     try:
         return NewTask(clean_description(value["description"]), follows, answers)
     except InvalidDescription as error:
@@ -159,7 +161,7 @@ def idempotent_id(owner: str, key: str) -> str:
 
 
 def _invalid_report(reason: str) -> HttpError:
-    message = f"This report cannot be used: {reason}. The task goes on."
+    message = f"This report cannot be used: {reason}. The task continues."
     return HttpError("invalid_report", message)
 
 

@@ -90,7 +90,9 @@ def resume_with(
             raise AnswersRequired(interrupts)
         answers = dict.fromkeys(ids, description)
     if unknown := sorted(answers.keys() - set(ids)):
-        raise InvalidAnswers(f"'answers' has '{unknown[0][:100]}', which the agent did not ask")
+        raise InvalidAnswers(
+            f"'answers' has '{unknown[0][:100]}', which is not the id of any of the agent's questions"
+        )
     return [
         {"interruptId": one, "status": "resolved", "payload": answers[one]}
         if one in answers

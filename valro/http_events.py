@@ -128,7 +128,7 @@ class Request:
             if self.is_base64:
                 data = base64.b64decode(data, validate=True)
         except ValueError as error:
-            message = "The body cannot be used: it is not base64, or not text, as its event says."
+            message = "The body cannot be used: it is not the valid base64 or text that its event promises."
             raise HttpError("invalid_body", message) from error
         if len(data) > limit:
             message = f"The body must be at most {limit // 1024:,} KB."

@@ -145,7 +145,9 @@ def clean_description(description: object) -> str:
             f"not {len(trimmed):,}"
         )
     if re.search("[\ud800-\udfff]", trimmed):
-        raise InvalidDescription("'description' must be text: it holds half of a surrogate pair")
+        raise InvalidDescription(
+            "'description' must be valid text: it contains half of a surrogate pair"
+        )
     return trimmed
 
 
@@ -428,7 +430,7 @@ def _without_nulls(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def question_in(interrupt: Mapping[str, Any]) -> str:
     """The question of an agent that stopped to ask, for the person who is to answer."""
-    return interrupt.get("message") or "The agent needs an answer to go on"
+    return interrupt.get("message") or "The agent needs an answer before it can continue"
 
 
 def redact(secret: str, value: Any) -> Any:

@@ -22,7 +22,7 @@ async function attempt(action, request) {
     if (isNotOffered(error)) {
       notOffered.add(action);
       showState();
-      $("action-problem").textContent = `It is not possible to ${action} tasks here.`;
+      $("action-problem").textContent = `You can't ${action} tasks here.`;
     } else if (error.code === "task_ended" || error.code === "task_not_final") {
       valro.wake(); // the next poll shows how it stands
     } else {

@@ -23,7 +23,7 @@ const PROBLEMS = {
   not_configured: "Valro is not set up yet. Its operator has to finish the setup first.",
   worker_unavailable: "The work could not be started. Nobody was contacted. Please try again in a few minutes.",
   task_not_found: "This task was not found. It may have been deleted.",
-  task_deleted: "You sent this before, and its task was deleted. Send it again to start over.",
+  task_deleted: "You already sent this, and that task was deleted. Send it again to start over.",
   already_followed: "You have already replied to this.",
   401: "Please sign in first. This page has no sign-in of its own.",
   403: "You are not allowed to do this.",

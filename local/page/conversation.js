@@ -151,7 +151,7 @@ async function submit(event) {
   } else if (isNotOffered(result) && open === follows) {
     notOffered.add("reply");
     keepFocus($("what"), () => { $("reply").hidden = true; });
-    $("action-problem").textContent = "It is not possible to reply here.";
+    $("action-problem").textContent = "You can't reply here.";
   }
 }
 

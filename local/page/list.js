@@ -79,7 +79,7 @@ export function showTasks() {
   setText($("older"), isFiltered ? "Look through older tasks" : "Older tasks");
   if (known.size >= FILTERED_FROM) $("filter").hidden = false;
   document.body.classList.toggle("has-tasks", known.size > 0);
-  if (isLoaded) sayOfList(!known.size ? "No tasks yet." : wanted.length ? "" : "No task here matches.");
+  if (isLoaded) sayOfList(!known.size ? "No tasks yet." : wanted.length ? "" : "No matching tasks.");
 }
 
 /** What a conversation began with, as far as that is known. */

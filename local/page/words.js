@@ -52,7 +52,7 @@ export function emailsSent({ emails_sent: sent }) {
 }
 
 /** What an agent asks that stopped to ask. */
-export const questionIn = ({ message }) => message || "The agent needs an answer to go on";
+export const questionIn = ({ message }) => message || "The agent needs an answer before it can continue";
 
 // The timeline's fixed lines are an operator's. Null: the next line says it better.
 const EVENTS = {

@@ -15,37 +15,37 @@ MOST_STORED, MOST_SENT = 4_000, 9_000
 WORKER_VANISHED = "The worker stopped without reporting an outcome"
 
 
-def over(known: Known, items: dict[str, Item], tasks: dict[str, Json]) -> None:
+def check_ends(known: Known, items: dict[str, Item], tasks: dict[str, Json]) -> None:
     """Checks the whole, once nothing more can happen; ``tasks`` are as clients see them."""
     log = _log_of_answers(known.world.log_lines)
     for task_id, task in tasks.items():
         must("every task ends", task["status"] in FINAL, f"{task_id} is {task['status']}")
     for task_id, life in known.lives.items():
         wrong = life.told_not_started and bool(life.runs)
-        must("who was told that the agent did not start was told so rightly", not wrong, task_id)
+        must("nobody is told that an agent did not start which did", not wrong, task_id)
         for run in life.runs:
-            _answered(known, run, tasks.get(task_id), log[task_id])
+            _check_answer_kept(known, run, tasks.get(task_id), log[task_id])
         for report in life.too_late:
             said = json.dumps(report.body(), ensure_ascii=False)
             is_told = said.replace(report.token, "[token]") in log[task_id]
             must("an answer that came too late is in the log", is_told, report.id)
         if life.end:
-            _is_outcome(life.end, tasks.get(task_id))
-        _linked(known, task_id, life, items)
-        _stopped(known, task_id, life)
+            _check_report_kept(life.end, tasks.get(task_id))
+        _check_link(known, task_id, life, items)
+        _check_session(known, task_id, life)
         item = life.item or items[task_id]
         if life.ended:
-            _heard(life, item)
-            _reported(life, item)
-            _reason(known, task_id, life, item)
+            _check_progress_kept(life, item)
+            _check_reports_kept(life, item)
+            _check_cause(known, task_id, life, item)
     if known.tokens:
         everything = f"{items}{known.world.log_lines}"
         told = [token for token in known.tokens if token in everything]
         must("nobody is told a token", not told, f"{told}")
-    _log_agrees(known)
+    _check_log(known)
 
 
-def _linked(known: Known, task_id: str, life: Life, items: dict[str, Item]) -> None:
+def _check_link(known: Known, task_id: str, life: Life, items: dict[str, Item]) -> None:
     """A follow-up and the task that it follows know of each other."""
     if not life.follows:
         return
@@ -55,7 +55,7 @@ def _linked(known: Known, task_id: str, life: Life, items: dict[str, Item]) -> N
     must("a follow-up is linked", link == task_id or gave_way, task_id)
 
 
-def _reported(life: Life, item: Item) -> None:
+def _check_reports_kept(life: Life, item: Item) -> None:
     """Each report that its agent knows to be received is in the timeline, once and in order."""
     if life.accepted_at is None:
         return
@@ -72,7 +72,7 @@ def _reported(life: Life, item: Item) -> None:
         must("a report that was received is told", told, report.id)
 
 
-def _is_outcome(report: Report, task: Json) -> None:
+def _check_report_kept(report: Report, task: Json) -> None:
     """The task has the answer with which its agent ended it."""
     if task and report.answer:
         text, whole = task.get("agent_response", ""), report.answer["response"]
@@ -80,7 +80,7 @@ def _is_outcome(report: Report, task: Json) -> None:
         must("a final report is the outcome", text == whole or bool(cut), f"{report.id}")
 
 
-def _stopped(known: Known, task_id: str, life: Life) -> None:
+def _check_session(known: Known, task_id: str, life: Life) -> None:
     """The session of an agent that is to stop has ended, unless nobody could be told to end it."""
     queue, reader = known.aws.queue, life.ended_by
     if not known.is_left_alone(life) or task_id in queue.stops_lost:
@@ -91,7 +91,7 @@ def _stopped(known: Known, task_id: str, life: Life) -> None:
     must("a session is not left alone", bool(hindered) and not sent, task_id)
 
 
-def _heard(life: Life, item: Item) -> None:
+def _check_progress_kept(life: Life, item: Item) -> None:
     """What the agent said is in the timeline, once and in order, if its worker ended the task."""
     lines = [event["message"] for event in events_of(item)]
     said = [line for line in lines if line.startswith("Step ")]
@@ -101,7 +101,7 @@ def _heard(life: Life, item: Item) -> None:
         must("no progress is lost", NO_MORE in lines, f"{said} of {heard}")
 
 
-def _answered(known: Known, run: AgentRun, task: Json, logged: str) -> None:
+def _check_answer_kept(known: Known, run: AgentRun, task: Json, logged: str) -> None:
     """A good answer that a worker has read is in the task, or in the log at least."""
     life = known.lives[run.task_id]
     if run.unread and run.unread_by and not _was_cut_off(known, run.unread_by, run):
@@ -129,7 +129,7 @@ def _answered(known: Known, run: AgentRun, task: Json, logged: str) -> None:
     )
 
 
-def _reason(known: Known, task_id: str, life: Life, item: Item) -> None:
+def _check_cause(known: Known, task_id: str, life: Life, item: Item) -> None:
     """Nothing fails, and nobody vanishes, without a cause."""
     status = item["status"]["S"]
     if status == "completed" or item.get("error_code", {}).get("S") == "cancelled":
@@ -144,8 +144,8 @@ def _reason(known: Known, task_id: str, life: Life, item: Item) -> None:
         must("a worker writes its outcome", cause, f"{task_id}: {holder.cause}")
 
 
-def _log_agrees(known: Known) -> None:
-    """What a worker's log says of a task is what became of it."""
+def _check_log(known: Known) -> None:
+    """A worker's log agrees with its task's end."""
     for line in known.world.log_lines:
         if '"outcome"' not in line or '"duration_ms"' not in line:
             continue

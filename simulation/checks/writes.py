@@ -219,6 +219,9 @@ class _Change:
         unstarted = NOT_STARTED in message or message == NEVER_STARTED
         says = unstarted + (MAY_HAVE_ACTED in message)
         must("an error says whether the agent acted", says == 1 or "not set" in message, detail)
+        acted = new.get("may_have_acted", {}).get("BOOL")
+        is_unstarted = unstarted or code == "not_configured"
+        must("its field says the same", acted is not is_unstarted, f"{detail}, {code}: {acted}")
         life.told_not_started = life.told_not_started or unstarted
         if not is_reported:
             self._fails(code)

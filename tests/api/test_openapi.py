@@ -40,6 +40,7 @@ from valro import http_events, tasks
 from valro.agent import values
 from valro.agent.answers import AgentError, Answer
 from valro.agent.reader import read_answer
+from valro.api_requests import NewTask
 from valro.dynamodb_items import from_item, kept_answer, to_item
 from valro.dynamodb_pages import LISTED_ATTRIBUTES, StoreBusy
 from valro.tasks import PUBLIC_FIELDS, PUBLIC_FIELDS_ONCE_KNOWN, Outcome, public_task
@@ -372,6 +373,10 @@ def test_the_two_tasks_of_the_document_have_the_fields_that_the_function_shows()
     assert contract.properties("ListedTask") == listed == shown - {"agent_response"}
     schema = document()["components"]["schemas"]["ListedTask"]
     assert set(schema["required"]) == set(PUBLIC_FIELDS)
+
+
+def test_a_post_may_have_the_fields_that_the_function_reads():
+    assert contract.properties("NewTask") == {*NewTask._fields}
 
 
 def test_the_error_codes_are_those_with_which_a_task_can_end():

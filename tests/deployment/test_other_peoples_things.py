@@ -104,7 +104,7 @@ def test_the_table_of_a_living_stack_is_replaced_only_if_the_operator_says_so(
 
     refused = stack.run(*change)
     assert refused.code == 1
-    assert "this would replace the table with the tasks (Table) by an empty one" in refused.said
+    assert "this would replace the tasks' table (Table) with an empty one" in refused.said
     assert "mean that: --allow-replacing Table. Nothing was changed." in refused.said
     make_table(stack, "new-tasks")
     taken = stack.run(*change, *allowed)

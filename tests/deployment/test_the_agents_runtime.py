@@ -49,8 +49,8 @@ UNREADY = {**speaks("HTTP"), "status": "CREATE_FAILED", "failureReason": "no suc
         ),
         (GONE, f"error: the runtime {ID} is not in us-east-1."),
         # Who cannot look goes on, and so does who finds it unready: it may be made meanwhile.
-        (DENIED, f"note: the runtime {ID} could not be looked at: {DENIED}"),
-        (UNKNOWN, f"note: the runtime {ID} could not be looked at: this AWS CLI is too old"),
+        (DENIED, f"note: the runtime {ID} could not be inspected: {DENIED}"),
+        (UNKNOWN, f"note: the runtime {ID} could not be inspected: this AWS CLI is too old"),
         (UNREADY, f"warning: the runtime {ID} is CREATE_FAILED (no such image): tasks fail until"),
     ],
     ids=["MCP", "tokens", "not there", "denied", "old CLI", "not ready"],
@@ -81,7 +81,7 @@ def test_the_protocol_is_the_runtimes_unless_it_is_given(make_stack: MakeStack):
         assert look(stack, answer).said.startswith("Nothing had to be changed.\n")
     other = look(stack, "", "--dry-run", AGENT_RUNTIME_ARN=ARN)
     assert other.said.startswith(
-        "note: the runtime my_agent-AbCdEf1234 could not be looked at: it is of another"
+        "note: the runtime my_agent-AbCdEf1234 could not be inspected: it belongs to another"
     )
     given = look(stack, speaks("AGUI"), "--agent-protocol", "HTTP")
     assert f"warning: the runtime {ID} speaks AGUI, not HTTP." in given.said

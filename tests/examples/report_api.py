@@ -61,7 +61,10 @@ class ReportApi(ThreadingHTTPServer):
         """Judges one report in the order of the real route: token, size, body, task."""
         task = self.task
         if authorization != f"Bearer {self.token}":
-            return 401, {"error": "This token is not the task's.", "code": "invalid_token"}
+            return 401, {
+                "error": "This token does not belong to this task.",
+                "code": "invalid_token",
+            }
         if len(body) > MAX_BYTES:
             return 413, {"error": "A report has 4 MB at most.", "code": "body_too_large"}
         report = json.loads(body)

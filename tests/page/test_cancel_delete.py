@@ -205,11 +205,11 @@ def test_what_an_api_does_not_offer_is_asked_for_once(
     if verb == "reply":
         page.get_by_label("Ask for more").fill("More")
         page.get_by_role("button", name="Send reply").click()
-        words = "It is not possible to reply here."
+        words = "You can't reply here."
     else:
         what.click()
         page.get_by_role("dialog").get_by_role("button", name=f"{verb} the task").click()
-        words = f"It is not possible to {verb} tasks here."
+        words = f"You can't {verb} tasks here."
 
     expect(page.locator("#action-problem")).to_have_text(words)
     expect(what).to_be_hidden()

@@ -67,7 +67,7 @@ def test_search_and_chips_find_tasks_in_older_ones_too(backend: Backend, visit: 
 
     page.get_by_role("button", name="All", exact=True).click()
     page.get_by_label("Search your tasks").fill("fence paint")
-    expect(page.locator("#list-text")).to_have_text("No task here matches.")
+    expect(page.locator("#list-text")).to_have_text("No matching tasks.")
     page.get_by_role("button", name="Look through older tasks").click()
 
     expect(page.locator("#tasks .what")).to_have_text(["Paint the FENCE in Austin"])

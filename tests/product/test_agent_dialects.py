@@ -248,7 +248,7 @@ def test_two_questions_of_one_name_are_a_failure_and_one_that_is_told_again_is_o
     answer, _ = read_frames(*twice)
     assert answer.interrupts == [{"id": "a", "message": "Book?"}]
     many = [{"interrupts": [{"id": str(number)}]} for number in range(1_000)]
-    with pytest.raises(AgentFailed, match="asked too much"):
+    with pytest.raises(AgentFailed, match="asked too many"):
         read_frames(*many)
 
 

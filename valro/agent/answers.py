@@ -376,9 +376,9 @@ class Run:
     def _interrupted(self, answer: Answer, asked: list[dict[str, Json]]) -> Answer:
         """The agent's questions, with what it said that is not in the timeline."""
         if not asked:
-            raise AgentFailed("The agent stopped to ask, but did not say what.")
+            raise AgentFailed("The agent stopped to ask something, but did not say what.")
         if len(asked) > MAX_INTERRUPTS or len(json.dumps(asked)) > MAX_INTERRUPTS_BYTES:
-            raise AgentFailed("The agent asked too much at once.", json.dumps(asked))
+            raise AgentFailed("The agent asked too many questions at once.", json.dumps(asked))
         asked = [{"id": str(number)} | one for number, one in enumerate(asked, 1)]
         if len({one["id"] for one in asked}) < len(asked):
             raise AgentFailed("The agent asked two questions under the same id.", json.dumps(asked))

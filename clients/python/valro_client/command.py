@@ -30,7 +30,7 @@ exit status:
   {TASK_FAILED}  the task ended as error, or was cancelled
   {USAGE_ERROR}  wrong usage
   {API_ERROR}  the API answered with an error
-  {NO_ANSWER}  the API did not answer, or not in time, or something else did
+  {NO_ANSWER}  the API did not answer in time, or something else answered
   {INTERRUPTED}  Ctrl-C; the task goes on
 """
 
@@ -214,7 +214,7 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument("--limit", type=int, default=LIST_LIMIT, help=f"1 to 100 ({LIST_LIMIT})")
     showing = add("show", show, "Show a task: its timeline and its answer")
     showing.add_argument("id")
-    showing.add_argument("--watch", action="store_true", help="until its end")
+    showing.add_argument("--watch", action="store_true", help="keep watching until it ends")
     _add_timeout(showing)
     add("cancel", cancel, "Cancel a task").add_argument("id")
     add("delete", delete, "Delete a task that has ended").add_argument("id")
@@ -227,7 +227,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         type=_answer,
         default=[],
-        help="the answer to one thing that the agent asked; JSON, or else text",
+        help="the answer to one of the agent's questions, as JSON or else text",
     )
     return parser
 

@@ -18,7 +18,7 @@ export interface components {
          *     - `dispatch_failed`: no worker could be invoked. Nobody was contacted.
          *     - `not_started`: the agent was not started in time. Nobody was contacted.
          *     - `not_configured`: the operator has not said which agent to run. Nobody was contacted.
-         *     - `worker_lost`: the worker stopped without an outcome. Vendors may have been contacted, as in all that follow.
+         *     - `worker_lost`: the worker stopped without an outcome. After this and all codes that follow, vendors may have been contacted.
          *     - `agent_failed`: the agent failed, or its answer cannot be used.
          *     - `agent_lost`: contact with the agent was lost, or it stopped reporting.
          *     - `agent_timeout`: the agent ran out of time.

@@ -346,7 +346,7 @@ class TestAsking:
         assert task["interrupts"] == questions
         assert [event["message"] for event in task["events"][3:]] == [
             "The agent asks: Book Lone Brush for $390?",
-            "The agent asks: The agent needs an answer to go on",
+            "The agent asks: The agent needs an answer before it can continue",
             "Agent completed task successfully",
         ]
         failed = ended(store, "task-2", error_code="agent_failed", interrupts=questions)

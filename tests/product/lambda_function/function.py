@@ -181,7 +181,7 @@ class Api:
     def complete(self, task_id: str, **answer: Any) -> None:
         self.store.end_task(self.claim(task_id), Outcome.of(ANSWER | answer))
 
-    def let_pass(self, task_id: str, seconds: float) -> None:
+    def age_task(self, task_id: str, seconds: float) -> None:
         """Makes a task as old as if ``seconds`` had passed."""
         key = {"id": {"S": task_id}}
         item = self.store.client.get_item(TableName=self.store.table_name, Key=key)["Item"]

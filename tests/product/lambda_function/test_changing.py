@@ -276,7 +276,7 @@ class TestReports:
         assert "my token is [token]" in [one["message"] for one in api.read(task_id)["events"]]
 
     def test_who_ends_a_silent_one_has_its_session_stopped(self, api: Api, task_id: str):
-        api.let_pass(task_id, 601)
+        api.age_task(task_id, 601)
         for _ in range(2):
             assert api.read(task_id)["error_code"] == "agent_lost"
         assert api.worker.events[1:] == [{"stop": task_id}]

@@ -8,6 +8,7 @@ import pytest
 
 from tests.product.dynamodb_helpers.fakes import ANN, QUESTIONS, asking, ended, follow
 from tests.product.lambda_function.function import Answer, Api
+from valro.api_requests import NewTask
 
 
 @pytest.fixture
@@ -49,6 +50,13 @@ def test_the_same_key_is_the_same_follow_up_though_the_earlier_one_is_gone(ann: 
     for other in ({"answers": {"i-1": 3}}, {"follows": "task-9"}, {"description": "No"}):
         assert follow_up(ann, "k", **other).error == "422 idempotency_key_reused"
     assert ann.post("Yes", idempotency_key="k").error == "422 idempotency_key_reused"
+
+
+def test_each_field_of_a_body_changes_its_fingerprint():
+    body = NewTask("Yes", "task-1", {"i-1": "Yes"})
+    other = NewTask("No", "task-2", {"i-1": "No"})
+    changed = [body._replace(**{name: getattr(other, name)}) for name in NewTask._fields]
+    assert len({one.fingerprint() for one in (body, *changed)}) == 1 + len(NewTask._fields)
 
 
 def test_the_fingerprint_of_a_first_task_is_what_it_ever_was(ann: Api):

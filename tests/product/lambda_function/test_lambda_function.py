@@ -72,7 +72,7 @@ class TestPost:
             (None, "it is empty"),
             ({"description": "x"}, "it is empty"),
             ("", "it is empty"),
-            ("\ud800", "it is not base64, or not text"),
+            ("\ud800", "it is not the valid base64 or text"),
             ("{", "it is not JSON"),
             ('{"description": "x"} and more', "it is not JSON"),
             ("[" * 60_000, "it is not JSON"),
@@ -100,8 +100,8 @@ class TestPost:
     @pytest.mark.parametrize(
         "body, reason",
         [
-            ("not base64!", "it is not base64"),
-            ("YWJ", "it is not base64"),
+            ("not base64!", "it is not the valid base64"),
+            ("YWJ", "it is not the valid base64"),
             (base64.b64encode(b"\xff\xfe").decode(), "it is not UTF-8"),
         ],
     )
@@ -190,7 +190,7 @@ class TestWorkerUnavailable:
         assert messages[:2] == ["worker not started", "failure not written"]
         task_id = answer.body["id"]
         assert api.read(task_id)["status"] == "pending"
-        api.let_pass(task_id, 961)
+        api.age_task(task_id, 961)
         assert api.read(task_id)["status"] == "error"
 
 
@@ -238,7 +238,7 @@ class TestIdempotency:
         task_id = api.create(idempotency_key="k")
         if happens:
             getattr(api, happens)(task_id)
-        api.let_pass(task_id, age)
+        api.age_task(task_id, age)
         answer = api.post(idempotency_key="k")
         assert (answer.status, answer.body["id"], answer.body["status"]) == (202, task_id, status)
         assert ("Retry-After" in answer.headers) == (status in ("pending", "processing"))
@@ -247,7 +247,7 @@ class TestIdempotency:
     def test_a_second_dispatch_that_fails_leaves_the_task_to_its_first_event(self, api: Api):
         """Which may be queued still."""
         task_id = api.create(idempotency_key="k")
-        api.let_pass(task_id, 31)
+        api.age_task(task_id, 31)
         api.worker.failure = error_of("TooManyRequestsException")
         answer = api.post(idempotency_key="k")
         assert (answer.status, answer.body["status"]) == (202, "pending")

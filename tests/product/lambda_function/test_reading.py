@@ -68,7 +68,7 @@ class TestPolling:
     )
     def test_the_older_a_task_the_longer_one_waits(self, api: Api, age: float, seconds: str):
         task_id = api.create()
-        api.let_pass(task_id, age)
+        api.age_task(task_id, age)
         assert api.get(task_id).headers["Retry-After"] == seconds
 
     @pytest.mark.parametrize("form", ["{}", "W/{}", '"other", {}', '{} , W/"x"', "*"])
@@ -109,7 +109,7 @@ class TestList:
     def test_the_newest_comes_first_without_its_text_and_an_overdue_one_as_ended(self, api: Api):
         ids = [api.create(f"Task {number}") for number in range(3)]
         api.complete(ids[0])
-        api.let_pass(ids[1], 961)
+        api.age_task(ids[1], 961)
         tasks = {task["id"]: task for task in api.request("GET").body}
         assert [*tasks] == [ids[2], ids[0], ids[1]]
         assert [task["status"] for task in tasks.values()] == ["pending", "completed", "error"]
@@ -211,7 +211,7 @@ class TestListByStatus:
 
     def test_a_task_that_is_over_is_judged_as_it_will_be_shown(self, api: Api):
         task_id = api.create()
-        api.let_pass(task_id, 961)
+        api.age_task(task_id, 961)
         assert api.walk(status="pending") == [[]]
         assert api.walk(status="error") == [[task_id]]
 
