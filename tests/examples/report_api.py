@@ -16,6 +16,7 @@ from typing import Any
 
 from tests.api.contract import reference, validator
 from tests.servers import Quiet, serving
+from valro.tasks import dumps
 
 MAX_BYTES = 4 * 1024 * 1024
 TOKEN = "the-token-of-this-task-only-Zm9vYmFy"
@@ -102,7 +103,7 @@ class Exchange(Quiet):
             return self.server.receive(self.headers.get("Authorization", ""), self.sent)
 
     def answer(self, status: int, answer: Any, **headers: str) -> None:
-        body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+        body = answer if isinstance(answer, bytes) else dumps(answer).encode()
         self.send(status, body, Content_Type="application/json", **headers)
 
     def reset(self) -> None:
