@@ -57,7 +57,6 @@ from valro.agent.answers import (
     AgentTimeout,
     Answer,
 )
-from valro.agent.reader import AgentReader
 
 # The only errors after which the agent is certainly not running, and may run a moment later. A code
 # counts only with the service's own status: anything's 502 can have it in its body.
@@ -212,6 +211,9 @@ class AgentRuntime:
             **self.target,
         }
         response, call = self._start(call_arguments, seconds, deadline, before_start)
+        # Loaded while the agent works: a cold worker calls it sooner.
+        from valro.agent.reader import AgentReader  # noqa: PLC0415
+
         reader = AgentReader(response.get("contentType") or "", on_progress)
         try:
             while data := self._next(call, deadline):
