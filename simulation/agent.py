@@ -389,9 +389,10 @@ class AgentClient(Client):
         operation = "InvokeAgentRuntime, streamed" if streams else "InvokeAgentRuntime"
         run = AgentRun(world, self.config.read_timeout, streams, request["runtimeSessionId"])
 
+        sent = request["payload"].getvalue()  # under way from now on, even if its worker gives up
+
         def arrive(fault: Fault) -> Slow:
-            # Read when it is sent, and closed if nobody waits any more.
-            return agent.start(run, json.loads(request["payload"].getvalue()), fault)
+            return agent.start(run, json.loads(sent), fault)
 
         def spoil(fault: Fault, answer: Any) -> Any:
             if fault.name == "unexpected error":
