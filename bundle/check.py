@@ -20,6 +20,8 @@ def main(folder: Path, sdk: Path, handlers: str, *services: str) -> None:
     sys.meta_path.append(missing)
     try:
         imported = [importlib.import_module(name) for name in handlers.split(",")]
+        for name in own_modules(folder, sdk):  # those too that are imported only when needed
+            importlib.import_module(name)
         for service in services:
             call_everything(service)
     except ModuleNotFoundError as error:
@@ -29,6 +31,13 @@ def main(folder: Path, sdk: Path, handlers: str, *services: str) -> None:
             sys.exit(f"{handler.__name__}.py has no function lambda_handler.")
     if missing.names:
         sys.exit(f"Imported but not in the zip: {', '.join(sorted(missing.names))}.")
+
+
+def own_modules(folder: Path, sdk: Path) -> list[str]:
+    """The project's modules in a zip: those that the SDK does not have."""
+    files = (file.relative_to(folder) for file in sorted(folder.rglob("*.py")))
+    own = (file for file in files if not (sdk / file).exists() and file.stem != "__init__")
+    return [".".join(file.with_suffix("").parts) for file in own]
 
 
 class MissingModules:

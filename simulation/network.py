@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from botocore.config import Config
-from botocore.exceptions import ClientError, ReadTimeoutError
+from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
 
 from simulation import wire
 from simulation.dynamodb import client_error
@@ -209,9 +209,10 @@ class Weather:
                 # An answer that is garbled is asked for again too, if botocore sees that it is.
                 if is_last or not fault.row:
                     return answer
-            except Exception:
-                # botocore's own errors, and those under them; a broken promise is none.
-                if is_last:
+            except Exception as error:
+                # botocore's, or what the fault makes of it; one of the simulation's own is no fault.
+                is_botocores = isinstance(error, (BotoCoreError, ClientError))
+                if is_last or not (is_botocores or error is fault.error):
                     raise
             finally:
                 if sandbox and sandbox.alive and not fault.name:

@@ -286,7 +286,8 @@ class Line:
                     self.requests += 1
                     for piece in _pieces(*_parts(fault.answer(self.operation.good), fault), fault):
                         wire.sendall(piece)
-                        time.sleep(IMPATIENT[1] / 3 if fault.then == "dripping" else 0)
+                        if fault.then == "dripping":
+                            time.sleep(IMPATIENT[1] / 3)
             if fault.then == "stalled":
                 time.sleep(STALL_SECONDS)
             elif fault.then == "reset":

@@ -170,4 +170,8 @@ def test_whatever_botocore_reads_or_tries_to_import_and_the_zip_lacks_fails_the_
             patch.setattr(f"bundle.{name}", wrong)
             with pytest.raises(BundleError, match=message):
                 build_all(tmp_path, installed, tmp_path / name)
+    late = tmp_path / "valro/agent/reader.py"  # which the worker loads once its agent has answered
+    late.write_text(f"{late.read_text()}\nfrom botocore.utils import moved\n")
+    with pytest.raises(BundleError, match="cannot import name 'moved'"):
+        build_all(tmp_path, installed, tmp_path / "late")
     assert not list(tmp_path.glob("*.zip"))
